@@ -1,0 +1,1 @@
+"""recoflow: self-hosted batch recommendations."""

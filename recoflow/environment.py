@@ -1,0 +1,298 @@
+"""One environment's configuration: YAML in, frozen values out, errors that name file, line, key and cure.
+
+What belongs here: the shape and the limits of each setting, and the reading of the file. What does not: secrets (only
+paths to key files stand in the YAML) and anything that opens a connection.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, Field
+
+from recoflow import schema
+from recoflow.errors import ConfigurationError
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
+
+
+def _cron(value: str) -> str:
+    if len(value.split()) != 5:
+        raise ValueError("is not a cron line of five fields, e.g. '0 3 * * *'")
+    return value
+
+
+def _event_types(value: dict[str, Any] | tuple[str, ...]) -> Any:
+    for name in value:
+        if name not in schema.EVENT_TYPES:
+            close = difflib.get_close_matches(name, schema.EVENT_TYPES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(schema.EVENT_TYPES)}"
+            raise ValueError(f"'{name}' is not an event type{hint}")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
+class Section(pydantic.BaseModel):
+    """A part of the file: unknown keys are errors, values never change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Sftp(Section):
+    """The SFTP account that requests come from and responses go to."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(2222, ge=1, le=65535)
+    username: str
+    private_key: Path  # path, relative to the data folder unless absolute; never the key itself
+    known_hosts: Path
+    # True where the server offers a claims/ folder out of the client's reach; false: files are claimed in place.
+    owns_server: bool = True
+    quiet_seconds: float = Field(60, ge=0)
+    max_bytes: int = Field(2 * 1024**3, ge=1)
+
+
+class Events(Section):
+    """How events become weighted interactions."""
+
+    weights: Annotated[dict[str, float], AfterValidator(_event_types)] = {
+        "detail_pageview": 1.0,
+        "click_on_recommendation": 2.0,
+        "batch_click_on_recommendation": 2.0,
+        "item_interaction": 2.0,
+        "add_to_cart": 3.0,
+        "remove_from_cart": -1.0,
+        "purchase": 5.0,
+    }
+    half_life_days: float | None = Field(30.0, gt=0)  # null: no decay
+    consumed: Annotated[tuple[str, ...], AfterValidator(_event_types)] = (
+        "detail_pageview",
+        "click_on_recommendation",
+        "batch_click_on_recommendation",
+        "purchase",
+    )
+    channels: tuple[str, ...] = ()  # beside schema.CHANNELS
+    page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
+    item_types: tuple[str, ...] = ()  # the only one, if there is just one, is the default of action_item_type
+    metarank_types: Annotated[dict[str, str], AfterValidator(lambda v: (_event_types(tuple(v.values())), v)[1])] = {}
+
+
+class Schedules(Section):
+    """When things happen without anyone asking; cron lines in `timezone`."""
+
+    timezone: str = "UTC"
+    training: Cron = "0 3 * * *"
+    retention: Cron = "30 4 * * *"
+
+
+class Model(Section):
+    """One candidate of the training; parameters that are left out are chosen from the data's size."""
+
+    algorithm: MODELS
+    factors: int | None = Field(None, ge=1, le=4096)
+    alpha: float | None = Field(None, gt=0)
+    regularization: float | None = Field(None, ge=0)
+    iterations: int | None = Field(None, ge=1, le=1000)
+
+
+class Training(Section):
+    """What is trained and what it must show before it serves."""
+
+    models: dict[str, Model] = Field(default_factory=lambda: {"als": Model(algorithm="als")}, min_length=1)
+    seed: int = 42
+    k: int = Field(10, ge=1, le=1000)
+    split: Literal["temporal", "leave_last_out", "random"] = "temporal"
+    holdout: float = Field(0.1, gt=0, lt=1)  # share of the interactions that the evaluation holds out
+    margin: float = Field(0.05, ge=0, lt=1)  # a candidate may be worse than the champion by this share of its NDCG@k
+    keep_versions: int = Field(5, ge=1)
+
+
+class Configuration(Section):
+    """A named way to fill a list; request rows choose it by `configuration_id`."""
+
+    algorithm: str = "champion"
+    filters: dict[str, str | tuple[str, ...]] = {}
+    max_age_days: float | None = Field(None, gt=0)
+    consumed: Annotated[tuple[str, ...], AfterValidator(_event_types)] | None = None
+    repeat_items: bool = False
+    minimum_score: float | None = None
+
+
+class Campaigns(Section):
+    """How request files are answered."""
+
+    provider: str = Field("recoflow", min_length=1)  # user_group of personalized lists
+    version: str = Field("recoflow_1", min_length=1)  # the arm while no experiment runs
+    information_fields: tuple[str, ...] = ("url",)
+    max_list_size: int = Field(1000, ge=1)
+    max_lists: int = Field(5_000_000, ge=1)
+    page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
+    aliases: dict[str, str] = {}  # request column → item attribute
+    variables: tuple[str, ...] = ()  # request columns that are accepted though no item has the attribute
+    lists: dict[str, str] = {}  # list_name → configuration_id for rows that name none
+    configurations: dict[str, Configuration] = {}
+    csv_safe: bool = False
+    retention_days: float = Field(7, gt=0)
+
+    @pydantic.field_validator("information_fields")
+    @classmethod
+    def _no_clash(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        clash = [name for name in value if name in (*schema.RESPONSE_COLUMNS, "rank")]
+        if clash or len(set(value)) != len(value):
+            raise ValueError(f"{clash or value} would give two columns of one name")
+        return value
+
+
+class Quality(Section):
+    """Thresholds of the checks."""
+
+    max_quarantined_share: float = Field(0.05, ge=0, le=1)
+    max_fallback_share: float = Field(1.0, ge=0, le=1)
+    min_coverage: float = Field(0.01, ge=0, le=1)
+
+
+class Environment(Section):
+    """Everything that recoflow knows of one environment before it looks at data."""
+
+    name: str
+    title: str = ""
+    owners: tuple[str, ...] = ()
+    sftp: Sftp
+    events: Events = Events()
+    schedules: Schedules = Schedules()
+    training: Training = Training()
+    campaigns: Campaigns = Campaigns()
+    quality: Quality = Quality()
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("must be lower case letters, digits and _, beginning with a letter, 40 at most")
+        return value
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """Channels that events may carry."""
+        return frozenset(schema.CHANNELS + self.events.channels)
+
+    @property
+    def page_types(self) -> frozenset[str]:
+        """Page types that events and requests may carry."""
+        return frozenset(schema.PAGE_TYPES + self.events.page_types + self.campaigns.page_types)
+
+    @property
+    def default_item_type(self) -> str | None:
+        """The only item type, if the environment has just one."""
+        return self.events.item_types[0] if len(self.events.item_types) == 1 else None
+
+
+def load(path: Path) -> Environment:
+    """Read one environment's file.
+
+    Raises:
+        ConfigurationError: naming file, line and key of the first thing that is wrong, and its cure.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            str(path), "does not exist", "Copy data/environments/lorem.yaml and change it"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(str(path), f"is not YAML: {error}", "Mend the line that is named") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigurationError(f"{path}:1", "is not a mapping of keys", "Begin with `name: …`")
+    lines = dict(_lines(node, (), path))
+    try:
+        environment = Environment.model_validate(_plain(node))
+    except pydantic.ValidationError as error:
+        raise _explained(path, lines, error) from None
+    if environment.name != path.stem:
+        culprit = f"{path}:{lines[('name',)]}: name"
+        raise ConfigurationError(culprit, f"is '{environment.name}' in a file named {path.name}", "Make them equal")
+    return environment
+
+
+def load_all(folder: Path) -> tuple[Environment, ...]:
+    """Read every `*.yaml` in `folder`, in the order of their names.
+
+    Raises:
+        ConfigurationError: when the folder has none, two share an SFTP account, or one is wrong.
+    """
+    environments = tuple(load(path) for path in sorted(folder.glob("*.yaml")))
+    if not environments:
+        raise ConfigurationError(str(folder), "has no environment", "Copy lorem.yaml from the repository into it")
+    accounts: dict[tuple[str, int, str], str] = {}
+    for environment in environments:
+        account = (environment.sftp.host, environment.sftp.port, environment.sftp.username)
+        if account in accounts:
+            raise ConfigurationError(
+                f"{folder / environment.name}.yaml: sftp.username",
+                f"is the account of {accounts[account]} too",
+                "Give each environment an account of its own",
+            )
+        accounts[account] = environment.name
+    return environments
+
+
+def _plain(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    return loader.construct_document(node)
+
+
+def _lines(node: yaml.Node, path: tuple[str | int, ...], file: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                culprit = f"{file}:{key.start_mark.line + 1}: {'.'.join(map(str, (*path, key.value)))}"
+                raise ConfigurationError(culprit, "stands twice", "Remove one of the two")
+            seen.add(key.value)
+            yield (*path, key.value), key.start_mark.line + 1
+            for below in _lines(value, (*path, key.value), file):
+                if below[0] != (*path, key.value):
+                    yield below
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*path, index), file)
+
+
+def _explained(
+    path: Path, lines: dict[tuple[str | int, ...], int], error: pydantic.ValidationError
+) -> ConfigurationError:
+    first = error.errors(include_url=False)[0]
+    place = tuple(first["loc"])
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    culprit = f"{path}:{lines.get(known, 1)}: {'.'.join(map(str, place)) or 'file'}"
+    if first["type"] == "extra_forbidden":
+        keys = _keys_at(place[:-1])
+        close = difflib.get_close_matches(str(place[-1]), keys, n=1)
+        cure = f"Did you mean '{close[0]}'?" if close else f"Known keys here: {', '.join(keys)}"
+        return ConfigurationError(culprit, "is not a known key", cure)
+    if first["type"] == "missing":
+        return ConfigurationError(culprit, "is missing", f"Add '{place[-1]}'; data/environments/lorem.yaml shows it")
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigurationError(culprit, f"{message} (found: {first['input']!r})", "Correct this value")
+
+
+def _keys_at(place: tuple[str | int, ...]) -> list[str]:
+    model: Any = Environment
+    for key in place:
+        fields = getattr(model, "model_fields", {})
+        annotation = fields[key].annotation if key in fields else model
+        nested = [a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields")]
+        model = nested[0] if nested else annotation
+    return sorted(getattr(model, "model_fields", {}))

@@ -1,0 +1,54 @@
+"""The one exception family of recoflow: every error names its culprit and its cure.
+
+What belongs here: exception classes that cross a module's border. What does not: rejects of single events or request
+rows; those are counted data (`schema.REJECTS`), never exceptions.
+"""
+
+from __future__ import annotations
+
+
+class RecoflowError(Exception):
+    """Something that a person can mend.
+
+    Args:
+        culprit: what is wrong and where, e.g. ``lorem.yaml:12: events.half_life_days``.
+        problem: what is wrong with it.
+        cure: what to do about it.
+    """
+
+    def __init__(self, culprit: str, problem: str, cure: str) -> None:
+        self.culprit = culprit
+        self.problem = problem
+        self.cure = cure
+        super().__init__(f"{culprit}: {problem}. {cure}")
+
+    def __reduce__(self) -> tuple[type[RecoflowError], tuple[str, str, str]]:
+        return type(self), (self.culprit, self.problem, self.cure)
+
+
+class ConfigurationError(RecoflowError):
+    """An environment's file or a setting cannot be used."""
+
+
+class SourceError(RecoflowError):
+    """A whole input file cannot be read (single bad events are rejects, not errors)."""
+
+
+class StorageError(RecoflowError):
+    """The lake, an artifact or the warehouse is missing, damaged or busy."""
+
+
+class MailboxError(RecoflowError):
+    """The SFTP server refused, vanished or answered something unexpected."""
+
+
+class ModelError(RecoflowError):
+    """A model cannot be trained, loaded or trusted."""
+
+
+class CampaignError(RecoflowError):
+    """A campaign cannot be answered."""
+
+
+class AuditError(RecoflowError):
+    """A staged result was refused by the audit before publication."""

@@ -1,0 +1,48 @@
+"""Where everything lies under one root folder. Pure path arithmetic: nothing here touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders of an installation; `root` is the data folder (`data/` in the repository)."""
+
+    root: Path
+
+    @property
+    def environments(self) -> Path:
+        """One YAML file per environment."""
+        return self.root / "environments"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file for people and BI tools, replaced as a whole."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def sftp(self) -> Path:
+        """The embedded SFTP server's files: host key, client keys, accounts."""
+        return self.root / "sftp"
+
+    def lake(self, environment: str) -> Path:
+        """Delta tables of one environment, one folder each."""
+        return self.root / "lake" / environment
+
+    def models(self, environment: str) -> Path:
+        """Model bundles, one folder per version, and the champion pointer."""
+        return self.root / "models" / environment
+
+    def campaigns(self, environment: str) -> Path:
+        """One folder per campaign: request, staged recommendations, rendered response."""
+        return self.root / "campaigns" / environment
+
+    def inbox(self, environment: str) -> Path:
+        """Local drop folder for event and item files."""
+        return self.root / "inbox" / environment
+
+    def mailbox(self, environment: str) -> Path:
+        """The SFTP ledger and the files that were fetched."""
+        return self.root / "mailbox" / environment
