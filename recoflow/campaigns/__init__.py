@@ -1,0 +1,1 @@
+"""Campaigns: a request file in, a personalized response file out."""
