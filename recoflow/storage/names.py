@@ -1,0 +1,70 @@
+"""Remote file names: which are data, which are not, and how a hostile one is told and answered.
+
+What belongs here: rules about names, as bytes. What does not: what a campaign's name means (`campaigns.filename`) and
+when a file is complete (`completeness`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import Final
+from urllib.parse import quote
+
+LONGEST: Final = 200  # bytes; claims and side files add to a name, and 255 is where file systems end
+COMPLETE: Final = (b".done", b".ok", b".ready")
+DIGEST: Final = b".sha256"
+MARKERS: Final = (*COMPLETE, DIGEST)
+TEMPORARY: Final = (
+    b".filepart",
+    b".part",
+    b".partial",
+    b".tmp",
+    b".temp",
+    b".crdownload",
+    b".uploading",
+    b".writing",
+    b".swp",
+    b".lock",
+)
+
+
+def is_temporary(name: bytes) -> bool:
+    """Whether a client uses such a name while it uploads (leading `.` and `~`, `.filepart` and the like)."""
+    return name[:1] in {b".", b"~"} or name.lower().endswith(TEMPORARY)
+
+
+def is_marker(name: bytes) -> bool:
+    """Whether the name says something about another file (`x.csv.done`, `x.csv.sha256`)."""
+    return name.lower().endswith(MARKERS)
+
+
+def is_data(name: bytes) -> bool:
+    """Whether the name is that of a file to process."""
+    return not is_temporary(name) and not is_marker(name)
+
+
+def fault(name: bytes) -> str | None:
+    """Why a name cannot be used in a response, None when it can."""
+    if len(name) > LONGEST:
+        return f"is longer than {LONGEST} bytes"
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    if not text or text in {".", ".."} or "/" in text:
+        return "is not a file name"
+    # Cc control, Cf format (bidi overrides, zero width), Zl and Zp line and paragraph separators.
+    if any(unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"} for character in text):
+        return "has control or invisible characters"
+    return None
+
+
+def escaped(name: bytes) -> str:
+    """The name in printable ASCII, for logs and errors."""
+    return name.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
+
+
+def safe(name: bytes) -> str:
+    """A name that can be used everywhere, stable for each name and different for different names."""
+    return f"{quote(name[:60], safe='')[:120].lstrip('.~')}-{hashlib.sha256(name).hexdigest()[:12]}"
