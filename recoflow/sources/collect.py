@@ -1,0 +1,147 @@
+"""Where accepted rows and rejects of one stretch of input are gathered, one event at a time.
+
+What belongs here: the circumstances of arrival and the making of `schema.ParsedBatch`. What does not: rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Final, NamedTuple, Protocol
+
+import polars as pl
+
+from recoflow import schema
+from recoflow.environment import Environment
+from recoflow.schema import ParsedBatch
+from recoflow.sources import times
+from recoflow.sources.rejects import EventError
+
+MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Where and when a stretch of input arrived; the same for all of its events.
+
+    `default_event_type` fills in for files whose name tells their purpose (purchases).
+    """
+
+    environment: Environment
+    source: str
+    received_at: datetime
+    is_timestamp_required: bool = True
+    default_event_type: str | None = None
+
+    @cached_property
+    def received_micros(self) -> int:
+        """Time of receipt in microseconds since 1970."""
+        return times.micros(self.received_at)
+
+    @cached_property
+    def latest(self) -> int:
+        """The last microsecond since 1970 that an event may carry."""
+        return times.latest(self.received_at)
+
+
+class Piece(NamedTuple):
+    """One event as it was framed: its place, its text, and its value or why it has none."""
+
+    line: int
+    raw: str
+    value: object
+
+
+class Dialect(Protocol):
+    """The rules of one kind of input: adds the rows of one event to the collector or raises `EventError`."""
+
+    def __call__(self, value: object, arrival: Arrival, into: Collector, /) -> None:
+        """Parse one event."""
+
+
+class Collector:
+    """Rows of accepted events and rejects, gathered one at a time."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        self._events: list[tuple[Value, ...]] = []
+        self._updates: list[tuple[Value, ...]] = []
+        self._rejects: list[tuple[Value, ...]] = []
+        self._ignored: Counter[str] = Counter()
+        self._read = 0
+
+    def read(self, pieces: Iterable[Piece], dialect: Dialect) -> None:
+        """Parse each piece; a bad one becomes a reject and stops nothing."""
+        for piece in pieces:
+            self._read += 1
+            try:
+                if isinstance(piece.value, EventError):
+                    raise piece.value
+                dialect(piece.value, self._arrival, self)
+            except EventError as error:
+                self._reject(piece, error)
+
+    def add_event(self, row: Mapping[str, Value]) -> None:
+        """Add one row of `schema.EVENTS`; source and time of receipt are filled in."""
+        self._events.append(self._row(row, schema.EVENTS))
+
+    def add_update(self, row: Mapping[str, Value]) -> None:
+        """Add one row of `schema.UPDATES`; source and time of receipt are filled in."""
+        self._updates.append(self._row(row, schema.UPDATES))
+
+    def ignore(self, keys: Iterable[str]) -> None:
+        """Count keys that an accepted event carries and nobody reads."""
+        self._ignored.update(keys)
+
+    def batch(self) -> ParsedBatch:
+        """Everything gathered so far."""
+        return ParsedBatch(
+            read=self._read,
+            events=frame(self._events, schema.EVENTS),
+            updates=frame(self._updates, schema.UPDATES),
+            rejects=frame(self._rejects, schema.REJECTS),
+            ignored_keys=dict(self._ignored),
+        )
+
+    def _row(self, row: Mapping[str, Value], table: pl.Schema) -> tuple[Value, ...]:
+        arrival: dict[str, Value] = {"source": self._arrival.source, "received_at": self._arrival.received_micros}
+        complete = {**row, **arrival}
+        return tuple(complete.get(name) for name in table)
+
+    def _reject(self, piece: Piece, error: EventError) -> None:
+        self._rejects.append(
+            (
+                self._arrival.source,
+                piece.line,
+                error.field,
+                error.code,
+                error.message,
+                piece.raw[:MAX_RAW],
+                self._arrival.received_micros,
+            )
+        )
+
+
+def frame(rows: Sequence[tuple[Value, ...]], table: pl.Schema) -> pl.DataFrame:
+    """Rows in the table's column order as a typed frame; times are microseconds since 1970."""
+    physical = {name: pl.Int64() if dtype == schema.UTC_TIME else dtype for name, dtype in table.items()}
+    return pl.DataFrame(rows, schema=physical, orient="row").cast(table)
+
+
+def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:
+    """Several batches as one, in their order."""
+    ignored: Counter[str] = Counter()
+    for batch in batches:
+        ignored.update(batch.ignored_keys)
+    return ParsedBatch(
+        read=sum(batch.read for batch in batches),
+        events=pl.concat([batch.events for batch in batches]),
+        updates=pl.concat([batch.updates for batch in batches]),
+        rejects=pl.concat([batch.rejects for batch in batches]),
+        ignored_keys=dict(ignored),
+    )

@@ -1,0 +1,170 @@
+"""Event and item files: what a file is by its content and its name, and reading it in bounded batches.
+
+What belongs here: compression, framing, dialect, batching. What does not: rules about events.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from recoflow.environment import Environment
+from recoflow.errors import SourceError
+from recoflow.schema import ParsedBatch
+from recoflow.sources import collect, csvtext, froomle, items, jsonstream, metarank
+from recoflow.sources.collect import Arrival, Collector, Dialect
+from recoflow.sources.jsonstream import Read
+
+BATCH_ROWS: Final = 1_000_000
+CHUNK_BYTES: Final = 16 * 1024**2
+HEAD_BYTES: Final = 1024**2
+SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
+
+Chunk = jsonstream.Chunk | csvtext.Records
+
+_GZIP, _ZSTD, _UTF8 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read(
+    path: Path, environment: Environment, received_at: datetime, *, name: str | None = None
+) -> Iterator[ParsedBatch]:
+    """Read a file of Froomle events, Froomle items or Metarank events in batches of about a million rows.
+
+    Args:
+        path: `.csv`, `.json`, `.jsonl` or `.ndjson`, plain, gzip or zstd.
+        environment: where the file arrived.
+        received_at: time of receipt, with a zone.
+        name: what the file is called in rows, rejects and errors; also tells its purpose where the content does not
+            (`events`, `items`, `purchases` in it). By default the path's own name.
+
+    Raises:
+        SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
+    """
+    shown = name or path.name
+    with _opened(path, shown) as stream:
+        head = stream(HEAD_BYTES)
+        if head.startswith(_UTF16):
+            raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
+        head = head.removeprefix(_UTF8)
+        if head.strip():
+            chunks, dialect = _framed(head, stream, shown)
+            yield from _batches(_parsed(chunks, dialect, _arrival(shown, dialect, environment, received_at)))
+
+
+def _framed(head: bytes, more: Read, name: str) -> tuple[Iterator[Chunk], Dialect]:
+    if _is_csv(name, head):
+        header = csvtext.header_of(head, name)
+        rest = head.partition(b"\n")[2]
+        return csvtext.chunks(_rejoined(rest, more), header, CHUNK_BYTES), _dialect_of_header(header, name)
+    look_ahead = jsonstream.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES)
+    dialect = _dialect_of_values(look_ahead, name)
+    return jsonstream.chunks(_rejoined(head, more), head, CHUNK_BYTES), dialect
+
+
+def _arrival(name: str, dialect: Dialect, environment: Environment, received_at: datetime) -> Arrival:
+    default = "purchase" if dialect is froomle.parse and "purchases" in name.lower() else None
+    return Arrival(environment, name, received_at, default_event_type=default)
+
+
+def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
+    for chunk in chunks:
+        collector = Collector(arrival)
+        collector.read(chunk.pieces(), dialect)
+        yield collector.batch()
+
+
+def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
+    """Join chunks until a batch has its size; a million events make one commit, not sixty."""
+    waiting: list[ParsedBatch] = []
+    rows = 0
+    for batch in parsed:
+        waiting.append(batch)
+        rows += max(batch.read, batch.events.height)
+        if rows >= BATCH_ROWS:
+            yield collect.merge(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield collect.merge(waiting)
+
+
+def _is_csv(name: str, head: bytes) -> bool:
+    stem = name.lower().removesuffix(".gz").removesuffix(".zst")
+    suffix = Path(stem).suffix
+    if suffix in SUFFIXES:
+        return suffix == ".csv"
+    if head.lstrip()[:1] in (b"{", b"["):
+        return False
+    raise SourceError(name, "is neither CSV nor JSON by its name", f"Name it with one of {', '.join(SUFFIXES)}")
+
+
+def _dialect_of_header(header: tuple[str, ...], name: str) -> Dialect:
+    dialect = _dialect_of_keys(frozenset(header), name)
+    if dialect is None or dialect is metarank.parse:
+        problem = f"none of the columns {', '.join(header)} is event_type or item_id"
+        raise SourceError(f"{name}:1", problem, "Send a header with the column names of Froomle's events or items")
+    return dialect
+
+
+def _dialect_of_values(chunks: Iterator[Chunk], name: str) -> Dialect:
+    """What most of the first hundred objects are; Froomle events when no object says."""
+    votes: Counter[Dialect] = Counter()
+    for chunk in chunks:
+        for _, piece in zip(range(100), chunk.pieces(), strict=False):
+            if isinstance(piece.value, dict) and (dialect := _dialect_of_keys(frozenset(piece.value), name)):
+                votes[dialect] += 1
+        break
+    return votes.most_common(1)[0][0] if votes else items.parse if "items" in name else froomle.parse
+
+
+def _dialect_of_keys(keys: frozenset[str], name: str) -> Dialect | None:
+    """What an object or row with these keys is; the name decides between events and items that lack `event_type`."""
+    if "event_type" in keys:
+        return froomle.parse
+    if keys & {"event", "item", "items"} or ({"type", *metarank.LINKS} & keys and "id" in keys):
+        return metarank.parse
+    if "item_id" in keys or "action_item" in keys:
+        has_visitor = bool(keys & {"user_id", "device_id"})
+        is_events = "action_item" in keys or (has_visitor and "items" not in name)
+        return froomle.parse if is_events or "purchases" in name else items.parse
+    return None
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[Read]:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            if magic.startswith(_GZIP):
+                with gzip.open(file) as unzipped:
+                    yield unzipped.read
+            elif magic == _ZSTD:
+                with pa.CompressedInputStream(pa.PythonFile(file), "zstd") as unzipped:
+                    yield unzipped.read
+            else:
+                yield file.read
+    except (EOFError, zlib.error, OSError) as error:
+        raise SourceError(name, f"cannot be read to its end: {error}", "Send it again, whole") from error
+
+
+def _rejoined(head: bytes, more: Read) -> Read:
+    """A reader that gives `head` again before it goes on."""
+    waiting = [head] if head else []
+
+    def read_next(size: int) -> bytes:
+        return waiting.pop() if waiting else more(size)
+
+    return read_next
+
+
+def _nothing(_size: int) -> bytes:
+    return b""

@@ -1,0 +1,232 @@
+"""A stream of JSON in any framing, cut into chunks of one event per line.
+
+What belongs here: JSON lines, one top-level array, an API body, concatenated and pretty-printed objects, and finding
+the next event after a broken one. What does not: what an event means.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from recoflow.sources import jsontext
+from recoflow.sources.collect import Piece
+from recoflow.sources.rejects import EventError
+
+MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
+
+Read = Callable[[int], bytes]
+
+_DECODER = json.JSONDecoder()
+_WRAPPER = re.compile(r'\s*\{\s*"events"\s*:\s*\[')
+_BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
+_NEXT_OBJECT = re.compile(r"\n\s*\{")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a file: events as lines of text, and pieces of text that are no events.
+
+    `numbers` are the file's line numbers of the lines in `text`; None when they count up from `first_line`.
+    """
+
+    text: bytes
+    first_line: int = 1
+    numbers: list[int] | None = None
+    broken: list[Piece] = field(default_factory=list)
+
+    def line_number(self, index: int) -> int:
+        """Line of the file where line `index` of the text, from 0, begins."""
+        return self.first_line + index if self.numbers is None else self.numbers[index]
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every event of the chunk with its exact place, text and value."""
+        for index, line in enumerate(self.text.split(b"\n")):
+            if line.strip():
+                yield from jsontext.pieces(line, self.line_number(index))
+        yield from self.broken
+
+
+def chunks(read: Read, head: bytes, size: int) -> Iterator[Chunk]:
+    """Cut a stream of which `head` is a look ahead into chunks of about `size` bytes."""
+    return _line_chunks(read, size) if _has_lines(head) else _value_chunks(read, size)
+
+
+def _has_lines(head: bytes) -> bool:
+    text = head.decode("utf-8", errors="replace")
+    first, newline, _ = text.lstrip().partition("\n")
+    if not first.startswith("{") or _WRAPPER.match(text) or (not newline and len(head) >= MAX_EVENT // 16):
+        return False
+    try:
+        _, end = _DECODER.raw_decode(first)
+    except (ValueError, RecursionError):
+        lines = [line.strip() for line in text.splitlines()[:100] if line.strip()]
+        return sum(line.startswith("{") and line.endswith("}") for line in lines) * 2 >= len(lines)
+    return not first[end:].strip().startswith("{")
+
+
+def _line_chunks(read: Read, size: int) -> Iterator[Chunk]:
+    rest, line = b"", 1
+    while block := read(size):
+        text, newline, rest = (rest + block).rpartition(b"\n")
+        if newline:
+            yield Chunk(text, line)
+            line += text.count(b"\n") + 1
+        if len(rest) > MAX_EVENT:
+            yield Chunk(b"", broken=[_too_long(rest, line)])
+            rest = _skip_line(read, size)
+            line += 1
+    if rest.strip():
+        yield Chunk(rest, line)
+
+
+def _skip_line(read: Read, size: int) -> bytes:
+    while block := read(size):
+        _, newline, rest = block.partition(b"\n")
+        if newline:
+            return rest
+    return b""
+
+
+def _too_long(text: bytes, line: int) -> Piece:
+    message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
+    return Piece(line, text[:1000].decode(errors="replace"), EventError("too_long", None, message))
+
+
+def _value_chunks(read: Read, size: int) -> Iterator[Chunk]:
+    texts: list[bytes] = []
+    numbers: list[int] = []
+    broken: list[Piece] = []
+    length = 0
+    for found in _Values(read, size):
+        if isinstance(found.value, EventError):
+            broken.append(found)
+        else:
+            texts.append(found.raw.replace("\n", " ").encode("utf-8", errors="surrogateescape"))
+            numbers.append(found.line)
+        length += len(found.raw)
+        if length >= size:
+            yield Chunk(b"\n".join(texts), numbers=numbers, broken=broken)
+            texts, numbers, broken, length = [], [], [], 0
+    if numbers or broken:
+        yield Chunk(b"\n".join(texts), numbers=numbers, broken=broken)
+
+
+class _Values:
+    """The values of a stream one after the other; those that are no JSON carry their error as value."""
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read = read
+        self._size = size
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+        self._text = ""
+        self._at = 0
+        self._line = 1
+        self._is_complete = False
+        self._open: list[str] = []  # closing brackets that are still to come
+        self._after_comma = False
+
+    def __iter__(self) -> Iterator[Piece]:
+        self._refill()
+        if wrapper := _WRAPPER.match(self._text):
+            self._open = ["}", "]"]
+            self._advance(wrapper.end())
+        while self._skip_blank():
+            mark = self._text[self._at]
+            if self._open and mark == self._open[-1]:
+                yield from self._close()
+            elif self._open and mark == ",":
+                self._after_comma = True
+                self._advance(self._at + 1)
+            elif not self._open and mark == "[":
+                self._open = ["]"]
+                self._advance(self._at + 1)
+            else:
+                self._after_comma = False
+                yield self._value()
+        if self._open:
+            error = EventError(
+                "json_truncated", None, f"the file ends before its closing {self._open[-1]}; send it whole"
+            )
+            yield Piece(self._line, "", error)
+
+    def _close(self) -> Iterator[Piece]:
+        if self._after_comma:
+            message = f"the list has a comma before its closing {self._open[-1]}; remove the comma"
+            yield Piece(self._line, f",{self._open[-1]}", EventError("json_trailing_comma", None, message))
+        self._after_comma = False
+        self._open.pop()
+        self._advance(self._at + 1)
+
+    def _value(self) -> Piece:
+        while True:
+            try:
+                _, end = _DECODER.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError):
+                end = self._broken_end()
+            if end < len(self._text) or self._is_complete:
+                break
+            if len(self._text) - self._at > MAX_EVENT:
+                end = self._line_end()
+                break
+            self._refill()
+        raw = self._text[self._at : end]
+        place = self._line
+        self._advance(end)
+        return _checked(raw, place)
+
+    def _broken_end(self) -> int:
+        """Where a broken value ends by its brackets, but never beyond the next object that begins in column 0."""
+        depth = 0
+        for match in _BRACKETS.finditer(self._text, self._at):
+            bracket = match.group()
+            depth += (bracket in "{[") - (bracket in "}]")
+            if depth <= 0 and bracket in "}]":
+                following = self._text.find("\n{", self._at, match.end())
+                return match.end() if following < 0 else following
+            if depth == 0:
+                break
+        return self._line_end() if self._is_complete or depth == 0 else len(self._text)
+
+    def _line_end(self) -> int:
+        following = _NEXT_OBJECT.search(self._text, self._at)
+        newline = self._text.find("\n", self._at)
+        if following and self._text[self._at] == "{":
+            return following.start()
+        return newline if newline >= 0 else len(self._text)
+
+    def _skip_blank(self) -> bool:
+        while True:
+            rest = self._text[self._at :] if self._at else self._text
+            blank = len(rest) - len(rest.lstrip())
+            if blank < len(rest) or self._is_complete:
+                self._advance(self._at + blank)
+                return self._at < len(self._text)
+            self._refill()
+
+    def _advance(self, to: int) -> None:
+        self._line += self._text.count("\n", self._at, to)
+        self._at = to
+
+    def _refill(self) -> None:
+        kept = self._text[self._at :]
+        block = self._read(max(self._size, len(kept)))
+        self._is_complete = not block
+        self._text = kept + self._decode.decode(block, final=not block)
+        self._at = 0
+
+
+def _checked(raw: str, line: int) -> Piece:
+    """A value by its framing; what strict decoding refuses is refused here, where its text is still as it arrived."""
+    data = raw.encode("utf-8", errors="surrogateescape")
+    if len(data) > MAX_EVENT:
+        return _too_long(data, line)
+    try:
+        jsontext.decode(data)
+    except EventError as error:
+        return Piece(line, data.decode(errors="replace"), error)
+    return Piece(line, raw, None)
