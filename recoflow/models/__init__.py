@@ -1,0 +1,1 @@
+"""From interactions to a served model: matrix, training, evaluation, the gate and versioned bundles."""

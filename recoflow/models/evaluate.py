@@ -1,0 +1,124 @@
+"""How good a scorer's lists are on held-out interactions.
+
+What belongs here: running a scorer over test users and summing up. What does not: the metrics' definitions (metrics)
+and the decision that follows (select).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recoflow.models import metrics
+from recoflow.models.scorer import Matrix
+
+BLOCK = 1024
+
+
+class Scores(Protocol):
+    """Anything that scores a block of users: float32 [len(rows) × items]."""
+
+    def score(self, rows: NDArray[np.int64]) -> Matrix: ...  # noqa: D102 - told above
+
+
+@dataclass(frozen=True)
+class RandomScores:
+    """The random baseline: uniform scores that depend on seed and user only."""
+
+    items: int
+    seed: int
+
+    def score(self, rows: NDArray[np.int64]) -> Matrix:
+        """Float32 [len(rows) × items] in [0, 1)."""
+        return np.stack([np.random.default_rng((self.seed, row)).random(self.items, np.float32) for row in rows])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one scorer at k, over the users who have both training and test interactions.
+
+    Attributes:
+        values: recall, ndcg, map, hit_rate, novelty (means over users), coverage, gini.
+        interval: 95 % bootstrap interval of the mean NDCG.
+        segments: mean NDCG of light, middle and heavy users (the third with the fewest training items … the most).
+        users: how many users were judged.
+        ndcg: per user, aligned between evaluations of the same split.
+    """
+
+    k: int
+    values: dict[str, float]
+    interval: tuple[float, float]
+    segments: dict[str, float]
+    users: int
+    ndcg: NDArray[np.float64]
+
+
+def evaluate(scorer: Scores, train: sparse.csr_matrix, test: sparse.csr_matrix, k: int, seed: int) -> Evaluation:
+    """Rank all items but a user's training items for every user with both, and measure the first k.
+
+    Args:
+        scorer: scores rows of `train`.
+        train: CSR [users × items], what may not be recommended again.
+        test: CSR [users × items], disjoint from `train`: what is relevant.
+        k: length of the lists, at most the number of items is used.
+        seed: of the bootstrap.
+    """
+    relevant = np.diff(test.indptr).astype(np.int64)
+    users = np.flatnonzero((relevant > 0) & (np.diff(train.indptr) > 0))
+    lists = top_lists(scorer, train, users, min(k, train.shape[1]))
+    hits = _hits(lists, test, users)
+    relevant = relevant[users]
+    ndcg = metrics.ndcg(hits, relevant)
+    popularity = np.bincount(train.indices, minlength=train.shape[1]).astype(np.float64)
+    values = {
+        "recall": _mean(metrics.recall(hits, relevant)),
+        "ndcg": _mean(ndcg),
+        "map": _mean(metrics.average_precision(hits, relevant)),
+        "hit_rate": _mean(metrics.hit_rate(hits)),
+        "coverage": metrics.coverage(lists, train.shape[1]),
+        "novelty": _mean(metrics.novelty(lists, popularity, train.shape[0])),
+        "gini": metrics.gini(lists, train.shape[1]),
+    }
+    interval = metrics.interval(ndcg, seed) if len(users) else (0.0, 0.0)
+    return Evaluation(k, values, interval, _segments(ndcg, np.diff(train.indptr)[users]), len(users), ndcg)
+
+
+def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:
+    """The best k columns for each of `users`, without their columns in `seen`; ties by column, −1 where none is left.
+
+    Returns:
+        int32 [len(users) × k]
+    """
+    from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
+
+    lists = np.full((len(users), k), -1, np.int32)
+    indices = seen.indices if seen.has_sorted_indices else seen.sorted_indices().indices
+    for start in range(0, len(users), BLOCK):
+        rows = users[start : start + BLOCK]
+        scores = np.ascontiguousarray(scorer.score(rows), np.float32)
+        kernels.top_k(scores, rows, seen.indptr, indices, lists[start : start + BLOCK])
+    return lists
+
+
+def _hits(lists: NDArray[np.int32], test: sparse.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+    items = test.shape[1]
+    rows = np.repeat(np.arange(test.shape[0], dtype=np.int64), np.diff(test.indptr))
+    held = np.sort(rows * items + test.indices)
+    wanted = users[:, None] * items + lists
+    place = np.searchsorted(held, wanted)
+    found = held[np.minimum(place, len(held) - 1)] == wanted if len(held) else np.zeros(lists.shape, np.bool_)
+    return found & (lists >= 0)
+
+
+def _segments(ndcg: NDArray[np.float64], history: NDArray[np.int64]) -> dict[str, float]:
+    order = np.argsort(history, kind="stable")
+    parts = np.array_split(order, 3)
+    return {name: _mean(ndcg[part]) for name, part in zip(("light", "middle", "heavy"), parts, strict=True)}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else 0.0

@@ -1,0 +1,144 @@
+"""The user–item matrix: interactions as sparse rows of subjects and columns of items.
+
+What belongs here: alignment of ids with rows and columns, and what the matrix knows of time. What does not: what a
+weight means (that is decided where interactions are built) and what a model makes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recoflow.errors import ModelError
+
+TREND_HALF_LIFE_DAYS = 7.0
+
+
+@dataclass(frozen=True)
+class UserItems:
+    """Weighted interactions of subjects (rows) with items (columns), both sorted by id.
+
+    Attributes:
+        subjects: ids, unicode, sorted, unique [users].
+        items: ids, unicode, sorted, unique [items].
+        matrix: CSR float32 [users × items], every stored weight > 0, column indices sorted.
+        last_at: microseconds since 1970 of a stored entry's last event, aligned with `matrix.data` [entries].
+        born_at: microseconds since 1970 at which an item was published, or else first interacted with [items].
+    """
+
+    subjects: NDArray[np.str_]
+    items: NDArray[np.str_]
+    matrix: sparse.csr_matrix
+    last_at: NDArray[np.int64]
+    born_at: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users, items."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    def popularity(self) -> NDArray[np.float32]:
+        """Distinct subjects per item [items]."""
+        return np.bincount(self.matrix.indices, minlength=self.shape[1]).astype(np.float32)
+
+    def trend(self, half_life_days: float = TREND_HALF_LIFE_DAYS) -> NDArray[np.float32]:
+        """Distinct subjects per item, each counting half for every half-life before the newest event [items].
+
+        The clock is the data's own: the newest event of the matrix is now.
+        """
+        if not self.matrix.nnz:
+            return np.zeros(self.shape[1], np.float32)
+        age_days = (self.last_at.max() - self.last_at) / 86_400e6
+        weight = np.exp2(-age_days / half_life_days)
+        return np.bincount(self.matrix.indices, weight, minlength=self.shape[1]).astype(np.float32)
+
+
+def from_interactions(
+    frame: pl.DataFrame,
+    *,
+    subjects: NDArray[np.str_] | None = None,
+    items: NDArray[np.str_] | None = None,
+    catalogue: pl.DataFrame | None = None,
+) -> UserItems:
+    """Build the matrix from INTERACTIONS (one row per subject and item; weights ≤ 0 are left out).
+
+    Args:
+        frame: INTERACTIONS.
+        subjects: rows of the result, sorted; by default those that have an entry.
+        items: columns of the result, sorted; by default those that have an entry.
+        catalogue: ITEMS; tells when items were published.
+
+    Raises:
+        ModelError: when a weight is not finite, or a subject–item pair stands twice.
+    """
+    kept = frame.filter(pl.col("weight") > 0)
+    if not frame["weight"].is_finite().all():
+        raise ModelError("interactions: weight", "is not finite", "Check events.weights of the environment")
+    subjects = ids(kept["subject"]) if subjects is None else subjects
+    items = ids(kept["item_id"]) if items is None else items
+    entries = (
+        kept.lazy()
+        .join(_numbered(subjects, "subject", "row"), on="subject")
+        .join(_numbered(items, "item_id", "column"), on="item_id")
+        .select(
+            "row",
+            "column",
+            pl.col("weight").cast(pl.Float32),
+            pl.col("first_at").dt.epoch("us"),
+            pl.col("last_at").dt.epoch("us"),
+        )
+        .sort("row", "column")
+        .collect()
+    )
+    rows, columns = entries["row"].to_numpy(), entries["column"].to_numpy()
+    if np.any((np.diff(rows) == 0) & (np.diff(columns) == 0)):
+        raise ModelError("interactions", "hold a subject–item pair twice", "Rebuild the table interactions")
+    matrix = csr(rows, columns, entries["weight"].to_numpy(), len(subjects), len(items))
+    return UserItems(
+        subjects, items, matrix, entries["last_at"].to_numpy().astype(np.int64), _born_at(entries, items, catalogue)
+    )
+
+
+def csr(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], data: NDArray[Any], users: int, items: int
+) -> sparse.csr_matrix:
+    """A CSR matrix [users × items] from entries that are sorted by row, then column."""
+    indptr = np.zeros(users + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=users), out=indptr[1:])
+    return sparse.csr_matrix((data, columns.astype(np.int32), indptr), shape=(users, items))
+
+
+def ids(column: pl.Series) -> NDArray[np.str_]:
+    """Distinct ids of a column, sorted."""
+    return ids_of(column.drop_nulls().unique().sort())
+
+
+def ids_of(column: pl.Series) -> NDArray[np.str_]:
+    """A column of strings as a unicode array (an empty one too)."""
+    return np.array(column.to_list(), dtype=np.str_)
+
+
+def _numbered(known: NDArray[np.str_], name: str, number: str) -> pl.LazyFrame:
+    columns = {name: pl.Series(known.tolist(), dtype=pl.String), number: np.arange(len(known), dtype=np.int64)}
+    return pl.LazyFrame(columns)
+
+
+def _born_at(entries: pl.DataFrame, items: NDArray[np.str_], catalogue: pl.DataFrame | None) -> NDArray[np.int64]:
+    born_at = np.full(len(items), np.iinfo(np.int64).min, np.int64)
+    first = entries.group_by("column").agg(pl.col("first_at").min())
+    born_at[first["column"].to_numpy()] = first["first_at"].to_numpy()
+    if catalogue is not None:
+        published = (
+            catalogue.lazy()
+            .filter(pl.col("published_at").is_not_null())
+            .join(_numbered(items, "item_id", "column"), on="item_id")
+            .select("column", pl.col("published_at").dt.epoch("us"))
+            .collect()
+        )
+        born_at[published["column"].to_numpy()] = published["published_at"].to_numpy()
+    return born_at

@@ -1,0 +1,269 @@
+"""One environment's training from tables to a bundle: split, fit the candidates, judge, choose, refit on everything.
+
+What belongs here: the order of the steps and what a bundle is made of. What does not: saving and promoting, which the
+caller does with the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recoflow import schema
+from recoflow.environment import Environment, Model
+from recoflow.models import evaluate, matrix, select, split, train
+from recoflow.models.bundle import Bundle
+from recoflow.models.evaluate import Evaluation
+from recoflow.models.matrix import UserItems
+from recoflow.models.scorer import Scorer
+from recoflow.models.select import Candidate, Decision
+from recoflow.models.split import Split
+from recoflow.quality.finding import Finding
+
+BASELINE = "popular"
+METRICS = dict.fromkeys(("recall", "ndcg", "map", "hit_rate", "coverage", "novelty", "gini"), pl.Float64)
+TABLE = pl.Schema(
+    {"model": pl.String, "role": pl.String, "k": pl.Int64, "users": pl.Int64}
+    | METRICS
+    | {"ndcg_low": pl.Float64, "ndcg_high": pl.Float64, "fit_seconds": pl.Float64}
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training gives.
+
+    Attributes:
+        bundle: the chosen model, trained on everything; None when no candidate is sound.
+        metrics: TABLE, one row per candidate, the model in service and the random baseline.
+        findings: the checks' results; the decision's are among them.
+        decision: which candidate, and whether it may be promoted.
+    """
+
+    bundle: Bundle | None
+    metrics: pl.DataFrame
+    findings: tuple[Finding, ...]
+    decision: Decision
+
+
+def train_environment(  # noqa: PLR0917 - everything that a training reads
+    interactions: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    identity: pl.DataFrame,
+    environment: Environment,
+    champion: Bundle | None,
+    as_of: datetime,
+    table_versions: Mapping[str, int | None],
+    *,
+    on_step: Callable[[str], None] = lambda _step: None,
+) -> Training:
+    """Train every model of the environment, and the popular baseline, and decide which one serves.
+
+    The model in service is judged by its recipe (algorithm and settings) trained on the same split, because its own
+    factors have seen the hold-out.
+
+    Args:
+        interactions: INTERACTIONS.
+        catalogue: ITEMS.
+        identity: IDENTITY.
+        environment: settings.
+        champion: the bundle in service.
+        as_of: the training's time, aware, for the version.
+        table_versions: versions of the tables that were read, for the manifest.
+        on_step: told the name of each step as it begins.
+
+    Raises:
+        ModelError: when there is nothing to learn from.
+    """
+    arena = _Arena.of(interactions, catalogue, environment)
+    models = _models(environment)
+    judged: dict[str, _Judged] = {}
+    for name, model in models.items():
+        on_step(f"train and evaluate {name}")
+        judged[name] = arena.judge(name, model)
+    random = arena.evaluate(evaluate.RandomScores(arena.data.shape[1], environment.training.seed))
+    in_service = None if champion is None else _in_service(champion, judged, arena)
+    decision = select.decide(
+        [each.candidate for each in judged.values()],
+        random,
+        in_service.candidate.evaluation if in_service else None,
+        margin=environment.training.margin,
+        min_coverage=environment.quality.min_coverage,
+    )
+    findings = [_split_finding(arena.parts, environment), *decision.findings]
+    metrics = _table(judged, in_service, random)
+    bundle = None
+    if decision.chosen is not None:
+        on_step(f"train {decision.chosen} on everything")
+        model = models[decision.chosen]
+        everything = _everything(interactions, catalogue)
+        scorer = train.train(everything, model, environment.training.seed)
+        findings.append(_final_finding(scorer))
+        manifest = {
+            "environment": environment.name,
+            "as_of": as_of.isoformat(),
+            "seed": environment.training.seed,
+            "model": {"name": decision.chosen, "algorithm": model.algorithm, "parameters": scorer.parameters},
+            "tables": dict(table_versions),
+            "split": {"kind": arena.parts.kind, "at": arena.parts.at.isoformat() if arena.parts.at else None},
+            "metrics": metrics.drop("fit_seconds").to_dicts(),
+        }
+        seen = _seen(interactions, everything)
+        bundle = _bundle(scorer, everything, seen, catalogue, identity, manifest=manifest, as_of=as_of)
+    is_promoted = bundle is not None and select.is_clear(findings)
+    return Training(bundle, metrics, tuple(findings), Decision(decision.chosen, is_promoted, tuple(findings)))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    candidate: Candidate
+    parameters: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Arena:
+    """Where candidates meet: the same training data, the same hold-out."""
+
+    parts: Split
+    data: UserItems
+    test: sparse.csr_matrix
+    k: int
+    seed: int
+
+    @classmethod
+    def of(cls, interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: Environment) -> _Arena:
+        settings = environment.training
+        parts = split.usable(interactions, settings.split, settings.holdout, settings.seed)
+        items = matrix.ids(interactions.filter(pl.col("weight") > 0)["item_id"])
+        data = matrix.from_interactions(parts.train, items=items, catalogue=catalogue)
+        test = matrix.from_interactions(parts.test, subjects=data.subjects, items=items).matrix
+        return cls(parts, data, test, settings.k, settings.seed)
+
+    def judge(self, name: str, model: Model) -> _Judged:
+        started = time.perf_counter()
+        scorer = train.train(self.data, model, self.seed)
+        seconds = time.perf_counter() - started
+        evaluation = self.evaluate(scorer) if scorer.is_finite() else None
+        is_constant = evaluation is not None and scorer.is_constant()
+        return _Judged(Candidate(name, model.algorithm, evaluation, is_constant), scorer.parameters, seconds)
+
+    def evaluate(self, scorer: evaluate.Scores) -> Evaluation:
+        return evaluate.evaluate(scorer, self.data.matrix, self.test, self.k, self.seed)
+
+
+def _models(environment: Environment) -> dict[str, Model]:
+    models = dict(environment.training.models)
+    if all(model.algorithm != BASELINE for model in models.values()):
+        models[BASELINE] = Model(algorithm=BASELINE)
+    return models
+
+
+def _in_service(champion: Bundle, judged: Mapping[str, _Judged], arena: _Arena) -> _Judged:
+    recipe = champion.manifest["model"]
+    for each in judged.values():
+        if each.candidate.algorithm == recipe["algorithm"] and each.parameters == recipe["parameters"]:
+            return each
+    settings = {key: value for key, value in recipe["parameters"].items() if key in Model.model_fields}
+    return arena.judge(recipe["name"], Model(algorithm=recipe["algorithm"], **settings))
+
+
+def _split_finding(parts: Split, environment: Environment) -> Finding:
+    leaks = parts.leaks()
+    message = f"{parts.kind} split: {parts.train.height} pairs to learn from, {parts.test.height} to predict"
+    if leaks:
+        message += f", {leaks} of them on the wrong side; the table interactions is damaged: rebuild it"
+    elif parts.kind != environment.training.split:
+        message += f"; a {environment.training.split} split would have left too few users on both sides"
+    metadata = {"kind": parts.kind, "at": str(parts.at), "leaking_pairs": leaks, "users": parts.warm_users()}
+    return Finding("split_does_not_leak", passed=not leaks, message=message, metadata=metadata)
+
+
+def _final_finding(scorer: Scorer) -> Finding:
+    if not scorer.is_finite():
+        message = "the model trained on everything holds NaN or infinity; look at its settings and data"
+        return Finding("final_model_sound", passed=False, message=message)
+    if scorer.is_constant():
+        message = "the model trained on everything scores all items alike; look at its settings and data"
+        return Finding("final_model_sound", passed=False, message=message)
+    return Finding(
+        "final_model_sound", passed=True, message="the model trained on everything is finite and tells items apart"
+    )
+
+
+def _everything(interactions: pl.DataFrame, catalogue: pl.DataFrame) -> UserItems:
+    used = interactions.filter((pl.col("weight") > 0) | pl.col("is_consumed"))
+    items = matrix.ids(pl.concat([catalogue["item_id"], used["item_id"]]))
+    return matrix.from_interactions(
+        interactions, subjects=matrix.ids(used["subject"]), items=items, catalogue=catalogue
+    )
+
+
+def _seen(interactions: pl.DataFrame, data: UserItems) -> sparse.csr_matrix:
+    consumed = interactions.filter("is_consumed").with_columns(pl.lit(1.0).alias("weight"))
+    return matrix.from_interactions(consumed, subjects=data.subjects, items=data.items).matrix
+
+
+def _bundle(
+    scorer: Scorer,
+    data: UserItems,
+    seen: sparse.csr_matrix,
+    catalogue: pl.DataFrame,
+    identity: pl.DataFrame,
+    *,
+    manifest: dict[str, Any],
+    as_of: datetime,
+) -> Bundle:
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(scorer.item_factors).data)
+    return Bundle(
+        version=f"{as_of:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}",
+        subjects=data.subjects,
+        items=_all_items(catalogue, data.items),
+        user_factors=scorer.user_factors,
+        item_factors=scorer.item_factors,
+        seen_indptr=seen.indptr.astype(np.int64),
+        seen_indices=seen.indices.astype(np.int32),
+        popular=data.popularity(),
+        devices=identity,
+        manifest=manifest,
+        history=scorer.history,
+        similarity=scorer.similarity,
+    )
+
+
+def _all_items(catalogue: pl.DataFrame, items: NDArray[np.str_]) -> pl.DataFrame:
+    every = pl.DataFrame({"item_id": pl.Series(items.tolist(), dtype=pl.String)})
+    joined = every.join(catalogue, on="item_id", how="left", maintain_order="left")
+    filled = joined.with_columns(
+        pl.col("is_enabled").fill_null(value=True),
+        pl.col("is_available").fill_null(value=True),
+        pl.col("attributes").fill_null("{}"),
+    )
+    return filled.select(schema.ITEMS.names()).cast(schema.ITEMS)
+
+
+def _table(judged: Mapping[str, _Judged], in_service: _Judged | None, random: Evaluation) -> pl.DataFrame:
+    rows = [_row(each.candidate.name, "candidate", each.candidate.evaluation, each.seconds) for each in judged.values()]
+    if in_service is not None:
+        rows.append(_row(in_service.candidate.name, "in service", in_service.candidate.evaluation, in_service.seconds))
+    rows.append(_row("random", "baseline", random, 0.0))
+    return pl.DataFrame(rows, schema=TABLE)
+
+
+def _row(name: str, role: str, evaluation: Evaluation | None, seconds: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": name, "role": role, "fit_seconds": seconds}
+    if evaluation is None:
+        return row
+    low, high = evaluation.interval
+    return row | evaluation.values | {"k": evaluation.k, "users": evaluation.users, "ndcg_low": low, "ndcg_high": high}

@@ -1,0 +1,126 @@
+"""The gate: which candidate is best, and whether it may replace the model in service.
+
+What belongs here: the rules of promotion. What does not: training, metrics, and the promotion itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recoflow.models.evaluate import Evaluation
+from recoflow.models.train import IMPERSONAL
+from recoflow.quality.finding import Finding
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model with what its evaluation said; `evaluation` is None when its numbers are not finite."""
+
+    name: str
+    algorithm: str
+    evaluation: Evaluation | None
+    is_constant: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says: `chosen` is the best sound candidate (None when none is), promoted or not."""
+
+    chosen: str | None
+    is_promoted: bool
+    findings: tuple[Finding, ...]
+
+
+def flaw(candidate: Candidate, min_coverage: float) -> tuple[str, str] | None:
+    """Why a candidate is degenerate, as (check, message), or None when it is sound.
+
+    Popular, trending and newest show everyone the same by design, so low coverage is no flaw of theirs.
+    """
+    if candidate.evaluation is None:
+        return "factors_finite", f"{candidate.name} has factors that are NaN or infinite; look at its settings and data"
+    if candidate.is_constant:
+        return "scores_not_constant", f"{candidate.name} scores all items alike; look at its settings and data"
+    coverage = candidate.evaluation.values["coverage"]
+    if candidate.algorithm not in IMPERSONAL and coverage < min_coverage:
+        message = f"{candidate.name} recommends only {coverage:.2%} of the items, less than {min_coverage:.2%}"
+        return "coverage", f"{message}: it collapsed to popularity. Change its settings or quality.min_coverage"
+    return None
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    random: Evaluation,
+    champion: Evaluation | None,
+    *,
+    margin: float,
+    min_coverage: float,
+) -> Decision:
+    """Choose the sound candidate with the highest NDCG (the first of equals) and hold it against random and champion.
+
+    Args:
+        candidates: in the environment's order.
+        random: the random baseline on the same split.
+        champion: the model in service on the same split, None when there is none.
+        margin: share of the champion's NDCG that a challenger may lack.
+        min_coverage: least share of the items in the lists of a personal model.
+    """
+    flaws = {candidate.name: flaw(candidate, min_coverage) for candidate in candidates}
+    ndcg = {c.name: c.evaluation.values["ndcg"] for c in candidates if c.evaluation and flaws[c.name] is None}
+    chosen = max(ndcg, key=lambda name: ndcg[name]) if ndcg else None
+    findings = [_soundness(check, flaws, is_blocking=chosen is None) for check in SOUNDNESS]
+    if chosen is not None:
+        findings.append(_better_than_random(chosen, ndcg[chosen], random))
+        findings.append(_not_worse_than_champion(chosen, ndcg[chosen], champion, margin))
+    is_promoted = chosen is not None and is_clear(findings)
+    return Decision(chosen, is_promoted, tuple(findings))
+
+
+SOUNDNESS = {
+    "factors_finite": "all numbers of all candidates are finite",
+    "scores_not_constant": "every candidate tells items apart",
+    "coverage": "every personal candidate recommends enough of the items",
+}
+
+
+def is_clear(findings: Sequence[Finding]) -> bool:
+    """Whether no finding blocks."""
+    return all(finding.passed or finding.severity == "warn" for finding in findings)
+
+
+def _soundness(check: str, flaws: Mapping[str, tuple[str, str] | None], *, is_blocking: bool) -> Finding:
+    found = {name: flaw[1] for name, flaw in flaws.items() if flaw and flaw[0] == check}
+    if not found:
+        return Finding(check, passed=True, message=SOUNDNESS[check])
+    message = "; ".join(found.values())
+    return Finding(
+        check,
+        passed=False,
+        message=message,
+        severity="error" if is_blocking else "warn",
+        metadata={"refused": sorted(found)},
+    )
+
+
+def _better_than_random(chosen: str, ndcg: float, random: Evaluation) -> Finding:
+    floor = random.values["ndcg"]
+    message = f"{chosen} has NDCG@{random.k} {ndcg:.4f}, random has {floor:.4f} over {random.users} users"
+    if ndcg > floor:
+        return Finding("better_than_random", passed=True, message=message, metadata={"ndcg": ndcg, "random": floor})
+    cure = "The interactions may not tell tastes apart yet, or the hold-out is too small"
+    return Finding(
+        "better_than_random", passed=False, message=f"{message}. {cure}", metadata={"ndcg": ndcg, "random": floor}
+    )
+
+
+def _not_worse_than_champion(chosen: str, ndcg: float, champion: Evaluation | None, margin: float) -> Finding:
+    check = "not_worse_than_champion"
+    if champion is None:
+        return Finding(check, passed=True, message="no model is in service yet")
+    floor = champion.values["ndcg"] * (1 - margin)
+    metadata = {"ndcg": ndcg, "champion": champion.values["ndcg"], "champion_interval": list(champion.interval)}
+    message = f"{chosen} has NDCG@{champion.k} {ndcg:.4f}, the model in service {champion.values['ndcg']:.4f}"
+    if ndcg >= floor:
+        return Finding(check, passed=True, message=message, metadata=metadata)
+    cure = f"That is worse by more than the margin {margin:.0%}, so the old model goes on; compare their settings"
+    return Finding(check, passed=False, message=f"{message}. {cure}", metadata=metadata)

@@ -1,0 +1,1 @@
+"""Findings of checks, and expectation suites over tables and files. Knows contracts only."""
