@@ -63,7 +63,9 @@ def _key(path: Path) -> paramiko.PKey:
     try:
         return paramiko.Ed25519Key.from_private_key_file(str(path))
     except (OSError, paramiko.SSHException) as error:
-        raise MailboxError(str(path), f"is not an ed25519 key: {error}", "Remove it; the next start makes another") from None
+        raise MailboxError(
+            str(path), f"is not an ed25519 key: {error}", "Remove it; the next start makes another"
+        ) from None
 
 
 def _make(path: Path) -> None:
@@ -73,7 +75,7 @@ def _make(path: Path) -> None:
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     # The name appears only with its whole content: a start that was killed leaves no half key behind.
     made = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(private)
+    made.touch(mode=0o600)
+    made.write_bytes(private)
     path.with_name(f"{path.name}.pub").write_bytes(public + f" {path.name}\n".encode())
     made.rename(path)

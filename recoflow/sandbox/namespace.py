@@ -3,8 +3,8 @@
 What belongs here: which path means which file, who may do what in which folder, and uploads that appear whole or not at
 all. What does not: the SFTP protocol (`sftp_server`).
 
-Every client path is the root, a mounted folder, or a mounted folder and ONE name. A file is only ever opened relative to
-its folder's descriptor and without following links, so no name can lead outside.
+Every client path is the root, a mounted folder, or a mounted folder and ONE name. A file is only ever opened relative
+to its folder's descriptor and without following links, so no name can lead outside.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 from uuid import uuid4
 
@@ -196,14 +195,6 @@ class Reading:
 
     commit = discard
 
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
-
 
 @dataclass
 class Upload:
@@ -216,11 +207,12 @@ class Upload:
     hidden: str = field(init=False)
 
     def __post_init__(self) -> None:
+        """Open the hidden file, with the bytes that are there when the client means to change those."""
         self.hidden = uuid4().hex
         existing = self._existing()
         self.descriptor = os.open(self.hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._uploads)
         if existing is not None:
-            with open(existing, "rb") as source, open(self.descriptor, "wb", closefd=False) as copy:
+            with os.fdopen(existing, "rb") as source, os.fdopen(self.descriptor, "wb", closefd=False) as copy:
                 shutil.copyfileobj(source, copy)
 
     @property

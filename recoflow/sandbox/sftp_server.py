@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import paramiko
-from paramiko import sftp
+from paramiko import common, sftp
 from paramiko.sftp_attr import SFTPAttributes
 
 from recoflow.errors import MailboxError
@@ -127,7 +127,7 @@ class _Files(paramiko.SFTPServerInterface):
             return _status(error)
         return sftp.SFTP_OK
 
-    def open(self, path: str, flags: int, attr: SFTPAttributes) -> _Handle | int:
+    def open(self, path: str, flags: int, attr: SFTPAttributes) -> _Handle | int:  # noqa: ARG002
         try:
             return _Handle(self.view.open(path, flags))
         except (OSError, ValueError) as error:
@@ -162,12 +162,6 @@ class _Files(paramiko.SFTPServerInterface):
 
     def posix_rename(self, oldpath: str, newpath: str) -> int:
         return self._try(lambda: self.view.rename(oldpath, newpath, overwrite=True))
-
-    def mkdir(self, path: str, attr: SFTPAttributes) -> int:
-        return sftp.SFTP_PERMISSION_DENIED
-
-    def rmdir(self, path: str) -> int:
-        return sftp.SFTP_PERMISSION_DENIED
 
     def chattr(self, path: str, attr: SFTPAttributes) -> int:
         if attr.st_size is not None:
@@ -244,15 +238,15 @@ class _Session(paramiko.ServerInterface):
         # The transport's name: paramiko fixes it with the first request and refuses to change it after.
         return self.users[self.transport.get_username() or ""].view
 
-    def get_allowed_auths(self, username: str) -> str:
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         user = self.users.get(username)
-        return paramiko.AUTH_SUCCESSFUL if user and key in user.keys else paramiko.AUTH_FAILED
+        return common.AUTH_SUCCESSFUL if user and key in user.keys else common.AUTH_FAILED
 
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
+        return common.OPEN_SUCCEEDED if kind == "session" else common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 
 @dataclass
@@ -310,6 +304,8 @@ class Server:
 
     def _stop(self, listener: threading.Thread) -> None:
         self._ends.set()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the listener at once where the system allows it
         listener.join()
         self._socket.close()
         for transport in self._transports:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Final
 
 import paramiko
+from paramiko.pkey import UnknownKeyType
+from paramiko.ssh_exception import IncompatiblePeer
 
 from recoflow.errors import MailboxError
 from recoflow.storage.account import Account
-from recoflow.storage.sftp_wire import LinkLost, Session
+from recoflow.storage.sftp_wire import LinkLostError, Session
 
 LOG: Final = "recoflow.sftp"
 WEAK: Final = {
@@ -41,7 +43,7 @@ class Link:
         """The open session.
 
         Raises:
-            LinkLost: the server cannot be reached; another try may help.
+            LinkLostError: the server cannot be reached; another try may help.
             MailboxError: the host key or our key is refused, or a key file is unsafe; another try does not help.
         """
         if self._session is None or self._transport is None or not self._transport.is_active():
@@ -90,7 +92,7 @@ def _transport(host: str, port: int, seconds: float) -> Iterator[paramiko.Transp
     try:
         connection = socket.create_connection((host, port), timeout=seconds)
     except OSError as error:
-        raise LinkLost(address, f"cannot be reached: {error}", "Is the SFTP server running?") from None
+        raise LinkLostError(address, f"cannot be reached: {error}", "Is the SFTP server running?") from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -105,7 +107,7 @@ def _transport(host: str, port: int, seconds: float) -> Iterator[paramiko.Transp
         yield transport
     except (OSError, EOFError, paramiko.SSHException) as error:
         transport.close()
-        raise LinkLost(address, f"broke off while connecting: {error}", "The next tick tries again") from None
+        raise LinkLostError(address, f"broke off while connecting: {error}", "The next tick tries again") from None
     except MailboxError:
         transport.close()
         raise
@@ -116,7 +118,7 @@ def _transport(host: str, port: int, seconds: float) -> Iterator[paramiko.Transp
 def _handshake(transport: paramiko.Transport, address: str, seconds: float) -> None:
     try:
         transport.start_client(timeout=seconds)
-    except paramiko.IncompatiblePeer as error:
+    except IncompatiblePeer as error:
         raise MailboxError(
             address,
             f"offers no host key or algorithm that we accept: {error}",
@@ -128,13 +130,17 @@ def _private_key(path: Path) -> paramiko.PKey:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise MailboxError(str(path), "does not exist", "Put the private key there, or correct sftp.private_key") from None
+        raise MailboxError(
+            str(path), "does not exist", "Put the private key there, or correct sftp.private_key"
+        ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise MailboxError(str(path), "can be read by others", f"Run: chmod 600 {path}")
     try:
         key = paramiko.PKey.from_path(path)
-    except (ValueError, paramiko.SSHException, paramiko.UnknownKeyType) as error:
-        raise MailboxError(str(path), f"is not a usable private key: {error}", "Use ed25519 without passphrase") from None
+    except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
+        raise MailboxError(
+            str(path), f"is not a usable private key: {error}", "Use ed25519 without passphrase"
+        ) from None
     if key.get_name() == "ssh-rsa" and key.get_bits() < SMALLEST_RSA:
         raise MailboxError(str(path), f"is RSA of {key.get_bits()} bits", f"Use ed25519, or RSA of {SMALLEST_RSA} bits")
     return key
@@ -181,7 +187,7 @@ def host_key(host: str, port: int, *, seconds: float = 10) -> paramiko.PKey:
     """Ask a server for its host key without logging in; `.fingerprint` is what people compare.
 
     Raises:
-        LinkLost: when it cannot be reached.
+        LinkLostError: when it cannot be reached.
     """
     with _transport(host, port, seconds) as transport:
         _handshake(transport, f"{host}:{port}", seconds)

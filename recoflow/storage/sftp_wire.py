@@ -3,8 +3,8 @@
 What belongs here: the wire protocol. What does not: connecting (`sftp_link`), moving whole files (`transfer`), and what
 the files mean (`mailbox`).
 
-paramiko's own client is not used because it drops the status of pipelined WRITEs and of CLOSE, fails a whole listing for
-one name that is not UTF-8, and reads one name per round trip (spec/SFTP.md, section 1).
+paramiko's own client is not used because it drops the status of pipelined WRITEs and of CLOSE, fails a whole listing
+for one name that is not UTF-8, and reads one name per round trip (spec/SFTP.md, section 1).
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ CREATE: Final = sftp.SFTP_FLAG_WRITE | sftp.SFTP_FLAG_CREATE | sftp.SFTP_FLAG_TR
 _FLAG_SIZE, _FLAG_OWNER, _FLAG_MODE, _FLAG_TIMES, _FLAG_EXTENDED = 1, 2, 4, 8, 0x80000000
 
 
-class LinkLost(MailboxError):
+class LinkLostError(MailboxError):
     """The connection broke or fell silent: what the last request did is unknown."""
 
 
-class Refused(MailboxError):
+class RefusedError(MailboxError):
     """The server answered a request with an error status."""
 
 
-class Missing(Refused):
+class MissingError(RefusedError):
     """The server answered: no such file."""
 
 
@@ -81,7 +81,7 @@ class Session:
         channel: a channel whose `sftp` subsystem was invoked and whose time-out is set.
         host: named in errors.
 
-    Every method raises `LinkLost` when the connection is gone, `Refused` (or its kind `Missing`) for an error status.
+    Methods raise `LinkLostError` when the connection is gone, `RefusedError` (`MissingError`) for an error status.
     """
 
     def __init__(self, channel: paramiko.Channel, host: str) -> None:
@@ -92,7 +92,7 @@ class Session:
         self._send(struct.pack(">BI", sftp.CMD_INIT, 3))
         kind, body = self._packet()
         if kind != sftp.CMD_VERSION:
-            raise LinkLost(host, "does not speak SFTP", "Is this an SFTP server?")
+            raise LinkLostError(host, "does not speak SFTP", "Is this an SFTP server?")
         body.get_int()
         self.extensions = set()
         while body.get_remainder():
@@ -136,14 +136,16 @@ class Session:
     def rename(self, old: bytes, new: bytes) -> None:
         """Rename atomically, over an existing target too."""
         if POSIX_RENAME not in self.extensions:
-            raise Refused(self._host, "cannot rename over a file (no posix-rename)", "Use OpenSSH or the embedded server")
+            raise RefusedError(
+                self._host, "cannot rename over a file (no posix-rename)", "Use OpenSSH or the embedded server"
+            )
         self._check(self._ask(sftp.CMD_EXTENDED, POSIX_RENAME, old, new), old)
 
     def read(self, handle: bytes, path: bytes) -> Iterator[bytes]:
         """The whole file in blocks, with up to WINDOW reads in flight.
 
         Raises:
-            Refused: when the file's size or time changes while it is read, or fewer bytes come than it has.
+            RefusedError: when the file's size or time changes while it is read, or fewer bytes come than it has.
         """
         before = self._stat(self._ask(sftp.CMD_FSTAT, handle), path)
         flying: deque[tuple[int, int, int]] = deque()
@@ -156,7 +158,7 @@ class Session:
             yield self._block(handle, path, *flying.popleft())
         after = self._stat(self._ask(sftp.CMD_FSTAT, handle), path)
         if (before.size, before.mtime) != (after.size, after.mtime):
-            raise Refused(self._name(path), "changed while it was read", "It is tried again")
+            raise RefusedError(self._name(path), "changed while it was read", "It is tried again")
 
     def write(self, handle: bytes, blocks: Iterable[bytes], path: bytes) -> None:
         """Write blocks of at most BLOCK bytes one after the other, and check each one's status."""
@@ -181,7 +183,7 @@ class Session:
         if reply.kind == sftp.CMD_DATA and (data := reply.body.get_binary()):
             return data
         self._check(reply, path, allowed=sftp.SFTP_EOF)
-        raise Refused(self._name(path), "is shorter than the server said", "It is tried again")
+        raise RefusedError(self._name(path), "is shorter than the server said", "It is tried again")
 
     def _names(self, body: paramiko.Message) -> Iterator[Entry]:
         for _ in range(body.get_int()):
@@ -209,8 +211,10 @@ class Session:
             return
         said = escaped(reply.body.get_binary())
         if code == sftp.SFTP_NO_SUCH_FILE:
-            raise Missing(self._name(path), "does not exist", "It was removed or renamed, or its folder is missing")
-        raise Refused(self._name(path), f"was refused by the server: {said}", "Check rights and free space there")
+            raise MissingError(
+                self._name(path), "does not exist", "It was removed or renamed, or its folder is missing"
+            )
+        raise RefusedError(self._name(path), f"was refused by the server: {said}", "Check rights and free space there")
 
     def _ask(self, kind: int, *fields: bytes | int) -> _Reply:
         return self._reply(self._request(kind, *fields))
@@ -255,9 +259,9 @@ class Session:
             found += piece
         return bytes(found)
 
-    def _lost(self, problem: str) -> LinkLost:
+    def _lost(self, problem: str) -> LinkLostError:
         self._channel.close()
-        return LinkLost(self._host, problem, "The next tick connects again and finishes what was begun")
+        return LinkLostError(self._host, problem, "The next tick connects again and finishes what was begun")
 
     def _name(self, path: bytes) -> str:
         return f"{self._host}:{escaped(path)}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recoflow.errors import MailboxError
 from recoflow.storage.names import escaped
-from recoflow.storage.sftp_wire import BLOCK, CREATE, READ, Refused, Session
+from recoflow.storage.sftp_wire import BLOCK, CREATE, READ, RefusedError, Session
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def fetch(session: Session, remote: bytes, size: int, local: Path) -> Content:
 
     Raises:
         MailboxError: when the disk has less than twice the file's size free.
-        Refused: when the file has another size than `size`, or changes meanwhile.
+        RefusedError: when the file has another size than `size`, or changes meanwhile.
     """
     free = shutil.disk_usage(local.parent).free
     if free < 2 * size:
@@ -45,7 +45,7 @@ def fetch(session: Session, remote: bytes, size: int, local: Path) -> Content:
         file.flush()
         os.fsync(file.fileno())
     if found != size:
-        raise Refused(escaped(remote), f"has {found} bytes, {size} were listed", "It is tried again")
+        raise RefusedError(escaped(remote), f"has {found} bytes, {size} were listed", "It is tried again")
     part.rename(local)
     sync_folder(local.parent)
     return Content(size, digest.hexdigest())
@@ -55,10 +55,10 @@ def small(session: Session, remote: bytes, limit: int) -> bytes:
     """A small remote file's bytes.
 
     Raises:
-        Refused: when it is larger than `limit` bytes.
+        RefusedError: when it is larger than `limit` bytes.
     """
     if session.lstat(remote).size > limit:
-        raise Refused(escaped(remote), f"is larger than {limit} bytes", "Write only the digest into it")
+        raise RefusedError(escaped(remote), f"is larger than {limit} bytes", "Write only the digest into it")
     return b"".join(_blocks(session, remote))
 
 
@@ -66,7 +66,7 @@ def upload(session: Session, local: Path, remote: bytes, content: Content) -> No
     """Copy a local file to `remote`, then read it back.
 
     Raises:
-        Refused: when a write, the closing or the comparison failed.
+        RefusedError: when a write, the closing or the comparison failed.
         MailboxError: when the local file is not `content` any more.
     """
     handle = session.open(remote, CREATE)
@@ -79,7 +79,7 @@ def upload(session: Session, local: Path, remote: bytes, content: Content) -> No
         return
     if local_content(local) != content:
         raise MailboxError(str(local), "changed while it was uploaded", "Render it again; nothing was published")
-    raise Refused(escaped(remote), "holds other bytes than were written", "It is tried again")
+    raise RefusedError(escaped(remote), "holds other bytes than were written", "It is tried again")
 
 
 def remote_content(session: Session, remote: bytes) -> Content:

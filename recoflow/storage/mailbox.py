@@ -1,0 +1,208 @@
+"""The mailbox: files that customers drop come in exactly once, answers go out whole (spec/SFTP.md).
+
+What belongs here: the mailbox's public acts and their locks. What does not: the steps (`intake`, `outbox`,
+`retention`), and what the files say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TypeVar
+
+from recoflow.errors import MailboxError
+from recoflow.storage import intake, names, outbox, retention, transfer
+from recoflow.storage.account import Account
+from recoflow.storage.clock import Clock, SystemClock
+from recoflow.storage.desk import Desk
+from recoflow.storage.ledger import ARRIVED, Claim, Ledger, Outgoing, State
+from recoflow.storage.retention import Sweep
+from recoflow.storage.sftp_wire import LinkLostError
+
+LIMIT: Final = 100
+PUBLISH_SECONDS: Final = 600.0  # how long an answer waits for the answers before it
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A file that is safely here.
+
+    Args:
+        claim_id: stable; names the claim in every other act.
+        folder: requests, periodic or one_time.
+        name: the remote name, exactly.
+        path: the local copy; its name says nothing, and its bytes never change.
+        sha256, size: of its content.
+        revision: 1 for the first file of this name, then 2, …; the newest owns the answer.
+        attempts: runs that were started for it.
+    """
+
+    claim_id: str
+    folder: str
+    name: str
+    path: Path
+    sha256: str
+    size: int
+    revision: int
+    attempts: int
+
+
+class Mailbox:
+    """One environment's SFTP account.
+
+    Args:
+        account: server, keys and limits.
+        ledger: what is known; one file per account.
+        inbox: local folder of the fetched files, best beside the ledger.
+        clock: wall and boot clock.
+        on_state: called with a step's name after each commit and each external act (tests stop there).
+
+    All acts may be repeated, by several processes at once, after a crash at any point. They raise `LinkLostError` when
+    the server is away (try later) and other `MailboxError`s for what a person must mend. What concerns one file only holds
+    back that file; `held` tells which and why.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        ledger: Ledger,
+        inbox: Path,
+        clock: Clock | None = None,
+        *,
+        on_state: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._desk = Desk(account, ledger, inbox, clock or SystemClock(), on_state)
+
+    def __enter__(self) -> Mailbox:
+        """Nothing is opened before it is needed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up."""
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; the next act connects again."""
+        self._desk.link.close()
+
+    def poll(self, folder: str = "requests", limit: int = LIMIT) -> list[Intake]:
+        """Scan a folder once, claim what is complete (`limit` files at most) and fetch it.
+
+        Returns what came in now and needs a run; `pending` tells what came in earlier. [] while another process polls.
+        """
+        with self._desk.ledger.lock("tick") as is_ours:
+            return self._reconnecting(lambda: self._poll(folder, limit)) if is_ours else []
+
+    def resume(self) -> None:
+        """Finish what was interrupted, and what was held back and is due: claims, fetches, publications."""
+        with self._desk.ledger.lock("tick") as is_ours:
+            if is_ours:
+                self._reconnecting(self._resume_intake)
+        with self._desk.ledger.lock("publish") as is_ours:
+            if is_ours:
+                self._reconnecting(lambda: outbox.advance_due(self._desk))
+
+    def pending(self) -> list[Intake]:
+        """Files that are here and that no run has answered yet, the oldest first."""
+        return [self._told(claim) for claim in self._desk.ledger.pending()]
+
+    def held(self) -> list[tuple[str, str]]:
+        """Files that cannot go on for now: escaped remote name and problem."""
+        return [(names.escaped(claim.name), claim.problem or "") for claim in self._desk.ledger.held()]
+
+    def publish(self, claim_id: str, files: Sequence[tuple[Path, str]]) -> State:
+        """Publish the answer to a claim: local paths and their names in responses/, the response itself last.
+
+        Returns PUBLISHED (REJECTED for a claim that was rejected), or SUPERSEDED when a newer file of that name has
+        arrived: then nothing was published. After an error the next `resume` goes on where this stopped.
+        """
+        claim = self._desk.ledger.claim(claim_id)
+        if claim.state not in {*ARRIVED, State.SUPERSEDED}:
+            raise MailboxError(f"claim {claim_id}", f"is {claim.state}", "Publish answers to files that were fetched")
+        outgoing = [
+            Outgoing(position, path, _checked(name), transfer.local_content(path))
+            for position, (path, name) in enumerate(files)
+        ]
+        if not outgoing or len({file.name for file in outgoing}) < len(outgoing):
+            raise MailboxError(f"claim {claim_id}", "has no answer, or two files of one name", "Give each its own name")
+        with self._publishing():
+            claim = self._desk.ledger.ready(claim_id, outgoing)
+            self._desk.on_state("ready")
+            return self._advance(claim)
+
+    def reject(self, claim_id: str, code: str, message: str) -> State:
+        """Answer a claim with `<stem>.errors.csv` alone: for files that no run can read."""
+        with self._publishing():
+            intake.reject(self._desk, self._desk.ledger.claim(claim_id), code, message)
+            return self._advance(self._desk.ledger.claim(claim_id))
+
+    def consume(self, claim_id: str) -> None:
+        """A dump is in the lake: it is not pending any more and has no answer."""
+        self._desk.ledger.update(claim_id, state=State.CONSUMED)
+
+    def sweep(self) -> Sweep:
+        """Remove lingering originals and responses past their retention; report what is not ours and leave it.
+
+        There is no `now`: ages are told by the service clock, which a changed wall clock does not move.
+        """
+        with self._desk.ledger.lock("tick", seconds=60) as has_tick, self._publishing():
+            if not has_tick:
+                raise MailboxError(str(self._desk.ledger.path), "is busy", "Sweep again later")
+            return self._reconnecting(lambda: retention.sweep(self._desk))
+
+    def _poll(self, folder: str, limit: int) -> list[Intake]:
+        desk = self._desk
+        intake.settle(desk)
+        intake.scan(desk, folder, limit)
+        intake.watch(desk, folder)
+        return [self._told(claim) for claim in intake.fetch_due(desk, folder)]
+
+    def _resume_intake(self) -> None:
+        intake.settle(self._desk)
+        intake.fetch_due(self._desk)
+        for claim in self._desk.ledger.pending():
+            if claim.attempts == 0:
+                intake.identify(self._desk, claim)
+
+    def _advance(self, claim: Claim) -> State:
+        ledger = self._desk.ledger
+        return self._reconnecting(lambda: outbox.advance(self._desk, ledger.claim(claim.id))).state
+
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        with self._desk.ledger.lock("publish", seconds=PUBLISH_SECONDS) as is_ours:
+            if not is_ours:
+                raise MailboxError(str(self._desk.ledger.path), "is busy with other answers", "Publish again later")
+            yield
+
+    def _reconnecting(self, act: Callable[[], T]) -> T:
+        """Acts are repeatable, so that a connection that broke since the last one costs nothing but a second try."""
+        try:
+            return act()
+        except LinkLostError:
+            self.close()
+            return act()
+
+    def _told(self, claim: Claim) -> Intake:
+        return Intake(
+            claim_id=claim.id,
+            folder=claim.folder,
+            name=claim.name.decode("utf-8"),
+            path=self._desk.local(claim),
+            sha256=claim.sha256 or "",
+            size=claim.size,
+            revision=claim.revision or 1,
+            attempts=claim.attempts,
+        )
+
+
+def _checked(name: str) -> str:
+    if fault := names.fault(name.encode("utf-8", "surrogateescape")):
+        raise MailboxError(names.escaped(name.encode("utf-8", "surrogateescape")), fault, "Answer under another name")
+    return name
