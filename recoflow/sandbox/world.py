@@ -83,16 +83,19 @@ def generate(
     )
 
 
-def write(world: World, folder: Path) -> dict[str, Counts]:
+def write(world: World, folder: Path, *, days_per_file: int = 1) -> dict[str, Counts]:
     """Write the files that a publisher would deliver; purchases come as CSV from the shop, the rest as JSON lines.
 
-    Files: `lorem_items_<day>.csv`, `lorem_events_<day>.jsonl` and `lorem_purchases_<day>.csv` for each UTC day.
+    Files: `lorem_items_<day>.csv`, `lorem_events_<day>.jsonl` and `lorem_purchases_<day>.csv`, for each UTC day, or for
+    the `days_per_file` days that begin with the one in the name.
 
     Returns:
         File name → what an ingest of it must count, when the files are read in the order of their days.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    day = world.events["timestamp"].dt.date().alias("day")
+    date = pl.col("timestamp").dt.date()
+    passed = (date - date.min()).dt.total_days()
+    day = world.events.select(day=date - pl.duration(days=passed % days_per_file)).to_series()
     is_purchase = world.events["event_type"] == "purchase"
     counts = _write_lines(world, folder, day, is_purchase)
     purchases = world.events.with_columns(day).filter(is_purchase)

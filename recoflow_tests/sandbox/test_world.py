@@ -218,6 +218,15 @@ def test_an_event_file_holds_its_day_and_only_broken_lines_fail(
     assert repeated == town.dirt.filter(kind=dirt.DUPLICATE).height > 0
 
 
+def test_the_days_can_be_bundled_into_fewer_files(town: world.World, tmp_path: Path) -> None:
+    counts = world.write(town, tmp_path, days_per_file=30)
+    assert sorted(name for name in counts if "_events_" in name) == [
+        "lorem_events_2026-09-23.jsonl",
+        "lorem_events_2026-10-23.jsonl",
+    ]
+    assert sum((count for name, count in counts.items() if "_items_" not in name), Counts()) == town.expected
+
+
 def test_lists_of_an_item_are_json_in_a_cell(town: world.World, files: tuple[Path, dict[str, Counts]]) -> None:
     folder, counts = files
     (name,) = (name for name in counts if "_items_" in name)
