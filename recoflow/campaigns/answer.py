@@ -1,0 +1,183 @@
+"""Answering a campaign: every list of a request is ranked, filled and staged on disk, block by block.
+
+What belongs here: the order of the steps and what is staged. What does not: publishing (see `response` and `audit`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from recoflow.campaigns import lists as planning
+from recoflow.campaigns import rules, staged
+from recoflow.campaigns.ranking import Ranking, blocks
+from recoflow.errors import CampaignError
+from recoflow.storage import artifacts, sql
+
+if TYPE_CHECKING:
+    from recoflow.campaigns.lists import Lists, Longs
+    from recoflow.campaigns.ranking import Indices, Scores
+    from recoflow.campaigns.request import Request
+    from recoflow.environment import Environment
+    from recoflow.models.bundle import Bundle
+
+FALLBACK: Final = "fallback"  # user_group of lists that were to be personal and could not be
+BLOCK_LISTS: Final = 1 << 17
+BLOCK_ITEMS: Final = 1 << 22
+
+
+def answer(
+    request: Request,
+    bundle: Bundle,
+    environment: Environment,
+    staging: Path,
+    as_of: datetime,
+    *,
+    fresh: pl.DataFrame | None = None,
+    threads: int | None = None,
+) -> staged.Staged:
+    """Rank and stage every list of a request.
+
+    Args:
+        request: as `request.parse` gave it, not rejected.
+        bundle: the model in service.
+        environment: of the request.
+        staging: folder of this campaign; what an earlier attempt left in it is replaced.
+        as_of: the moment that item age is counted from.
+        fresh: `subject`, `item_id` of what was consumed since the bundle was trained.
+        threads: of the scoring core; by default all cores.
+
+    Returns:
+        What was staged: the same bytes for the same arguments.
+
+    Raises:
+        CampaignError: the request was rejected as a whole.
+        ModelError: the bundle's factors cannot be ranked with.
+    """
+    if request.rejection is not None:
+        raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
+    _clear(staging)
+    eligible = np.flatnonzero(rules.is_eligible(bundle.items))
+    lists = planning.plan(request, bundle, environment)
+    fields = environment.campaigns.information_fields
+    filtered = {attribute for wish in lists.wishes for attribute in wish.filters}
+    item_rules = rules.ItemRules(bundle.items[eligible], filtered | set(fields))
+    ranking = Ranking(
+        bundle, lists, eligible=eligible, item_rules=item_rules, fresh=fresh, as_of=as_of, threads=threads
+    )
+    requests = _requests(request, lists, environment.campaigns.provider)
+    items = pl.DataFrame(
+        [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
+    )
+    filler = _Filler(lists, len(eligible))
+    for number, block in enumerate(blocks(lists, BLOCK_LISTS, BLOCK_ITEMS)):
+        chosen, scores = filler.fill(block, *ranking.block(block))
+        filled = filler.filled[block]
+        part = pl.concat([requests[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
+            _ranks(filled),
+            pl.Series("score", scores),
+            pl.lit(environment.campaigns.version).alias("version"),
+            pl.lit(request.campaign_id).alias("campaign_id"),
+        )
+        part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
+    requests = requests.with_columns(pl.Series("items", filler.filled))
+    requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
+    request.errors.write_parquet(staging / staged.ERRORS_FILE)
+    result = staged.Staged(
+        folder=staging,
+        name=request.name,
+        environment=request.environment,
+        campaign_id=request.campaign_id,
+        request_sha256=request.sha256,
+        model_version=bundle.version,
+        information_fields=fields,
+        csv_safe=environment.campaigns.csv_safe,
+        counts=_counts(request, lists, filler.filled),
+        files={path.name: artifacts.sha256(path) for path in sorted(staging.glob("*.parquet"))},
+    )
+    result.save()
+    return result
+
+
+def _clear(staging: Path) -> None:
+    staging.mkdir(parents=True, exist_ok=True)
+    (staging / staged.MANIFEST).unlink(missing_ok=True)
+    for path in staging.glob("*.parquet"):
+        path.unlink()
+
+
+def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
+    groups = np.where(lists.is_fallback, FALLBACK, provider)
+    return request.rows.with_columns(
+        _request_ids(request),
+        lists.keys.alias("subject"),
+        pl.Series("user_group", groups, pl.String),
+        pl.Series("may_repeat", lists.may_repeat),
+    )
+
+
+def _request_ids(request: Request) -> pl.Series:
+    """One identifier per user, device and list of the campaign; texts are told apart by their lengths."""
+    cells = [
+        pl.format("{}:{}", pl.col(column).str.len_bytes(), pl.col(column)).fill_null("-")
+        for column in ("user_id", "device_id", "list_name")
+    ]
+    keys = request.rows.select("row", pl.concat_str(pl.lit(request.campaign_id), *cells, separator="|").alias("key"))
+    with sql.connect() as connection:
+        connection.register("list", keys.to_arrow())
+        query = "SELECT left(sha256(key), 20) AS request_id FROM list ORDER BY row"
+        return sql.frame(connection, query, pl.Schema({"request_id": pl.String})).to_series()
+
+
+class _Filler:
+    """Takes ranked items in blocks and keeps what later lists of the same subjects must not repeat."""
+
+    def __init__(self, lists: Lists, items: int) -> None:
+        self._lists = lists
+        self.filled = np.zeros(len(lists), np.int64)
+        is_kept = np.zeros(len(lists), np.bool_)
+        is_kept[lists.previous[lists.previous >= 0]] = True
+        ends = np.cumsum(np.where(is_kept, lists.size, 0))
+        self._offset = np.where(is_kept, ends - lists.size, -1)
+        self._taken = np.empty(int(ends[-1]) if len(ends) else 0, np.int32)
+        self._stamp = np.full(items, -1, np.int64)
+
+    def fill(self, block: Longs, items: Indices, scores: Scores) -> tuple[Indices, Scores]:
+        """The items and scores of the block's lists, one list behind the other; `filled` tells how many each got."""
+        from recoflow.campaigns import fill  # noqa: PLC0415 - imports numba
+
+        lists = self._lists
+        room = int(np.minimum(lists.size[block], items.shape[1]).sum())
+        chosen, kept = np.empty(room, np.int32), np.empty(room, np.float32)
+        total = fill.fill(
+            block[0], items, scores, lists.size, lists.minimum, lists.previous, lists.may_repeat,
+            self._offset, self.filled, self._taken, self._stamp, chosen, kept,
+        )  # fmt: skip
+        return chosen[:total], kept[:total]
+
+
+def _ranks(filled: Longs) -> pl.Series:
+    """1, 2, … within each list."""
+    before = np.repeat(np.cumsum(filled) - filled, filled)
+    return pl.Series("rank", np.arange(1, len(before) + 1) - before)
+
+
+def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:
+    fallback = int(lists.is_fallback.sum())
+    personalized = int((lists.ranking == planning.CHAMPION).sum())
+    return staged.Counts(
+        read=request.counts.read,
+        answered=len(lists),
+        failed=request.counts.failed,
+        personalized=personalized,
+        fallback=fallback,
+        unpersonalized=len(lists) - personalized - fallback,
+        short=int((filled < lists.size).sum()),
+        empty=int((filled == 0).sum()),
+        items=int(filled.sum()),
+        page_types_replaced=request.counts.page_types_replaced,
+    )

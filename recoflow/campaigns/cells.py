@@ -1,0 +1,132 @@
+"""Header and cells of a request file: every cell stays text, so that `007` stays `007`.
+
+What belongs here: what makes a header, and rows that fit it. What does not: bytes (see `framing`), the meaning of
+cells (see `request`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from recoflow.campaigns import framing
+from recoflow.campaigns.rejection import TRUNCATED, RequestRejectedError, rejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from recoflow.environment import Environment
+
+COLUMNS: Final = ("environment", "user_id", "device_id", "list_name", "list_size", "configuration_id", "page_type")
+REQUIRED: Final = ("environment", "list_name", "list_size", "page_type")
+PERSON: Final = ("user_id", "device_id")
+
+_QUOTES = "“”„‟‘’"
+_SHOWN = 60  # characters of a header name that a message repeats
+
+
+def read(path: Path, is_compressed: bool, environment: Environment) -> tuple[pl.DataFrame, pl.Series]:
+    """All cells as text, an empty one null; and the line that each row begins at.
+
+    Returns:
+        A String column for each header name and each of COLUMNS, and the Int64 series of lines.
+
+    Raises:
+        RequestRejectedError: those of `framing.scan`, `curly_quotes`, `unnamed_column`, `duplicate_column`,
+            `missing_column`, `no_rows`, `ragged_row`, `unreadable`, or `truncated`.
+    """
+    found = framing.scan(
+        path,
+        is_compressed=is_compressed,
+        max_bytes=environment.sftp.max_bytes,
+        max_rows=environment.campaigns.max_lists,
+    )
+    header = _check_header(found)
+    if not len(found.lines):
+        raise rejected("no_rows", "the file has a header and no row", "Add one row for each list")
+    table = pl.from_arrow(_read_cells(path, is_compressed, header, found))
+    assert isinstance(table, pl.DataFrame)
+    missing = [pl.lit(None, pl.String).alias(column) for column in COLUMNS if column not in header]
+    return table.with_columns(*missing), pl.Series("line", found.lines)
+
+
+def _check_header(found: framing.Framing) -> tuple[str, ...]:
+    """The names of the columns, trimmed."""
+    header = tuple(cell.strip() for cell in found.header)
+    line = found.header_line
+    for cell in header:
+        if any(quote in cell for quote in _QUOTES):
+            cure = 'Replace typographic quotes by " in the whole file'
+            raise rejected(
+                "curly_quotes", f"the header's {cell[:_SHOWN]} has curly quotes", cure, line=line, column=cell
+            )
+        if not cell or "\n" in cell:
+            raise rejected("unnamed_column", "a column has no usable name", "Name every column", line=line)
+        if header.count(cell) > 1:
+            cure = "Keep one of the two"
+            raise rejected("duplicate_column", f"column '{cell[:_SHOWN]}' stands twice", cure, line=line, column=cell)
+    wanted = [*REQUIRED] + ([] if {*PERSON} & {*header} else ["user_id"])
+    missing = [column for column in wanted if column not in header]
+    if missing:
+        if not found.is_terminated and not len(found.lines):
+            raise rejected(TRUNCATED, "the file ends within its header", "Upload the whole file again", line=line)
+        raise _missing_column(missing[0], header, line)
+    return header
+
+
+def _missing_column(column: str, header: tuple[str, ...], line: int) -> RequestRejectedError:
+    similar = difflib.get_close_matches(column, [cell.lower() for cell in header], n=1)
+    original = next((cell for cell in header if similar and cell.lower() == similar[0]), None)
+    cure = f"Rename '{original[:_SHOWN]}' to '{column}'" if original else f"Add the column '{column}' and its values"
+    if ";" in header[0] or "\t" in header[0]:
+        cure = "Use ',' as the delimiter"
+    return rejected("missing_column", f"column '{column}' is missing", cure, line=line, column=column)
+
+
+def _read_cells(path: Path, is_compressed: bool, header: tuple[str, ...], found: framing.Framing) -> pa.Table:
+    import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+    from pyarrow import csv  # noqa: PLC0415
+
+    misfits: list[tuple[int, int]] = []  # (number of the row, its cells); the handler must not raise
+
+    def note(row: csv.InvalidRow) -> str:
+        if not misfits:
+            misfits.append((row.number, row.actual_columns))
+        return "skip"
+
+    with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "gzip") if is_compressed else file as source:
+        try:
+            table = csv.open_csv(
+                source,
+                csv.ReadOptions(
+                    use_threads=False, column_names=header, skip_rows=found.header_line, block_size=1 << 24
+                ),
+                csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+                csv.ConvertOptions(
+                    column_types=dict.fromkeys(header, pa.string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                ),
+            ).read_all()
+        except pa.ArrowInvalid as error:
+            raise rejected("unreadable", f"the file is not CSV: {str(error)[:200]}", "Mend the file") from None
+    if misfits:
+        raise _misfit(*misfits[0], len(header), found)
+    if len(table) != len(found.lines):
+        raise rejected("unreadable", "its rows cannot be told apart", "Quote cells that hold quotes or line ends")
+    return table
+
+
+def _misfit(number: int, cells: int, columns: int, found: framing.Framing) -> RequestRejectedError:
+    row = number - 1 - found.header_line  # numbers count the header and blank lines before it
+    line = int(found.lines[min(row, len(found.lines) - 1)])
+    if row >= len(found.lines) - 1 and cells < columns:
+        problem = f"the last row has {cells} of {columns} cells"
+        return rejected(TRUNCATED, problem, "Upload the whole file again", line=line)
+    problem = f"line {line} has {cells} cells, the header has {columns}"
+    return rejected("ragged_row", problem, "Give every row one cell per column, and quote cells with commas", line=line)

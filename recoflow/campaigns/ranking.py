@@ -1,0 +1,236 @@
+"""Ranking of blocks of lists by whatever their configurations ask for, over the items that may be recommended.
+
+What belongs here: which factors, consumed items and masks each list is ranked with. What does not: the scoring core
+(see `rank`), lists of one subject taken together (see `fill`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recoflow.campaigns import rank, rules
+from recoflow.campaigns.lists import CHAMPION, NEWEST, POPULAR, Flags, Lists, Longs
+
+if TYPE_CHECKING:
+    from recoflow.models.bundle import Bundle
+
+MASK_BYTES: Final = 1 << 26  # of masks that are expanded at once
+DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that are not products of factors
+
+Indices = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """Items by subject, in CSR form: `items[starts[row]:starts[row + 1]]`.
+
+    Args:
+        starts: int64 [subjects + 1].
+        items: int32, positions among the eligible items.
+        rows: int64 [lists], the subject of each list, -1 for none.
+    """
+
+    starts: Longs
+    items: Indices
+    rows: Longs
+
+    def pairs(self, lists: Longs) -> tuple[Longs, Indices]:
+        """(position within `lists`, item) for all that the subjects of these lists consumed."""
+        rows = self.rows[lists]
+        lengths = np.where(rows >= 0, self.starts[rows + 1] - self.starts[rows], 0)
+        owners = np.repeat(np.arange(len(lists)), lengths)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return owners, self.items[self.starts[rows[owners]] + within]
+
+
+class Ranking:
+    """Ranks lists of one request with one bundle.
+
+    Args:
+        bundle: the model.
+        lists: of the request.
+        eligible: int64, rows of `bundle.items` that may be recommended; items are counted in this order from here on.
+        item_rules: over the eligible items.
+        fresh: `subject`, `item_id` of what was consumed since the bundle was trained.
+        as_of: the moment that item age is counted from.
+        threads: of the scoring core.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        lists: Lists,
+        *,
+        eligible: Longs,
+        item_rules: rules.ItemRules,
+        fresh: pl.DataFrame | None,
+        as_of: datetime,
+        threads: int | None,
+    ) -> None:
+        self._bundle = bundle
+        self._lists = lists
+        self._eligible = eligible
+        self._rules = item_rules
+        self._as_of = as_of
+        self._threads = threads
+        self._indices: dict[int, rank.ItemIndex] = {}
+        self._consumed = [_from_bundle(bundle, eligible, known) for known in lists.known]
+        if fresh is not None and len(fresh):
+            self._consumed.append(_from_frame(fresh, bundle.items["item_id"].gather(eligible), lists.keys))
+
+    def block(self, lists: Longs) -> tuple[Indices, Scores]:
+        """Ranked items and scores of these lists, [lists × deepest of them], padded with -1 and minus infinity."""
+        depth = np.minimum(self._lists.depth[lists], len(self._eligible))
+        items = np.full((len(lists), max(1, int(depth.max(initial=1)))), -1, np.int32)
+        scores = np.full(items.shape, -np.inf, np.float32)
+        scale = np.ceil(np.log2(np.maximum(depth, 1))).astype(np.int64)  # lists of like depth are ranked together
+        kinds = np.stack([self._lists.ranking[lists], scale], axis=1)
+        for ranking, size in np.unique(kinds, axis=0):
+            chosen = np.flatnonzero((kinds == (ranking, size)).all(axis=1))
+            k = int(depth[chosen].max())
+            if k:
+                items[chosen, :k], scores[chosen, :k] = self._rank(int(ranking), lists[chosen], k)
+        return items, scores
+
+    def _rank(self, ranking: int, lists: Longs, k: int) -> tuple[Indices, Scores]:
+        is_alike = self._is_like_any_other(ranking, lists)
+        _, first, inverse = np.unique(
+            np.where(is_alike, self._lists.wish[lists], len(self._lists.wishes) + np.arange(len(lists))),
+            return_index=True,
+            return_inverse=True,
+        )
+        distinct = lists[first]
+        items = np.empty((len(distinct), k), np.int32)
+        scores = np.empty((len(distinct), k), np.float32)
+        for some, masks, mask_of in self._masked(distinct):
+            items[some], scores[some] = self._top(ranking, distinct[some], k, masks, mask_of)
+        return items[inverse], scores[inverse]
+
+    def _is_like_any_other(self, ranking: int, lists: Longs) -> Flags:
+        """Lists that only their wish tells apart: no personal scores, nothing consumed."""
+        if ranking == CHAMPION:
+            return np.zeros(len(lists), np.bool_)
+        has_history = np.any([source.rows[lists] >= 0 for source in self._consumed], axis=0)
+        alike: Flags = ~has_history | self._lists.keeps_consumed[lists]
+        return alike
+
+    def _masked(self, lists: Longs) -> Iterator[tuple[Longs, Flags, Indices]]:
+        """Stretches of `lists` by wish, so few at once that their masks fit into MASK_BYTES."""
+        order = np.argsort(self._lists.wish[lists], kind="stable")
+        wishes, starts = np.unique(self._lists.wish[lists][order], return_index=True)
+        step = max(1, MASK_BYTES // max(1, len(self._eligible)))
+        for begin in range(0, len(wishes), step):
+            end = starts[begin + step] if begin + step < len(wishes) else len(order)
+            some = order[starts[begin] : end]
+            masks, number = self._masks(wishes[begin : begin + step])
+            yield some, masks, number[np.searchsorted(wishes[begin : begin + step], self._lists.wish[lists[some]])]
+
+    def _masks(self, wishes: Longs) -> tuple[Flags, Indices]:
+        """Masks [constrained wishes × items], and for each wish the number of its mask, -1 for none."""
+        number = np.full(len(wishes), -1, np.int32)
+        masks: list[Flags] = []
+        for place, wish in enumerate(self._lists.wishes[each] for each in wishes):
+            if not wish.is_free:
+                number[place] = len(masks)
+                masks.append(self._rules.mask(wish.filters, wish.configuration.max_age_days, self._as_of))
+        return np.array(masks, np.bool_).reshape(len(masks), len(self._eligible)), number
+
+    def _top(self, ranking: int, lists: Longs, k: int, masks: Flags, mask_of: Indices) -> tuple[Indices, Scores]:
+        if ranking == CHAMPION and self._bundle.similarity is not None:
+            return self._top_dense(lists, k, masks, mask_of)
+        starts, seen = self._seen(lists)
+        users = self._bundle.user_factors[self._lists.personal[lists]] if ranking == CHAMPION else _ones(len(lists))
+        return rank.top_k(
+            users,
+            self._index(ranking),
+            k,
+            seen_indptr=starts,
+            seen_indices=seen,
+            masks=masks,
+            mask_of=mask_of,
+            threads=self._threads,
+        )
+
+    def _seen(self, lists: Longs) -> tuple[Longs, Indices]:
+        """What the lists must not hold, as CSR with ascending items."""
+        pairs = [source.pairs(lists) for source in self._consumed]
+        owners = np.concatenate([owner for owner, _ in pairs])
+        items = np.concatenate([item for _, item in pairs])
+        is_excluded = ~self._lists.keeps_consumed[lists][owners]
+        unique = np.unique(owners[is_excluded] * len(self._eligible) + items[is_excluded])
+        lengths = np.bincount(unique // len(self._eligible), minlength=len(lists))
+        return np.concatenate(([0], np.cumsum(lengths))), (unique % len(self._eligible)).astype(np.int32)
+
+    def _index(self, ranking: int) -> rank.ItemIndex:
+        if ranking not in self._indices:
+            factors = {
+                CHAMPION: lambda: self._bundle.item_factors[self._eligible],
+                POPULAR: lambda: self._bundle.popular[self._eligible, None],
+                NEWEST: lambda: _recency(self._bundle.items["published_at"].gather(self._eligible)),
+            }[ranking]()
+            self._indices[ranking] = rank.prepare(np.asarray(factors, np.float32))
+        return self._indices[ranking]
+
+    def _top_dense(self, lists: Longs, k: int, masks: Flags, mask_of: Indices) -> tuple[Indices, Scores]:
+        """The same answer for models with a similarity matrix, whose scores are no product of factors."""
+        from recoflow.models import kernels  # noqa: PLC0415 - imports numba
+
+        starts, seen = self._seen(lists)
+        items = np.full((len(lists), k), -1, np.int32)
+        best = np.full((len(lists), k), -np.inf, np.float32)
+        step = max(1, DENSE_SCORES // len(self._bundle.items))
+        for begin in range(0, len(lists), step):
+            block = np.arange(begin, min(begin + step, len(lists)))
+            scores = np.ascontiguousarray(
+                self._bundle.scorer.score(self._lists.personal[lists[block]])[:, self._eligible]
+            )
+            masked = np.flatnonzero(mask_of[block] >= 0)
+            scores[masked] = np.where(masks[mask_of[block[masked]]], scores[masked], -np.inf)
+            kernels.top_k(scores, block, starts, seen, items[block[0] : block[-1] + 1])
+            best[block] = np.where(items[block] >= 0, np.take_along_axis(scores, items[block], axis=1), -np.inf)
+        return items, best
+
+
+def _ones(count: int) -> Scores:
+    return np.ones((count, 1), np.float32)
+
+
+def _recency(published: pl.Series) -> Scores:
+    """1, 2, … in the order of publication, equal dates alike; 0 where there is no date."""
+    return published.rank("dense").fill_null(0).cast(pl.Float32).to_numpy()[:, None]
+
+
+def _from_bundle(bundle: Bundle, eligible: Longs, rows: Longs) -> Consumed:
+    position = np.full(len(bundle.items), -1, np.int32)
+    position[eligible] = np.arange(len(eligible), dtype=np.int32)
+    items = position[bundle.seen_indices]
+    before = np.concatenate(([0], np.cumsum(items >= 0)))
+    return Consumed(before[bundle.seen_indptr], items[items >= 0], rows)
+
+
+def _from_frame(fresh: pl.DataFrame, item_ids: pl.Series, keys: pl.Series) -> Consumed:
+    position = pl.DataFrame({"item_id": item_ids, "item": np.arange(len(item_ids), dtype=np.int32)})
+    pairs = fresh.select("subject", "item_id").unique().join(position, on="item_id").sort("subject", "item")
+    subjects = pairs.group_by("subject", maintain_order=True).len().with_row_index("row")
+    starts = np.concatenate(([0], np.cumsum(subjects["len"].to_numpy()))).astype(np.int64)
+    found = pl.DataFrame({"subject": keys}).join(subjects, on="subject", how="left", maintain_order="left")
+    return Consumed(starts, pairs["item"].to_numpy(), found["row"].cast(pl.Int64).fill_null(-1).to_numpy())
+
+
+def blocks(lists: Lists, rows: int, cells: int) -> Iterator[Longs]:
+    """Cut the lists into stretches of at most `rows` lists and about `cells` ranked items each."""
+    begin = 0
+    while begin < len(lists):
+        depth: Sequence[int] | Longs = np.maximum.accumulate(lists.depth[begin : begin + rows])
+        fitting = np.arange(1, len(depth) + 1) * depth <= cells
+        end = begin + max(1, int(np.count_nonzero(fitting)))
+        yield np.arange(begin, end)
+        begin = end

@@ -1,0 +1,305 @@
+"""Request files: CSV in, typed rows, row errors and counts out; or one named reason why the whole file is refused.
+
+What belongs here: the rules of spec/CAMPAIGNS.md about rows. What does not: bytes (see `framing`), header and cells
+(see `cells`), names (see `filename`), what a filter or a configuration means for items (see `rules`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from recoflow.campaigns import cells, filename, rules
+from recoflow.campaigns.cells import COLUMNS, PERSON
+from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
+
+if TYPE_CHECKING:
+    from recoflow.environment import Environment
+
+ERRORS: Final = pl.Schema({"line": pl.Int64, "column": pl.String, "code": pl.String, "message": pl.String})
+VARIABLE: Final = "variable:"  # prefix of the row columns that filter, so that a variable may have any name
+LIST: Final = (*PERSON, "list_name")
+
+_SHOWN = 60  # characters of a cell that a message repeats
+
+
+@dataclass(frozen=True)
+class RequestCounts:
+    """What became of the rows of a file; `read == accepted + failed` always holds.
+
+    `page_types_replaced` counts accepted rows whose page type gave way to the first one of the same user and device.
+    """
+
+    read: int = 0
+    accepted: int = 0
+    failed: int = 0
+    page_types_replaced: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request file as it was understood.
+
+    Args:
+        name: the file's name as uploaded.
+        environment: the account's environment.
+        sha256: of the file's bytes.
+        campaign_id: one per environment, name and content.
+        rows: accepted rows in the file's order: row (Int64, 0, 1, …), line (Int64), user_id, device_id, list_name,
+            list_size (Int64), configuration_id (null: the default), page_type, and one String column `variable:NAME`
+            for each variable that filters.
+        filters: row column → item attribute.
+        errors: ERRORS, in the order of lines.
+        rejection: why the whole file is refused; rows are then empty.
+        counts: accounting of the rows.
+    """
+
+    name: str
+    environment: str
+    sha256: str
+    campaign_id: str
+    rows: pl.DataFrame
+    filters: Mapping[str, str]
+    errors: pl.DataFrame
+    rejection: Rejection | None = None
+    counts: RequestCounts = field(default_factory=RequestCounts)
+
+
+def campaign_id(environment: str, name: str, sha256: str) -> str:
+    """The identifier of one campaign: the same for the same environment, file name and content."""
+    identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(identity).hexdigest()[:20]
+
+
+def parse(
+    path: Path,
+    *,
+    name: str,
+    environment: Environment,
+    sha256: str,
+    known_attributes: Collection[str],
+    algorithms: Collection[str] = rules.ALGORITHMS,
+) -> Request:
+    """Read a request file.
+
+    Args:
+        path: where the file lies.
+        name: its name as uploaded.
+        environment: the account that it came by.
+        sha256: of its bytes.
+        known_attributes: the attributes that items have (see `rules.attribute_names`).
+        algorithms: what configurations may choose, i.e. what the model bundle at hand can do.
+
+    Returns:
+        The request. Whatever is wrong with the file is in it as data: `rejection` and `errors`.
+    """
+    empty = Request(
+        name=name,
+        environment=environment.name,
+        sha256=sha256,
+        campaign_id=campaign_id(environment.name, name, sha256),
+        rows=_rows_schema(()).to_frame(),
+        filters={},
+        errors=ERRORS.to_frame(),
+    )
+    try:
+        filename.parse(name, environment.name)
+        table, lines = cells.read(path, filename.is_compressed(name), environment)
+        _check_environment(table["environment"], lines, environment.name)
+        return _judge(empty, table, lines, _Terms(environment, known_attributes, algorithms))
+    except RequestRejectedError as error:
+        return _refused(empty, error.rejection)
+
+
+def _refused(request: Request, rejection: Rejection) -> Request:
+    row = (rejection.line, rejection.column, rejection.code, rejection.message)
+    errors = pl.DataFrame([row], schema=ERRORS, orient="row")
+    return Request(**{**request.__dict__, "errors": errors, "rejection": rejection})
+
+
+def _rows_schema(variables: Collection[str]) -> pl.Schema:
+    columns = {"row": pl.Int64, "line": pl.Int64} | dict.fromkeys(COLUMNS[1:], pl.String)
+    return pl.Schema(columns | {"list_size": pl.Int64} | dict.fromkeys(variables, pl.String))
+
+
+def _check_environment(values: pl.Series, lines: pl.Series, expected: str) -> None:
+    is_foreign = values.ne_missing(pl.Series([expected], dtype=pl.String))
+    if not is_foreign.any():
+        return
+    first = is_foreign.arg_true()[0]
+    found = values[first]
+    problem = (
+        f"line {lines[first]} names environment '{found[:_SHOWN]}'" if found else f"line {lines[first]} names none"
+    )
+    cure = f"This account is for '{expected}' only: write it into every row"
+    raise rejected("wrong_environment", problem, cure, line=lines[first], column="environment")
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a request may ask for."""
+
+    environment: Environment
+    attributes: Collection[str]
+    algorithms: Collection[str]
+
+    def filters(self, variables: Collection[str]) -> dict[str, str]:
+        """Variable → item attribute, for the variables that name one."""
+        aliases = self.environment.campaigns.aliases
+        wanted = {variable: aliases.get(variable, variable) for variable in variables}
+        return {variable: attribute for variable, attribute in wanted.items() if attribute in self.attributes}
+
+    def unsupported(self) -> dict[str, str]:
+        """Configuration → why it cannot be used here."""
+        reasons = {
+            name: rules.unsupported(configuration, self.environment.events.consumed, self.algorithms)
+            for name, configuration in self.environment.campaigns.configurations.items()
+        }
+        return {name: reason for name, reason in reasons.items() if reason}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One rule: which rows break it, and what is said about each."""
+
+    code: str
+    column: str
+    is_broken: pl.Expr
+    message: pl.Expr
+
+    def rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """ERRORS of the rows that break the rule."""
+        return rows.filter(self.is_broken.fill_null(value=False)).select(
+            pl.col("line"),
+            pl.lit(self.column).alias("column"),
+            pl.lit(self.code).alias("code"),
+            self.message.alias("message"),
+        )
+
+
+def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms) -> Request:
+    variables = [column for column in table.columns if column not in COLUMNS]
+    filters = terms.filters(variables)
+    unknown = [name for name in variables if name not in filters and name not in terms.environment.campaigns.variables]
+    rows = table.select(
+        lines,
+        *(pl.col(column) for column in COLUMNS[1:]),
+        *(pl.col(variable).alias(VARIABLE + variable) for variable in filters),
+        *(pl.col(variable).alias(VARIABLE + variable) for variable in unknown),
+    ).with_columns(_configuration(terms.environment))
+    problems = [*_cell_problems(terms), *_filter_problems(rows, filters)]
+    strangers = [_unknown_variable(variable) for variable in unknown]
+    errors = [problem.rows(rows) for problem in problems]
+    errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
+    is_broken = [problem.is_broken.fill_null(value=False) for problem in (*problems, *strangers)]
+    sound = rows.filter(~pl.any_horizontal(is_broken))
+    errors.append(_DUPLICATE.rows(sound))
+    sound = sound.filter(~_DUPLICATE.is_broken)
+    first_page_type = pl.col("page_type").first().over(PERSON)
+    replaced = sound.select((pl.col("page_type") != first_page_type).sum()).item()
+    sound = sound.with_columns(first_page_type, pl.col("list_size").str.strip_chars().cast(pl.Int64))
+    _check_volume(sound["list_size"], terms.environment.campaigns.max_items)
+    schema = _rows_schema([VARIABLE + variable for variable in filters])
+    return Request(
+        name=empty.name,
+        environment=empty.environment,
+        sha256=empty.sha256,
+        campaign_id=empty.campaign_id,
+        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(schema.names()),
+        filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
+        errors=pl.concat([ERRORS.to_frame(), *errors]).sort("line", maintain_order=True),
+        counts=RequestCounts(len(rows), len(sound), len(rows) - len(sound), replaced),
+    )
+
+
+def _configuration(environment: Environment) -> pl.Expr:
+    """The configuration that a row names, else the one of its list, else none."""
+    of_list = pl.col("list_name").replace_strict(environment.campaigns.lists, default=None, return_dtype=pl.String)
+    return pl.coalesce("configuration_id", of_list).alias("configuration_id")
+
+
+def _cell_problems(terms: _Terms) -> list[_Problem]:
+    campaigns = terms.environment.campaigns
+    size = pl.col("list_size").str.strip_chars()
+    is_size = size.str.contains(r"\A[0-9]{1,9}\z") & size.cast(pl.Int64, strict=False).is_between(
+        1, campaigns.max_list_size
+    )
+    configuration = pl.col("configuration_id")
+    unsupported = terms.unsupported()
+    return [
+        _Problem(
+            "missing_identity",
+            "user_id",
+            pl.all_horizontal(pl.col(PERSON).is_null()),
+            pl.lit("Neither user_id nor device_id is given. Give at least one of them."),
+        ),
+        _Problem("missing_list_name", "list_name", pl.col("list_name").is_null(), pl.lit("list_name is empty.")),
+        _Problem("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
+        _Problem(
+            "bad_list_size",
+            "list_size",
+            ~is_size.fill_null(value=False),
+            pl.format("list_size is '{}', not an integer from 1 to {}.", _shown("list_size"), campaigns.max_list_size),
+        ),
+        _Problem(
+            "unknown_configuration",
+            "configuration_id",
+            configuration.is_not_null() & ~configuration.is_in(list(campaigns.configurations)),
+            pl.format("Configuration '{}' is not registered. Register it first.", _shown("configuration_id")),
+        ),
+        _Problem(
+            "unsupported_configuration",
+            "configuration_id",
+            configuration.is_in(list(unsupported)),
+            pl.format(
+                "Configuration '{}' cannot be used: {}.",
+                _shown("configuration_id"),
+                configuration.replace_strict(unsupported, default="", return_dtype=pl.String),
+            ),
+        ),
+    ]
+
+
+def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[_Problem]:
+    problems = []
+    for variable in filters:
+        cell = pl.col(VARIABLE + variable)
+        lists = rows.select(cell.filter(cell.str.starts_with("[")).unique()).to_series()
+        wrong = [text for text in lists if not rules.is_list_of_values(text)]
+        message = pl.format('\'{}\' is not a JSON array of values, like ["shoes","hats"].', _shown(VARIABLE + variable))
+        if wrong:
+            problems.append(_Problem("bad_filter", variable, cell.is_in(wrong), message))
+    return problems
+
+
+def _unknown_variable(variable: str) -> _Problem:
+    message = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
+    return _Problem(
+        "unknown_variable",
+        variable,
+        pl.col(VARIABLE + variable).is_not_null(),
+        pl.format("Column '{}' {} ({} rows).", pl.lit(variable[:_SHOWN]), pl.lit(message), pl.len()),
+    )
+
+
+_DUPLICATE: Final = _Problem(
+    "duplicate_list",
+    "list_name",
+    ~pl.struct(LIST).is_first_distinct(),
+    pl.format("List '{}' of this user and device stands in an earlier row, which is answered.", pl.col("list_name")),
+)
+
+
+def _shown(column: str) -> pl.Expr:
+    return pl.col(column).fill_null("").str.slice(0, _SHOWN)
+
+
+def _check_volume(sizes: pl.Series, limit: int) -> None:
+    if (total := int(sizes.sum())) > limit:
+        problem = f"the file asks for {total:,} items, {limit:,} is the limit"
+        raise rejected("too_many_items", problem, "Split it into several files, or ask for shorter lists")

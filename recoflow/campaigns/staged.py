@@ -1,0 +1,146 @@
+"""Staged recommendations: an answered campaign on disk, complete but not yet published.
+
+What belongs here: the folder's shape and its manifest. What does not: ranking (see `answer`), CSV (see `response`).
+
+    <staging>/part-00000.parquet …   recommendations in the order of the request: `columns()`, a file per block of lists
+              requests.parquet       REQUESTS: one row per accepted row of the request
+              errors.parquet         request.ERRORS
+              manifest.json          `Staged`, with the sha256 of every other file; written last
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from recoflow import schema
+from recoflow.errors import CampaignError
+from recoflow.storage import artifacts
+
+MANIFEST: Final = "manifest.json"
+REQUESTS_FILE: Final = "requests.parquet"
+ERRORS_FILE: Final = "errors.parquet"
+
+REQUESTS: Final = pl.Schema(
+    {
+        "row": pl.Int64,  # 0, 1, … over the accepted rows
+        "line": pl.Int64,  # of the request file
+        "user_id": pl.String,
+        "device_id": pl.String,
+        "subject": pl.String,  # whose consumption and earlier lists count
+        "list_name": pl.String,
+        "list_size": pl.Int64,
+        "configuration_id": pl.String,
+        "page_type": pl.String,
+        "request_id": pl.String,
+        "user_group": pl.String,
+        "may_repeat": pl.Boolean,  # the configuration lets items of earlier lists of the subject appear again
+        "items": pl.Int64,  # how many were recommended
+    }
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Accounting of a campaign; `read == answered + failed`, `answered == personalized + fallback + unpersonalized`.
+
+    `answered` counts lists, the `short` (fewer items than asked for) and the `empty` ones among them; `unpersonalized`
+    are those whose configuration asked for no personal ranking.
+    """
+
+    read: int
+    answered: int
+    failed: int
+    personalized: int
+    fallback: int
+    unpersonalized: int
+    short: int
+    empty: int
+    items: int
+    page_types_replaced: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One campaign's recommendations in `folder`.
+
+    Args:
+        folder: where the files lie.
+        name: of the request file, byte for byte.
+        environment: of the campaign.
+        campaign_id: see `request.campaign_id`.
+        request_sha256: of the request file.
+        model_version: of the bundle that ranked.
+        information_fields: columns of the parts and of the response, between item_id and rank.
+        csv_safe: whether information fields are made harmless for spreadsheets.
+        counts: see `Counts`.
+        files: name → sha256 of the files beside the manifest.
+    """
+
+    folder: Path
+    name: str
+    environment: str
+    campaign_id: str
+    request_sha256: str
+    model_version: str
+    information_fields: tuple[str, ...]
+    csv_safe: bool
+    counts: Counts
+    files: dict[str, str]
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """The recommendations' files, in the order of the request; at least one."""
+        return tuple(self.folder / name for name in sorted(self.files) if name.startswith("part-"))
+
+    @property
+    def requests(self) -> Path:
+        """The file of REQUESTS."""
+        return self.folder / REQUESTS_FILE
+
+    @property
+    def errors(self) -> Path:
+        """The file of request.ERRORS."""
+        return self.folder / ERRORS_FILE
+
+    def save(self) -> None:
+        """Write the manifest: from now on the folder is a staged campaign."""
+        values = {key: value for key, value in asdict(self).items() if key != "folder"}
+        text = json.dumps(values, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
+        artifacts.write_atomic(self.folder / MANIFEST, text.encode())
+
+
+def load(folder: Path) -> Staged:
+    """Read the manifest of a staged campaign; whether its files are still the same is for `audit` to say.
+
+    Raises:
+        CampaignError: there is no readable manifest.
+    """
+    try:
+        values: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        fields = values | {
+            "folder": folder,
+            "information_fields": tuple(values["information_fields"]),
+            "counts": Counts(**values["counts"]),
+        }
+        return Staged(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cure = "Materialize campaign_recommendations of this campaign again"
+        raise CampaignError(str(folder / MANIFEST), f"is no manifest of a staged campaign ({error})", cure) from None
+
+
+def columns(information_fields: tuple[str, ...]) -> pl.Schema:
+    """The columns of the parts: those of the response, then what the checks and the lake need.
+
+    Args:
+        information_fields: the environment's.
+    """
+    text = (*schema.RESPONSE_COLUMNS, *information_fields)
+    return pl.Schema(
+        dict.fromkeys(text, pl.String)
+        | {"rank": pl.Int64, "page_type": pl.String, "row": pl.Int64, "score": pl.Float32}  # row: of REQUESTS
+    )

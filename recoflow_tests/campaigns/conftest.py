@@ -1,0 +1,149 @@
+"""A newsroom's items, a model of its readers, and requests to answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recoflow import schema
+from recoflow.campaigns import request as requests
+from recoflow.campaigns import rules
+from recoflow.campaigns.answer import answer
+from recoflow.campaigns.request import Request
+from recoflow.campaigns.staged import Staged
+from recoflow.environment import Campaigns, Environment, Sftp
+from recoflow.models.bundle import Bundle
+
+NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def make_environment(**campaigns: Any) -> Environment:
+    sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
+    return Environment(name="lorem", sftp=sftp, campaigns=Campaigns.model_validate(campaigns))
+
+
+def make_items(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """ITEMS from rows of item_id, attributes and whatever else differs from an enabled article of today."""
+    usual = {"item_type": "article", "is_enabled": True, "is_available": True, "published_at": NOW, "updated_at": NOW}
+    full = [usual | row | {"attributes": json.dumps(row.get("attributes", {}))} for row in rows]
+    return pl.DataFrame(full, schema=schema.ITEMS).sort("item_id")
+
+
+def make_bundle(
+    items: pl.DataFrame,
+    user_factors: dict[str, Sequence[float]],
+    item_factors: Any,
+    *,
+    seen: dict[str, Sequence[str]] | None = None,
+    popular: Sequence[float] | None = None,
+    devices: dict[str, str | None] | None = None,
+) -> Bundle:
+    subjects = sorted(user_factors)
+    position = {item: index for index, item in enumerate(items["item_id"])}
+    consumed = [sorted(position[item] for item in (seen or {}).get(subject, ())) for subject in subjects]
+    owners = sorted((devices or {}).items())
+    return Bundle(
+        version="v1",
+        subjects=np.array(subjects, dtype=np.str_),
+        items=items,
+        user_factors=np.array([user_factors[subject] for subject in subjects], np.float32),
+        item_factors=np.asarray(item_factors, np.float32),
+        seen_indptr=np.concatenate(([0], np.cumsum([len(each) for each in consumed]))).astype(np.int64),
+        seen_indices=np.array([item for each in consumed for item in each], np.int32),
+        popular=np.array(popular if popular is not None else range(len(items), 0, -1), np.float32),
+        devices=pl.DataFrame(owners, schema=schema.IDENTITY, orient="row"),
+        manifest={"model": {"name": "als", "algorithm": "als", "parameters": {}}},
+    )
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Request]:
+    """Parse a request file with this content."""
+
+    def parse(
+        content: str | bytes, *, name: str = NAME, attributes: Sequence[str] = ("categories",), **campaigns: Any
+    ) -> Request:
+        raw = content.encode() if isinstance(content, str) else content
+        path = tmp_path / "request"
+        path.write_bytes(raw)
+        return requests.parse(
+            path,
+            name=name,
+            environment=make_environment(**campaigns),
+            sha256=hashlib.sha256(raw).hexdigest(),
+            known_attributes=attributes,
+        )
+
+    return parse
+
+
+@pytest.fixture
+def reply(tmp_path: Path) -> Callable[..., Staged]:
+    """Parse and answer a request file with this content."""
+
+    def parse_and_answer(
+        content: str, bundle: Bundle, *, name: str = NAME, folder: str = "staging", fresh: Any = None, **campaigns: Any
+    ) -> Staged:
+        path = tmp_path / "request.csv"
+        path.write_text(content, encoding="utf-8")
+        environment = make_environment(**campaigns)
+        request = requests.parse(
+            path,
+            name=name,
+            environment=environment,
+            sha256=hashlib.sha256(content.encode()).hexdigest(),
+            known_attributes=rules.attribute_names(bundle.items),
+        )
+        assert request.rejection is None, request.rejection
+        return answer(request, bundle, environment, tmp_path / folder, NOW, fresh=fresh, threads=1)
+
+    return parse_and_answer
+
+
+@pytest.fixture
+def newsroom() -> Bundle:
+    """Two readers with opposite tastes, a device of the first one's, and a shared device of its own.
+
+    `a` … `h` score 8 … 1 for u:sport and 1 … 8 for u:politics; items are popular in the order of their ids.
+    """
+    rows = [
+        {
+            "item_id": item,
+            "attributes": {
+                "url": f"https://lorem.test/{item}",
+                "categories": ["sport", "football"] if item < "e" else ["politics"],
+                "premium": item in "ah",
+                "section": 1 if item < "e" else 2,
+            },
+            "published_at": NOW - timedelta(days=index),
+        }
+        for index, item in enumerate("abcdefgh")
+    ]
+    scores = np.arange(8, 0, -1)
+    return make_bundle(
+        make_items(rows),
+        {"u:sport": (1, 0), "u:politics": (0, 1), "d:kiosk": (0, 1), "u:nothing": (0, 0)},
+        np.stack([scores, scores[::-1]], axis=1),
+        seen={"u:sport": ["a"], "u:nothing": ["b"], "d:kiosk": ["h"]},
+        devices={"phone": "sport", "kiosk": None},
+    )
+
+
+def recommendations(staged: Staged) -> pl.DataFrame:
+    return pl.read_parquet(list(staged.parts))
+
+
+def lists(staged: Staged) -> list[tuple[str | None, str | None, str, list[str]]]:
+    """(user, device, list, items) in the order of the response."""
+    frame = recommendations(staged)
+    grouped = frame.group_by("user_id", "device_id", "list_name", maintain_order=True).agg("item_id")
+    return list(grouped.iter_rows())
