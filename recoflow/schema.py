@@ -138,6 +138,21 @@ REJECTS: Final = _table(
     }
 )
 
+INGESTS: Final = _table(
+    {
+        # One row per file that was taken in: the accounting, and the memory that a file was seen before.
+        "file": pl.String,
+        "sha256": pl.String,
+        "read": pl.Int64,
+        "accepted": pl.Int64,
+        "quarantined": pl.Int64,
+        "duplicates": pl.Int64,
+        "rows": pl.Int64,  # added to events and updates; one ranking is one event of many rows
+        "ignored_keys": pl.String,  # JSON object: unknown Metarank key → how often
+        "received_at": UTC_TIME,
+    }
+)
+
 ITEMS: Final = _table(
     {
         "item_id": pl.String,

@@ -1,0 +1,102 @@
+"""Which of the rows that just arrived are new: one rule for events and catalogue updates, in SQL on DuckDB.
+
+What belongs here: the comparison of staged files with each other and with the lake. What does not: commits and
+accounting (ingest.py).
+
+A source event is known by its key (kind, event_id) or (entity, event_id) and its content hash. The first one of a key
+stays. A later one with the same hash is a duplicate, one with another hash a conflict. A Metarank ranking is one source
+event of several rows, told apart by `part`; its row with part 1 stands for it wherever source events are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from recoflow.storage import sql
+from recoflow.storage.lake import StagedFile
+
+KEYS: Final = {"events": ("kind", "part"), "updates": ("entity", "0")}  # table → scope of its ids, part
+
+DROPPED: Final = """
+WITH repeated AS (
+    SELECT scope, event_id, arg_min(content_hash, ordinal) AS first_hash
+    FROM arrivals WHERE part <= 1 GROUP BY ALL HAVING count(*) > 1
+), suspects AS (
+    SELECT scope, event_id, lake_hash, coalesce(lake_hash, first_hash) AS kept_hash
+    FROM in_lake FULL JOIN repeated USING (scope, event_id)
+), judged AS (
+    SELECT
+        ordinal,
+        part,
+        content_hash <> kept_hash AS is_conflict,
+        lake_hash IS NOT NULL OR row_number() OVER (
+            PARTITION BY scope, event_id, part, content_hash ORDER BY ordinal
+        ) > 1 AS is_repeated
+    FROM arrivals JOIN suspects USING (scope, event_id)
+)
+SELECT
+    ordinal >> 32 AS file,
+    ordinal & 4294967295 AS row,
+    part <= 1 AS is_head,
+    is_conflict
+FROM judged WHERE is_conflict OR is_repeated ORDER BY ordinal
+"""
+
+
+COLUMNS: Final = pl.Schema({"file": pl.Int64, "row": pl.Int64, "is_head": pl.Boolean, "is_conflict": pl.Boolean})
+
+
+class Lookup:
+    """Compares the files of one delivery with the lake; the first of a key in the order of the files stays.
+
+    Args:
+        connection: an in-memory DuckDB; holds temporary tables of this lookup, so one lookup at a time.
+        table: `events` or `updates`.
+        arrived: the delivery's staged files, in their order.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, arrived: Sequence[StagedFile]) -> None:
+        self._connection = connection
+        self._scope, part = KEYS[table]
+        # Delta holds content_hash as a signed integer: the same bits, and only equality is asked for here.
+        self._columns = f"{self._scope} AS scope, event_id, {part} AS part, content_hash"
+        connection.execute(
+            "CREATE OR REPLACE TEMP VIEW arrivals AS "
+            f"SELECT (file_index::BIGINT << 32) | file_row_number AS ordinal, {self._columns} "
+            f"FROM {sql.parquet([file.path for file in arrived])}"
+        )
+        connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
+        self._compared: set[str] = set()
+        [(heads,)] = connection.execute("SELECT count(*) FROM arrivals WHERE part <= 1").fetchall()
+        self.heads: int = heads
+
+    def compare(self, files: Sequence[str]) -> bool:
+        """Look the delivery's keys up in files of the lake, each file once; returns whether that found any new ones."""
+        files = [file for file in files if file not in self._compared]
+        self._compared.update(files)
+        if not files:
+            return False
+        [(found,)] = self._connection.execute(
+            f"""
+            INSERT INTO in_lake
+            SELECT scope, event_id, any_value(content_hash)
+            FROM (SELECT {self._columns} FROM {sql.parquet(files)})
+            SEMI JOIN arrivals USING (scope, event_id)
+            ANTI JOIN in_lake USING (scope, event_id)
+            WHERE part <= 1 GROUP BY ALL
+            """
+        ).fetchall()
+        return bool(found)
+
+    def dropped(self) -> pl.DataFrame:
+        """The delivery's rows that are not new, given all that was compared so far.
+
+        Returns:
+            file (index into `arrived`), row (0-based), is_head (stands for its source event), is_conflict (else it is
+            a duplicate); ordered by file and row.
+        """
+        return sql.frame(self._connection, DROPPED, COLUMNS)

@@ -1,0 +1,274 @@
+"""One file into the lake: every source event becomes accepted, quarantined or a duplicate, exactly once.
+
+What belongs here: the order of the commits and the accounting. What does not: reading text (sources), which rows are
+new (dedupe.py), looking at what was refused (quarantine.py).
+
+The commits of one file: events, updates, quarantine, then one row of `ingests`, which says that the file is done. Each
+carries the file's content hash as its transaction id, so a run that follows a crash does only what is missing. Rows are
+staged while the file is parsed; what is new is decided against a snapshot of the table and committed on the condition
+that nobody has added to the table since, else only the files that were added are looked at before the next try.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import polars as pl
+
+from recoflow import schema
+from recoflow.environment import Environment
+from recoflow.errors import SourceError, StorageError
+from recoflow.events import dedupe
+from recoflow.schema import Counts, ParsedBatch
+from recoflow.storage import artifacts, sql
+from recoflow.storage import lake as lakes
+from recoflow.storage.lake import CommitConflictError, Lake, Snapshot, StagedFile
+
+FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
+CONFLICT: Final = "conflict"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file, the same now and whenever it arrives again; `was_known` tells the two apart."""
+
+    name: str
+    sha256: str
+    counts: Counts
+    rows: int  # added to events and updates
+    ignored_keys: dict[str, int]
+    was_known: bool
+
+
+@dataclass
+class _Delivery:
+    """What was parsed from one file: written, not committed."""
+
+    name: str
+    sha256: str
+    received_at: datetime
+    read: int = 0
+    rejected: int = 0
+    staged: dict[str, list[StagedFile]] = field(default_factory=lambda: {"events": [], "updates": [], "quarantine": []})
+    ignored_keys: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of the source events of one table."""
+
+    counts: Counts
+    rows: int
+    conflicts: pl.DataFrame  # REJECTS
+
+
+def ingest_file(
+    path: Path, environment: Environment, lake: Lake, received_at: datetime, *, name: str | None = None
+) -> FileReport:
+    """Take one file of events or items in; a file whose content was taken in before is only looked up.
+
+    Args:
+        path: the file, in any framing and dialect of `sources.files`.
+        environment: where it arrived.
+        lake: the environment's lake.
+        received_at: time of receipt.
+        name: what the file is called in reports and in the `source` column; the path's name unless given.
+
+    Raises:
+        SourceError: the file cannot be read at all; nothing of it is in the lake then.
+        StorageError: the lake cannot be read or written; calling again completes what was begun.
+    """
+    from recoflow.sources import files  # noqa: PLC0415  (parsers are heavy and a known file does not need them)
+
+    name = name or path.name
+    batches = files.read(path, environment, received_at, name=name)
+    return ingest_batches(batches, lake, received_at, name=name, sha256=artifacts.sha256(path))
+
+
+def ingest_batches(
+    batches: Iterable[ParsedBatch], lake: Lake, received_at: datetime, *, name: str, sha256: str
+) -> FileReport:
+    """Take parsed batches in as one delivery, known by its content's hash; a known one's batches are not touched.
+
+    Raises:
+        StorageError: the lake cannot be read or written; calling again completes what was begun.
+    """
+    known = _recorded(lake, name, sha256)
+    if known is not None:
+        return known
+    delivery = _Delivery(name, sha256, received_at)
+    try:
+        _stage(batches, lake, delivery)
+    except BaseException:
+        for table, staged in delivery.staged.items():
+            lake.discard(table, staged)
+        raise
+    with sql.connect() as connection:
+        outcomes = [_commit_new(connection, lake, table, delivery) for table in dedupe.KEYS]
+    conflicts = pl.concat([outcome.conflicts for outcome in outcomes])
+    refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", conflicts)] if conflicts.height else [])
+    if refused:
+        lake.commit_once("quarantine", refused, transaction=sha256)
+    rejected = Counts(read=delivery.rejected, quarantined=delivery.rejected)
+    counts = sum((outcome.counts for outcome in outcomes), rejected)
+    rows = sum(outcome.rows for outcome in outcomes)
+    report = FileReport(name, sha256, counts, rows, dict(delivery.ignored_keys), was_known=False)
+    lake.append("ingests", _record(report, received_at), transaction=sha256)
+    return report
+
+
+def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> None:
+    """Write what the parser gives, batch by batch, so that one batch at a time is in memory."""
+    for batch in batches:
+        heads = _heads("events", batch.events) + _heads("updates", batch.updates)
+        if batch.read != heads + batch.rejects.height:
+            problem = f"{batch.read} events were read, {heads} were parsed and {batch.rejects.height} refused"
+            raise SourceError(delivery.name, problem, "Report this file: the parser lost or doubled an event")
+        delivery.read += batch.read
+        delivery.rejected += batch.rejects.height
+        delivery.ignored_keys.update(batch.ignored_keys)
+        for table, frame in (("events", batch.events), ("updates", batch.updates), ("quarantine", batch.rejects)):
+            if frame.height:
+                delivery.staged[table].append(lake.stage(table, frame))
+
+
+def _heads(table: str, frame: pl.DataFrame) -> int:
+    """Number of source events: the rows of one ranking are one."""
+    return int((frame["part"] <= 1).sum()) if table == "events" else frame.height
+
+
+def _commit_new(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: _Delivery) -> _Outcome:
+    """Commit what is new of the delivery, once, and say what became of each of its source events."""
+    arrived = delivery.staged[table]
+    if not arrived:
+        return _Outcome(Counts(), 0, pl.DataFrame(schema=schema.REJECTS))
+    lookup = dedupe.Lookup(connection, table, arrived)
+    choice: _Choice | None = None
+    for _ in range(lakes.ATTEMPTS):
+        snapshot = lake.ensure(table)
+        if lookup.compare(snapshot.files) or choice is None:
+            if choice is not None:
+                lake.discard(table, choice.rewritten)
+            choice = _choose(lake, table, arrived, lookup.dropped())
+        if _is_committed(lake, snapshot, choice, lookup.heads, delivery.sha256):
+            break
+    else:
+        raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
+    snapshot = lake.ensure(table)
+    accepted = snapshot.transaction(delivery.sha256) or 0
+    conflicts = _conflicts(lake, table, arrived, choice.dropped, delivery)
+    lake.discard(table, [*arrived, *choice.rewritten])
+    counts = Counts(lookup.heads, accepted, conflicts.height, lookup.heads - accepted - conflicts.height)
+    return _Outcome(counts, snapshot.transaction(_rows_of(delivery.sha256)) or 0, conflicts)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What to commit of a delivery: files as they arrived, or rewritten without the rows that are not new."""
+
+    dropped: pl.DataFrame
+    untouched: list[StagedFile]
+    rewritten: list[StagedFile]
+
+    @property
+    def files(self) -> list[StagedFile]:
+        return [*self.untouched, *self.rewritten]
+
+
+def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame) -> _Choice:
+    untouched, rewritten = [], []
+    for index, file in enumerate(arrived):
+        rows = dropped.filter(pl.col("file") == index)["row"]
+        if rows.is_empty():
+            untouched.append(file)
+        elif len(rows) < file.rows:
+            keep = pl.repeat(True, file.rows, eager=True).scatter(rows, False)
+            rewritten.append(lake.stage(table, lake.scan(table, [file.path]).collect().filter(keep)))
+    return _Choice(dropped, untouched, rewritten)
+
+
+def _is_committed(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> bool:
+    """Try to commit; false when somebody else committed since the snapshot."""
+    if not choice.files or snapshot.transaction(sha256) is not None:
+        return True
+    transactions = {
+        FENCE: snapshot.version + 1,
+        sha256: heads - int(choice.dropped["is_head"].sum()),
+        _rows_of(sha256): sum(file.rows for file in choice.files),
+    }
+    try:
+        lake.commit(snapshot, choice.files, transactions=transactions)
+    except CommitConflictError:
+        return False
+    return True
+
+
+def _rows_of(sha256: str) -> str:
+    """Transaction id that keeps the number of rows, beside the one that keeps the number of source events."""
+    return f"{sha256}/rows"
+
+
+def _conflicts(
+    lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame, delivery: _Delivery
+) -> pl.DataFrame:
+    """Rejects for the source events whose id is taken by another content, in the order of arrival."""
+    rejects: list[dict[str, Any]] = []
+    scope = dedupe.KEYS[table][0]
+    heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
+    for (index,), rows in heads.group_by("file", maintain_order=True):
+        frame = lake.scan(table, [arrived[index].path]).collect()
+        rejects += [
+            {
+                "file": delivery.name,
+                "field": "event_id",
+                "code": CONFLICT,
+                "message": (
+                    f"{row[scope]} '{row['event_id']}' is taken by an event of other content, which stays; "
+                    "give each event an id of its own"
+                ),
+                "raw": _as_json(row),
+                "received_at": delivery.received_at,
+            }
+            for row in frame[rows["row"]].iter_rows(named=True)
+        ]
+    return pl.DataFrame(rejects, schema=schema.REJECTS)
+
+
+def _as_json(row: dict[str, Any]) -> str:
+    """The event as recoflow understood it; its text is not kept once it was parsed."""
+    known = {name: value for name, value in row.items() if value is not None and name not in _BOOKKEEPING}
+    return json.dumps(known, default=datetime.isoformat, ensure_ascii=False)
+
+
+_BOOKKEEPING: Final = frozenset({"content_hash", "source", "received_at"})
+
+
+def _recorded(lake: Lake, name: str, sha256: str) -> FileReport | None:
+    """The report of a file that was completely taken in before."""
+    if not lake.has_transaction("ingests", sha256):
+        return None
+    row = lake.scan("ingests").filter(pl.col("sha256") == sha256).collect().row(0, named=True)
+    counts = Counts(row["read"], row["accepted"], row["quarantined"], row["duplicates"])
+    return FileReport(name, sha256, counts, row["rows"], json.loads(row["ignored_keys"]), was_known=True)
+
+
+def _record(report: FileReport, received_at: datetime) -> pl.DataFrame:
+    row = {
+        "file": report.name,
+        "sha256": report.sha256,
+        "read": report.counts.read,
+        "accepted": report.counts.accepted,
+        "quarantined": report.counts.quarantined,
+        "duplicates": report.counts.duplicates,
+        "rows": report.rows,
+        "ignored_keys": json.dumps(report.ignored_keys, sort_keys=True),
+        "received_at": received_at,
+    }
+    return pl.DataFrame([row], schema=schema.INGESTS)

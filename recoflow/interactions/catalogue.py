@@ -1,0 +1,77 @@
+"""The catalogue: item updates folded into one row per item.
+
+What belongs here: which update wins, and what the attributes say about publication and availability. What does not: who
+may be recommended (campaigns), the parsing of updates (sources).
+
+An attribute's value is the one of the latest update that carries it; absent and null leave it as it was. Updates of the
+same time: a delete wins, then the larger content hash, so that the order of arrival does not matter. A delete disables,
+a later upsert enables again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from recoflow import schema
+from recoflow.storage import sql
+
+MILLISECONDS_FROM: Final = 100_000_000_000  # epoch numbers from here on are milliseconds (as seconds: the year 5138)
+
+FOLD: Final = f"""
+WITH ranked AS (
+    SELECT
+        entity_id AS item_id, entity_type AS item_type, operation, timestamp, fields,
+        row_number() OVER (ORDER BY timestamp, operation = 'delete', content_hash, event_id) AS turn
+    FROM updates WHERE entity = 'item'
+), heads AS (
+    SELECT
+        item_id,
+        arg_max(item_type, turn) FILTER (item_type IS NOT NULL) AS item_type,
+        arg_max(operation, turn) <> 'delete' AS is_enabled,
+        max(timestamp) AS updated_at
+    FROM ranked GROUP BY item_id
+), pairs AS (
+    SELECT item_id, turn, unnest(map_entries(json_transform(fields, '"MAP(VARCHAR, JSON)"'))) AS pair
+    FROM ranked WHERE operation = 'upsert' AND fields IS NOT NULL
+), latest AS (
+    SELECT item_id, pair.key AS name, arg_max(pair.value, turn) AS value
+    FROM pairs WHERE pair.value::VARCHAR <> 'null' GROUP BY ALL
+), attributes AS (
+    SELECT
+        item_id,
+        '{{' || string_agg(to_json(name)::VARCHAR || ':' || value::VARCHAR, ',' ORDER BY name) || '}}' AS attributes,
+        any_value(lower(value ->> '$')) FILTER (name = 'availability') AS availability,
+        any_value(value ->> '$') FILTER (name = 'publication_datetime') AS publication
+    FROM latest GROUP BY item_id
+)
+SELECT
+    item_id,
+    item_type,
+    is_enabled,
+    coalesce(availability NOT IN ('false', '0'), true) AS is_available,
+    coalesce(
+        to_timestamp(TRY_CAST(publication AS DOUBLE)
+            / CASE WHEN abs(TRY_CAST(publication AS DOUBLE)) >= {MILLISECONDS_FROM} THEN 1000 ELSE 1 END),
+        TRY_CAST(publication AS TIMESTAMPTZ)
+    ) AS published_at,
+    updated_at,
+    coalesce(attributes, '{{}}') AS attributes
+FROM heads LEFT JOIN attributes USING (item_id)
+ORDER BY item_id
+"""
+
+
+def fold(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """All items that updates speak of, disabled ones too.
+
+    Args:
+        connection: has the lake's views (`Lake.views`).
+
+    Returns:
+        `schema.ITEMS`, ordered by item_id. `published_at` is read from `publication_datetime`: ISO 8601 (UTC unless it
+        names a zone) or epoch seconds or milliseconds; null when it is none of these.
+    """
+    return sql.frame(connection, FOLD, schema.ITEMS)

@@ -1,0 +1,396 @@
+"""One environment's lake: Delta tables in one folder (or under one object-store URL), one per contract of schema.py.
+
+What belongs here: reading, staging, committing and caring for tables. What does not: what rows mean (events/ingest.py
+decides which events are new), files that are no table (artifacts.py), the database for people (warehouse.py).
+
+Writing has two steps. `stage` puts Parquet files beside the table, where no reader sees them; `commit` makes them part
+of it at once. A commit is conditional: it names the snapshot that its writer looked at, and two commits that carry the
+same transaction id conflict (Delta protocol, "Transaction identifiers"), so one of two writers that raced has to look
+again. Files that were staged and never committed are removed by `vacuum`.
+
+Delta has no unsigned integers: UInt64 columns are stored as the Int64 with the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import deltalake
+import duckdb
+import polars as pl
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
+
+from recoflow import schema
+from recoflow.errors import StorageError
+from recoflow.storage import sql
+
+TABLES: Final[Mapping[str, pl.Schema]] = {
+    "events": schema.EVENTS,
+    "updates": schema.UPDATES,
+    "quarantine": schema.REJECTS,
+    "ingests": schema.INGESTS,
+    "items": schema.ITEMS,
+    "identity": schema.IDENTITY,
+    "interactions": schema.INTERACTIONS,
+    "responses": schema.RESPONSES,
+}
+ATTEMPTS: Final = 200
+ORPHAN_HOURS: Final = 24  # staged files younger than this may still be committed by a running writer
+
+
+class CommitConflictError(StorageError):
+    """Somebody else committed first: look at the table again, then commit again."""
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A Parquet file that waits for its commit; `path` can be read at once."""
+
+    path: str
+    name: str
+    rows: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table: what its reader saw, and what a commit of it is conditional on."""
+
+    table: str
+    handle: Any = field(repr=False)  # deltalake.DeltaTable
+
+    @property
+    def version(self) -> int:
+        """Delta version, 0 for the table just created."""
+        return int(self.handle.version())
+
+    @property
+    def files(self) -> list[str]:
+        """The Parquet files of this version: absolute paths, or URLs in an object store."""
+        uris = sorted(self.handle.file_uris())
+        return [uri if "://" in uri else unquote(uri) for uri in uris]
+
+    def transaction(self, name: str) -> int | None:
+        """The number that was committed with the transaction id, None when it never was."""
+        number: int | None = self.handle.transaction_version(name)
+        return number
+
+
+class Lake:
+    """The tables of one environment.
+
+    Args:
+        root: the environment's folder, or its URL in an object store (`s3://bucket/lake/lorem`).
+        storage_options: credentials and endpoint of the object store, as deltalake and polars name them.
+    """
+
+    def __init__(self, root: Path | str, *, storage_options: Mapping[str, str] | None = None) -> None:
+        self.root = str(root).rstrip("/")
+        self._is_local = "://" not in self.root
+        if self._is_local:
+            self.root = str(Path(self.root).absolute())
+        self._options = dict(storage_options) if storage_options else None
+
+    def snapshot(self, table: str) -> Snapshot | None:
+        """The current version of the table, None when it does not exist yet.
+
+        Raises:
+            StorageError: the table exists but cannot be read.
+        """
+        with self._explained(table):
+            try:
+                return Snapshot(table, deltalake.DeltaTable(self._uri(table), storage_options=self._options))
+            except TableNotFoundError:
+                return None
+
+    def version(self, table: str) -> int | None:
+        """Current version of the table, None when it does not exist yet."""
+        snapshot = self.snapshot(table)
+        return snapshot.version if snapshot else None
+
+    def files(self, table: str) -> list[str]:
+        """Current Parquet files of the table; none when it does not exist yet."""
+        snapshot = self.snapshot(table)
+        return snapshot.files if snapshot else []
+
+    def has_transaction(self, table: str, name: str) -> bool:
+        """Whether a commit with this transaction id is part of the table."""
+        snapshot = self.snapshot(table)
+        return snapshot is not None and snapshot.transaction(name) is not None
+
+    def scan(self, table: str, files: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The table's rows in the columns and dtypes of its contract; no rows when it does not exist yet.
+
+        Args:
+            table: one of `TABLES`.
+            files: other files than the table's current ones, e.g. staged ones.
+        """
+        files = self.files(table) if files is None else files
+        if not files:
+            return pl.LazyFrame(schema=TABLES[table])
+        stored = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
+        return stored.select(_typed(name, dtype) for name, dtype in TABLES[table].items())
+
+    def views(self, connection: duckdb.DuckDBPyConnection, *, schema_name: str = "main") -> None:
+        """Make a view per table, empty and typed where the table does not exist yet; times of the connection are UTC.
+
+        A view stands on the files of one version: later commits do not change it.
+        """
+        connection.execute("SET TimeZone = 'UTC'")
+        for table, columns in TABLES.items():
+            files = self.files(table)
+            if files:
+                query = f"SELECT {', '.join(map(_sql_column, columns, columns.dtypes()))} FROM {sql.parquet(files)}"
+            else:
+                nulls = (f"NULL::{_sql_type(dtype)} AS {name}" for name, dtype in columns.items())
+                query = f"SELECT {', '.join(nulls)} WHERE false"
+            connection.execute(f"CREATE OR REPLACE VIEW {schema_name}.{table} AS {query}")
+
+    def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
+        """Write rows where no reader sees them until they are committed.
+
+        Raises:
+            StorageError: the frame has other columns or dtypes than the table's contract, or the disk refused.
+        """
+        expected = TABLES[table]
+        if frame.schema != expected:
+            wrong = [n for n in {*expected, *frame.columns} if expected.get(n) != frame.schema.get(n)]
+            raise StorageError(
+                f"{self._uri(table)}", f"rows do not have the table's columns (see {wrong})", "Build them by schema.py"
+            )
+        signed = [pl.col(name).reinterpret(signed=True) for name, dtype in expected.items() if dtype == pl.UInt64]
+        content = io.BytesIO()
+        frame.with_columns(signed).write_parquet(content, compression="zstd", compression_level=1)
+        name = f"part-{uuid.uuid4()}.parquet"
+        with self._explained(table):
+            self._write(table, name, content.getbuffer())
+        return StagedFile(f"{self._uri(table)}/{name}", name, frame.height, content.getbuffer().nbytes)
+
+    def discard(self, table: str, staged: Sequence[StagedFile]) -> None:
+        """Remove staged files that nobody will commit any more.
+
+        Files that are part of the table stay: a commit can succeed though its answer was lost.
+        """
+        committed = {file.rpartition("/")[2] for file in self.files(table)}
+        for file in staged:
+            if file.name in committed:
+                continue
+            if self._is_local:
+                Path(file.path).unlink(missing_ok=True)
+            else:
+                self._remote(table).delete_file(file.name)
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        staged: Sequence[StagedFile],
+        *,
+        transactions: Mapping[str, int],
+        note: Mapping[str, Any] | None = None,
+        mode: str = "append",
+    ) -> int:
+        """Make staged files part of the table, all or none, and return the version that has them.
+
+        Args:
+            snapshot: the version that the writer looked at.
+            staged: what to add.
+            transactions: id → number. The commit is refused when a commit after `snapshot` carried one of the ids.
+            note: kept in the table's history for people.
+            mode: `append`, or `overwrite` to replace all rows.
+
+        Raises:
+            CommitConflictError: somebody else was first.
+        """
+        now = int(time.time() * 1000)  # Delta's bookkeeping, no data depends on it
+        adds = [
+            AddAction(file.name, file.size, {}, now, True, json.dumps({"numRecords": file.rows})) for file in staged
+        ]
+        properties = deltalake.CommitProperties(
+            app_transactions=[deltalake.Transaction(name, number) for name, number in transactions.items()],
+            custom_metadata={"note": json.dumps(note, sort_keys=True)} if note else None,
+        )
+        handle = snapshot.handle
+        with self._explained(snapshot.table):
+            handle.create_write_transaction(adds, mode, handle.schema(), commit_properties=properties)
+        committed = self.ensure(snapshot.table)
+        return committed.version
+
+    def ensure(self, table: str) -> Snapshot:
+        """The current version of the table, which is created empty when it does not exist yet."""
+        for _ in range(ATTEMPTS):
+            snapshot = self.snapshot(table)
+            if snapshot is not None:
+                return snapshot
+            with contextlib.suppress(CommitConflictError), self._explained(table):
+                deltalake.DeltaTable.create(
+                    self._uri(table), _stored_schema(table), mode="ignore", storage_options=self._options
+                )
+        raise self._busy(table)
+
+    def append(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        transaction: str | None = None,
+        note: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Add rows and return the version that has them; with a transaction id at most once however often called."""
+        return self.commit_once(table, [self.stage(table, frame)], transaction=transaction, note=note)
+
+    def overwrite(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        transaction: str | None = None,
+        note: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Replace all rows; who reads the version before can finish until `vacuum`. Returns the version."""
+        staged = [self.stage(table, frame)]
+        return self.commit_once(table, staged, transaction=transaction, note=note, mode="overwrite")
+
+    def commit_once(
+        self,
+        table: str,
+        staged: Sequence[StagedFile],
+        *,
+        transaction: str | None,
+        note: Mapping[str, Any] | None = None,
+        mode: str = "append",
+    ) -> int:
+        """Commit staged files whatever others commit meanwhile, unless the transaction id is part of the table already.
+
+        Returns:
+            A version that has what the transaction id stands for.
+        """
+        for _ in range(ATTEMPTS):
+            snapshot = self.ensure(table)
+            if transaction is not None and snapshot.transaction(transaction) is not None:
+                self.discard(table, staged)
+                return snapshot.version
+            with contextlib.suppress(CommitConflictError):
+                transactions = {transaction: 1} if transaction is not None else {}
+                return self.commit(snapshot, staged, transactions=transactions, note=note, mode=mode)
+        raise self._busy(table)
+
+    def delete(self, table: str, predicate: str) -> int:
+        """Remove the rows for which the SQL predicate holds and return how many they were; `vacuum` frees the disk."""
+        for _ in range(ATTEMPTS):
+            snapshot = self.snapshot(table)
+            if snapshot is None:
+                return 0
+            with contextlib.suppress(CommitConflictError), self._explained(table):
+                return int(snapshot.handle.delete(predicate)["num_deleted_rows"])
+        raise self._busy(table)
+
+    def expire(self, table: str, column: str, before: datetime) -> int:
+        """Remove the rows whose time in `column` is before the given one (retention); returns how many they were."""
+        return self.delete(table, f"{column} < CAST('{before.isoformat()}' AS TIMESTAMP)")
+
+    def vacuum(self, table: str, *, keep_hours: int = 168) -> int:
+        """Remove files that no version of the last `keep_hours` needs, and staged files that nobody committed.
+
+        Returns:
+            How many files were removed.
+        """
+        snapshot = self.snapshot(table)
+        if snapshot is None:
+            return 0
+        with self._explained(table):
+            removed = [
+                snapshot.handle.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=is_full)
+                for hours, is_full in ((keep_hours, False), (max(keep_hours, ORPHAN_HOURS), True))
+            ]
+        return sum(map(len, removed))
+
+    def compact(self, table: str) -> None:
+        """Join small files into large ones; rows and readers are not affected."""
+        for _ in range(ATTEMPTS):
+            snapshot = self.snapshot(table)
+            if snapshot is None:
+                return
+            with contextlib.suppress(CommitConflictError), self._explained(table):
+                snapshot.handle.optimize.compact()
+                return
+        raise self._busy(table)
+
+    def _write(self, table: str, name: str, content: memoryview) -> None:
+        if not self._is_local:
+            with self._remote(table).open_output_stream(name) as stream:
+                stream.write(bytes(content))
+            return
+        folder = Path(self._uri(table))
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _remote(self, table: str) -> Any:
+        return DeltaStorageHandler(self._uri(table), self._options)
+
+    def _uri(self, table: str) -> str:
+        if table not in TABLES:
+            raise KeyError(table)
+        return f"{self.root}/{table}"
+
+    def _busy(self, table: str) -> StorageError:
+        return StorageError(
+            self._uri(table), f"lost {ATTEMPTS} races for a commit", "See who else writes and try again"
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except TableNotFoundError:
+            raise
+        except CommitFailedError as error:
+            raise CommitConflictError(self._uri(table), f"changed meanwhile ({error})", "Try again") from error
+        except (DeltaError, OSError) as error:
+            problem = str(error).splitlines()[0]
+            raise StorageError(
+                self._uri(table), f"cannot be read or written: {problem}", "Check the folder, its rights and free space"
+            ) from error
+
+
+def _stored_schema(table: str) -> Any:
+    stored = {name: pl.Int64 if dtype == pl.UInt64 else dtype for name, dtype in TABLES[table].items()}
+    return pl.DataFrame(schema=stored).to_arrow().schema
+
+
+def _typed(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).reinterpret(signed=False) if dtype == pl.UInt64 else pl.col(name)
+
+
+def _sql_type(dtype: pl.DataType) -> str:
+    names: dict[pl.DataType, str] = {
+        pl.String(): "VARCHAR",
+        pl.Int32(): "INTEGER",
+        pl.Int64(): "BIGINT",
+        pl.UInt64(): "UBIGINT",
+        pl.Float64(): "DOUBLE",
+        pl.Boolean(): "BOOLEAN",
+        schema.UTC_TIME: "TIMESTAMPTZ",
+    }
+    return names[dtype]
+
+
+def _sql_column(name: str, dtype: pl.DataType) -> str:
+    if dtype == pl.UInt64:
+        return f"({name}::HUGEINT & 18446744073709551615)::UBIGINT AS {name}"
+    return name
