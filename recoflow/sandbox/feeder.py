@@ -24,7 +24,7 @@ def connect(root: Path, account: str, port: int, *, host: str = "127.0.0.1") -> 
             host,
             port,
             account,
-            key_filename=str(keys.private_key(root, account)),
+            key_filename=str(keys.feeder_key(root, account)),
             allow_agent=False,
             look_for_keys=False,
             timeout=10,

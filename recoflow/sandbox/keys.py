@@ -3,12 +3,14 @@
 What belongs here: making and finding key files. What does not: keys of a production server (its administrator makes
 them) and host-key checking (`storage.sftp_link`).
 
-Files under `root`: `host_key`, `known_hosts`, `keys/<username>` (private, mode 0600) and `keys/<username>.pub`.
+Files under `root`: `host_key`, `known_hosts`, and in `keys/` the private keys (mode 0600), each with its `.pub`: `recoflow`
+opens every account as the service, `feeder_<account>` opens that account as the customer.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,25 +23,25 @@ from recoflow.errors import MailboxError
 
 @dataclass(frozen=True)
 class Access:
-    """Public keys that open one account of the embedded server.
+    """Public keys that open one account of the embedded server; the key decides what is seen.
 
     Args:
-        feeder: keys of the customer's sending servers; user name = the account's name, sees the four exchange folders.
-        service: keys of recoflow itself; user name = `service_name(account)`, sees claims/ and staging/ too.
+        feeder: keys of the customer's sending servers: the four exchange folders.
+        service: keys of recoflow itself: claims/ and staging/ too.
     """
 
     feeder: tuple[paramiko.PKey, ...]
     service: tuple[paramiko.PKey, ...]
 
 
-def service_name(account: str) -> str:
-    """The user name under which recoflow itself uses an account."""
-    return f"{account}-service"
+def service_key(root: Path) -> Path:
+    """Where the private key of recoflow itself lies."""
+    return root / "keys" / "recoflow"
 
 
-def private_key(root: Path, username: str) -> Path:
-    """Where the private key of a user of the embedded server lies."""
-    return root / "keys" / username
+def feeder_key(root: Path, account: str) -> Path:
+    """Where the private key of an account's customer lies."""
+    return root / "keys" / f"feeder_{account}"
 
 
 def host_key(root: Path) -> paramiko.PKey:
@@ -47,14 +49,10 @@ def host_key(root: Path) -> paramiko.PKey:
     return _key(root / "host_key")
 
 
-def prepare(root: Path, accounts: tuple[str, ...]) -> dict[str, Access]:
-    """Make what is missing: one feeder key and one service key per account; existing keys stay."""
-    return {
-        account: Access(
-            feeder=(_key(private_key(root, account)),), service=(_key(private_key(root, service_name(account))),)
-        )
-        for account in accounts
-    }
+def prepare(root: Path, accounts: Iterable[str]) -> dict[str, Access]:
+    """Make the keys that are missing; those that exist stay."""
+    service = _key(service_key(root))
+    return {account: Access(feeder=(_key(feeder_key(root, account)),), service=(service,)) for account in accounts}
 
 
 def _key(path: Path) -> paramiko.PKey:

@@ -3,8 +3,8 @@
 What belongs here: the SSH and SFTP protocol. What does not: files and rights (`namespace`), keys (`keys`). Production
 runs OpenSSH (deploy/); one contract test holds for both.
 
-An account `lorem` has two users. `lorem` (the feeder, the customer's server) sees requests/, responses/, periodic/ and
-one_time/. `lorem-service` (recoflow) sees claims/ and staging/ too. An upload appears under its name when its CLOSE was
+One account has two kinds of keys. A feeder's key (the customer's server) sees requests/, responses/, periodic/ and
+one_time/; the service's key (recoflow) sees claims/ and staging/ too. An upload appears under its name when its CLOSE was
 answered with success, never half; the service is told so by the listing attribute `CLOSED`.
 """
 
@@ -221,29 +221,28 @@ class _Protocol(paramiko.SFTPServer):
         return 3
 
 
-@dataclass
-class _User:
-    keys: tuple[paramiko.PKey, ...]
-    view: View
+# Account → public key, as its wire bytes → what that key sees.
+_Users = Mapping[str, Mapping[bytes, View]]
 
 
 class _Session(paramiko.ServerInterface):
     """Who may log in, and that SFTP is all there is."""
 
-    def __init__(self, users: Mapping[str, _User], transport: paramiko.Transport) -> None:
+    def __init__(self, users: _Users) -> None:
         self.users = users
-        self.transport = transport
+        self._key = b""
+        self._account = ""
 
     def view(self) -> View:
-        # The transport's name: paramiko fixes it with the first request and refuses to change it after.
-        return self.users[self.transport.get_username() or ""].view
+        """What the key sees that logged in: the last one asked for, as paramiko asks for none after a log-in."""
+        return self.users[self._account][self._key]
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        user = self.users.get(username)
-        return common.AUTH_SUCCESSFUL if user and key in user.keys else common.AUTH_FAILED
+        self._account, self._key = username, key.asbytes()
+        return common.AUTH_SUCCESSFUL if self._key in self.users.get(username, {}) else common.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
         return common.OPEN_SUCCEEDED if kind == "session" else common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
@@ -262,7 +261,7 @@ class Server:
     port: int
     host_key: paramiko.PKey
     _socket: socket.socket
-    _users: Mapping[str, _User]
+    _users: _Users
     _login_seconds: float
     _ends: threading.Event = field(default_factory=threading.Event)
     _transports: dict[paramiko.Transport, float] = field(default_factory=dict)  # deadline of the log-in
@@ -300,7 +299,7 @@ class Server:
         self._transports[transport] = time.monotonic() + self._login_seconds
         # With an event it returns at once: a silent client must not hold up the next one.
         with suppress(paramiko.SSHException, EOFError):
-            transport.start_server(event=threading.Event(), server=_Session(self._users, transport))
+            transport.start_server(event=threading.Event(), server=_Session(self._users))
 
     def _stop(self, listener: threading.Thread) -> None:
         self._ends.set()
@@ -338,10 +337,11 @@ def serve(
     logging.getLogger(LOG).addHandler(logging.NullHandler())
     listening = _listen(host, port)
     folders = {name: Folders(root / "accounts" / name) for name in accounts}
-    users = {}
-    for name, access in accounts.items():
-        users[name] = _User(access.feeder, View(folders[name], FEEDER))
-        users[keys.service_name(name)] = _User(access.service, View(folders[name], SERVICE))
+    users = {
+        name: {key.asbytes(): View(folders[name], FEEDER) for key in access.feeder}
+        | {key.asbytes(): View(folders[name], SERVICE) for key in access.service}
+        for name, access in accounts.items()
+    }
     bound = listening.getsockname()[1]
     server = Server(host, bound, keys.host_key(root), listening, users, login_seconds)
     sftp_link.pin(root / "known_hosts", host, bound, server.host_key, replace=True)

@@ -6,13 +6,14 @@ What belongs here: nothing that moves a file. What does not: the protocol's step
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from recoflow.errors import MailboxError
+from recoflow.errors import MailboxError, StorageError
 from recoflow.storage.account import Account
 from recoflow.storage.clock import Clock
 from recoflow.storage.ledger import ID_LENGTH, Claim, Ledger
@@ -70,6 +71,12 @@ class Desk:
             return b"claims/%b.%b.%b" % (claim.id.encode(), claim.folder.encode(), claim.name[:200])
         return b"%b/%b%b.%b" % (claim.folder.encode(), HIDDEN, claim.id.encode(), claim.name[:200])
 
+    def claim_parts(self, name: bytes, folder: str) -> tuple[str, bytes] | None:
+        """Claim id and customer's name out of a claim's name, None when it is not a claim of this folder."""
+        own = b"%b." % folder.encode() if self.account.owns_server else b""
+        found = re.fullmatch(rb"(?:%b)?([0-9a-f]{16})\.%b(.+)" % (re.escape(HIDDEN), own), name, re.DOTALL)
+        return (found[1].decode("ascii"), found[2]) if found else None
+
     @property
     def staging_folder(self) -> bytes:
         """Where answers wait until they are whole."""
@@ -88,6 +95,19 @@ class Desk:
     def local(self, claim: Claim) -> Path:
         """Where the fetched file lies; nothing of its remote name is in it."""
         return self.inbox / claim.id
+
+    def check_ledger(self) -> None:
+        """Refuse to begin at nothing where there was a ledger: every lingering claim would look like a stranger's.
+
+        Raises:
+            StorageError: when the ledger is empty and the inbox is not.
+        """
+        if self.ledger.is_empty() and any(self.inbox.iterdir()):
+            raise StorageError(
+                str(self.ledger.path),
+                "is empty though files have come in: it was removed or replaced",
+                "Put it back, or run `recoflow sftp rebuild`, which reads claims/ again; nothing is deleted by that",
+            )
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:

@@ -35,9 +35,8 @@ def scan(desk: Desk, folder: str, limit: int) -> None:
         entries, ledger.sightings(folder), desk.account.quiet_seconds, clock.boot_id(), clock.boot()
     )
     ledger.see(folder, verdict.changed, verdict.gone)
-    now = desk.now()
-    denied = {c.name for c in ledger.in_state(State.CLAIM_DENIED) if c.folder == folder and c.retry_at > now}
-    due = [found for found in verdict.complete if found[0].name not in denied]
+    waiting = _denied(desk, folder, {entry.name for entry in entries})
+    due = [found for found in verdict.complete if found[0].name not in waiting]
     for entry, markers in due[:limit]:
         _claim(desk, folder, entry, markers)
 
@@ -89,6 +88,20 @@ def identify(desk: Desk, claim: Claim) -> None:
         ledger.ready(claim.id, files)
 
 
+def adopt(desk: Desk) -> int:
+    """Take up claims on the server that the ledger does not know; how many there were."""
+    adopted = 0
+    for folder in FOLDERS:
+        place = desk.claims_folder(folder)
+        for entry in list(desk.session().scan(place)):
+            if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None:
+                claim_id, name = parts
+                found = entry.attributes
+                _arrive(desk, desk.ledger.begin(folder, name, found.size, found.mtime, claim_id=claim_id))
+                adopted += 1
+    return adopted
+
+
 def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
     """Answer a claim with an error file alone, ready to be published; the file's own rows are never looked at."""
     report = io.StringIO()
@@ -99,6 +112,18 @@ def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
     ingested_at = claim.ingested_at if claim.ingested_at is not None else desk.now()
     desk.ledger.update(claim.id, rejection=f"{code}: {message}", ingested_at=ingested_at)
     desk.ledger.ready(claim.id, [Outgoing(0, path, _error_name(claim.name), transfer.local_content(path))])
+
+
+def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:
+    """Names whose claim was refused and is not due yet; those that are gone are closed."""
+    now = desk.now()
+    waiting = set()
+    for claim in desk.ledger.in_state(State.CLAIM_DENIED):
+        if claim.folder == folder and claim.name not in present:
+            desk.ledger.update(claim.id, state=State.VANISHED)
+        elif claim.folder == folder and claim.retry_at > now:
+            waiting.add(claim.name)
+    return waiting
 
 
 def _claim(desk: Desk, folder: str, entry: Entry, markers: tuple[bytes, ...]) -> None:
@@ -120,7 +145,7 @@ def _rename(desk: Desk, claim: Claim, source: bytes) -> None:
     except MissingError:
         _arrive(desk, claim)
     except RefusedError as error:
-        desk.ledger.update(claim.id, state=State.CLAIM_DENIED)
+        desk.ledger.update(claim.id, state=State.CLAIM_DENIED, tries=claim.tries)
         desk.hold(claim, str(error))
     else:
         desk.on_state("renamed")

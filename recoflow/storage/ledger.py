@@ -265,16 +265,22 @@ class Ledger:
     ) -> Claim:
         """Write the intent to claim a file. A claim of that name that was denied is taken up again."""
         with self.transaction() as connection:
-            connection.execute(
-                "DELETE FROM claims WHERE folder = ? AND name = ? AND state = ?", (folder, name, State.CLAIM_DENIED)
-            )
+            denied = connection.execute(
+                "DELETE FROM claims WHERE folder = ? AND name = ? AND state = ? RETURNING tries",
+                (folder, name, State.CLAIM_DENIED),
+            ).fetchall()
             made = claim_id or uuid4().hex[:ID_LENGTH]
+            endings = b" ".join(markers).decode("ascii")
             connection.execute(
-                "INSERT INTO claims (id, folder, name, state, size, mtime, markers, parent) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (made, folder, name, State.CLAIMING, size, mtime, b" ".join(markers).decode("ascii"), parent),
+                "INSERT INTO claims (id, folder, name, state, size, mtime, markers, parent, tries) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (made, folder, name, State.CLAIMING, size, mtime, endings, parent, sum(tries for (tries,) in denied)),
             )
         return self.claim(made)
+
+    def is_empty(self) -> bool:
+        """Whether no file was ever claimed."""
+        return not self._all("SELECT 1 FROM claims LIMIT 1")
 
     def find(self, claim_id: str) -> Claim | None:
         """A claim by its id, None when there is none."""

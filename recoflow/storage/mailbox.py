@@ -62,8 +62,8 @@ class Mailbox:
         on_state: called with a step's name after each commit and each external act (tests stop there).
 
     All acts may be repeated, by several processes at once, after a crash at any point. They raise `LinkLostError` when
-    the server is away (try later) and other `MailboxError`s for what a person must mend. What concerns one file only holds
-    back that file; `held` tells which and why.
+    the server is away (try later) and other `MailboxError`s for what a person must mend. What concerns one file holds
+    back that file alone; `held` tells which and why.
     """
 
     def __init__(
@@ -108,9 +108,13 @@ class Mailbox:
             if is_ours:
                 self._reconnecting(lambda: outbox.advance_due(self._desk))
 
-    def pending(self) -> list[Intake]:
-        """Files that are here and that no run has answered yet, the oldest first."""
-        return [self._told(claim) for claim in self._desk.ledger.pending()]
+    def pending(self, folder: str | None = None) -> list[Intake]:
+        """Files that are here and that no run has answered yet, of one folder or of all, the oldest first."""
+        return [self._told(claim) for claim in self._desk.ledger.pending() if folder in {None, claim.folder}]
+
+    def attempted(self, claim_id: str) -> int:
+        """Count a run that is started for a claim; claim id and this number make its run key."""
+        return self._desk.ledger.attempted(claim_id)
 
     def held(self) -> list[tuple[str, str]]:
         """Files that cannot go on for now: escaped remote name and problem."""
@@ -156,14 +160,27 @@ class Mailbox:
                 raise MailboxError(str(self._desk.ledger.path), "is busy", "Sweep again later")
             return self._reconnecting(lambda: retention.sweep(self._desk))
 
+    def rebuild(self) -> int:
+        """After the loss of the ledger: take up every claim that lies on the server and that the ledger does not know.
+
+        Each is fetched and answered again, with the same bytes as before. Returns how many there were. Not for an
+        account that two installations share: the other's claims would be taken too.
+        """
+        with self._desk.ledger.lock("tick", seconds=60) as is_ours:
+            if not is_ours:
+                raise MailboxError(str(self._desk.ledger.path), "is busy", "Stop the service before a rebuild")
+            return self._reconnecting(lambda: intake.adopt(self._desk))
+
     def _poll(self, folder: str, limit: int) -> list[Intake]:
         desk = self._desk
+        desk.check_ledger()
         intake.settle(desk)
         intake.scan(desk, folder, limit)
         intake.watch(desk, folder)
         return [self._told(claim) for claim in intake.fetch_due(desk, folder)]
 
     def _resume_intake(self) -> None:
+        self._desk.check_ledger()
         intake.settle(self._desk)
         intake.fetch_due(self._desk)
         for claim in self._desk.ledger.pending():

@@ -86,8 +86,8 @@ def drop(tmp_path: Path, server_root: Path, access: dict[str, keys.Access]) -> I
             environment="lorem",
             host=server.host,
             port=server.port,
-            username=keys.service_name("lorem"),
-            private_key=keys.private_key(root, keys.service_name("lorem")),
+            username="lorem",
+            private_key=keys.service_key(root),
             known_hosts=root / "known_hosts",
         )
         yield Drop(root, root / "accounts" / "lorem", account, customer)
