@@ -1,10 +1,7 @@
 """Compiled loops of the ranking core (see `rank`): exclusion, screening and exact selection over blocks of scores.
 
-What belongs here: numba functions over plain arrays, without the GIL. What does not: checks of arguments, threads, BLAS.
-
-Every user of a block owns one row of a candidate buffer. A *screen score* is a float32 score of BLAS, off by at most the
-user's `slack`; an *exact score* is the float64 dot product rounded to float32, which alone decides the answer. `floor` is
-the user's bar: a screen score below it cannot belong to the list any more.
+What belongs here: numba functions over plain arrays, without the GIL. What does not: checks of arguments, threads,
+BLAS.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -20,8 +17,50 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+    Doubles = NDArray[np.float64]
+    Integers = NDArray[np.int32]
+    Longs = NDArray[np.int64]
+
+Kernel = TypeVar("Kernel", bound="Callable[..., object]")
+
 BINS = 64
-CHUNK = 32
+CHUNK = 64
+NO_KEY = np.iinfo(np.int64).max
+LOW_BITS = 0xFFFFFFFF
+
+
+class Items(NamedTuple):
+    """What the kernels need of a `rank_index.ItemIndex` (same names)."""
+
+    factors: Floats
+    screen: Floats
+    order: Integers
+    position: Integers
+
+
+class Candidates(NamedTuple):
+    """What is known so far about each user of a block.
+
+    Attributes:
+        k: how many are wanted.
+        users: float32 [users × f], factors as they were given, for exact scores.
+        slack: float32 [users], how far a screen score may be from the exact one.
+        floor: float32 [users], a screen score below it cannot belong to the list any more.
+        counts: int64 [users], how many candidates there are.
+        places: int32 [users × capacity], their rows in the index.
+        scores: float32 [users × capacity], their screen scores.
+    """
+
+    k: int
+    users: Floats
+    slack: Floats
+    floor: Floats
+    counts: Longs
+    places: Integers
+    scores: Floats
 
 
 def _ensure_cache_folder() -> bool:
@@ -29,8 +68,8 @@ def _ensure_cache_folder() -> bool:
 
     Numba unpickles what it finds there, so a folder that another account could have made is never used.
     """
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
-    if numba.config.CACHE_DIR or any(os.access(folder, os.W_OK) for folder in (Path(__file__).parent, home)):
+    places = [Path(__file__).parent, Path(os.path.expanduser("~"))]  # noqa: PTH111 - Path.home() raises without one
+    if numba.config.CACHE_DIR or any(os.access(place, os.W_OK) for place in places):
         return True
     folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -41,19 +80,26 @@ def _ensure_cache_folder() -> bool:
     return True
 
 
-_compiled: Callable[..., Any] = numba.njit(cache=_ensure_cache_folder(), nogil=True)
+_IS_CACHED = _ensure_cache_folder()
+
+
+def _compiled(kernel: Kernel) -> Kernel:
+    """Compile at the first call, once per machine."""
+    return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)  # type: ignore[no-any-return]
 
 
 @_compiled
-def bucket_seen(indptr, indices, users, position, block, blocks):  # type: ignore[no-untyped-def]
-    """Sort the consumed items of `users` by block of items, then by user: (starts [blocks + 1], rows, positions)."""
-    starts = np.zeros(blocks + 1, np.int64)
+def bucket_seen(
+    indptr: Longs, indices: Integers, users: Longs, position: Integers, block: int
+) -> tuple[Longs, Integers, Integers]:
+    """Sort the consumed items of `users` by block of items, then by user: (starts of blocks, rows of users, places)."""
+    starts = np.zeros(len(position) // block + 2, np.int64)
     for user in users:
         for entry in range(indptr[user], indptr[user + 1]):
             place = position[indices[entry]]
             if place >= 0:
                 starts[place // block + 1] += 1
-    for bucket in range(blocks):
+    for bucket in range(len(starts) - 1):
         starts[bucket + 1] += starts[bucket]
     filled = starts[:-1].copy()
     rows = np.empty(starts[-1], np.int32)
@@ -70,8 +116,8 @@ def bucket_seen(indptr, indices, users, position, block, blocks):  # type: ignor
 
 
 @_compiled
-def exclude(scores, active, first, seen_rows, seen_places):  # type: ignore[no-untyped-def]
-    """Set the scores [active × items from position `first`] of consumed items (sorted by row) to minus infinity."""
+def exclude(scores: Floats, active: Integers, first: int, seen_rows: Integers, seen_places: Integers) -> None:
+    """Set the scores [active × items from place `first`] of consumed items (sorted by row) to minus infinity."""
     entry = np.searchsorted(seen_rows, active[0])
     for slot in range(len(active)):
         row = active[slot]
@@ -83,230 +129,171 @@ def exclude(scores, active, first, seen_rows, seen_places):  # type: ignore[no-u
 
 
 @_compiled
-def _bar(scores, count, k):  # type: ignore[no-untyped-def]
-    """A value that at least k of the first `count` scores reach, and few more than k: histograms, zoomed in twice."""
-    low = scores[0]
+def keep_reachable(active: Integers, norms: Doubles, longest: float, floor: Floats) -> int:
+    """Move users who may still find an item no longer than `longest` to the front of `active`: how many they are."""
+    kept = 0
+    for row in active:
+        if norms[row] * longest >= floor[row]:
+            active[kept] = row
+            kept += 1
+    return kept
+
+
+@_compiled
+def _histogram_bar(scores: Floats, k: int) -> np.float32:
+    """A value that at least k scores reach, and hardly more than k where their distribution is not too uneven."""
+    low: np.float32 = scores[0]
     high = scores[0]
-    for i in range(count):
-        low = min(low, scores[i])
-        high = max(high, scores[i])
-    histogram = np.empty(BINS, np.int32)
-    above = 0
-    for _ in range(3):
-        width = (high - low) / np.float32(BINS)
-        if not width > 0.0:
-            break
-        scale = np.float32(1.0) / width
-        if not np.isfinite(scale):
-            break
-        histogram[:] = 0
-        for i in range(count):
-            score = scores[i]
-            if low <= score <= high:
-                histogram[min(int((score - low) * scale), BINS - 1)] += 1
-        chosen = BINS - 1
-        while above + histogram[chosen] < k:
-            above += histogram[chosen]
-            chosen -= 1
-        # The bin's edge is not trusted to rounding: the bar is the smallest score that fell into the bin.
-        bottom = high
-        top = low
-        for i in range(count):
-            score = scores[i]
-            if low <= score <= high and min(int((score - low) * scale), BINS - 1) == chosen:
-                bottom = min(bottom, score)
-                top = max(top, score)
-        low = bottom
-        high = top
-        if above + histogram[chosen] <= k + k // 4 + 4:
-            break
-    return low
+    for score in scores:
+        low = min(low, score)
+        high = max(high, score)
+    scale = np.float32(BINS) / (high - low) if high > low else np.float32(0.0)
+    if not 0.0 < scale < np.inf:
+        return low
+    histogram = np.zeros(BINS, np.int32)
+    for score in scores:
+        histogram[min(int((score - low) * scale), BINS - 1)] += 1
+    chosen = BINS - 1
+    above = histogram[chosen]
+    while above < k:
+        chosen -= 1
+        above += histogram[chosen]
+    # The bar is a score that fell into the bin, not the bin's edge, which is subject to rounding.
+    bar: np.float32 = high
+    for score in scores:
+        if score < bar and int((score - low) * scale) >= chosen:
+            bar = score
+    return bar
 
 
 @_compiled
-def _dot(left, right):  # type: ignore[no-untyped-def]
-    """The dot product in float64, always summed in the same order: the exact score before rounding."""
-    first = 0.0
-    second = 0.0
-    third = 0.0
-    fourth = 0.0
-    whole = len(left) // 4 * 4
-    for i in range(0, whole, 4):
-        first += np.float64(left[i]) * np.float64(right[i])
-        second += np.float64(left[i + 1]) * np.float64(right[i + 1])
-        third += np.float64(left[i + 2]) * np.float64(right[i + 2])
-        fourth += np.float64(left[i + 3]) * np.float64(right[i + 3])
-    for i in range(whole, len(left)):
-        first += np.float64(left[i]) * np.float64(right[i])
-    return (first + second) + (third + fourth)
-
-
-@_compiled
-def _is_before(score, item, other_score, other_item):  # type: ignore[no-untyped-def]
-    """The order of every answer: larger score first, then smaller item index."""
-    return score > other_score or (score == other_score and item < other_item)
-
-
-@_compiled
-def _sort(items, scores, count):  # type: ignore[no-untyped-def]
-    """Sort the first `count` pairs in the order of the answer (heap sort: in place, no worst case)."""
-    for start in range(count // 2 - 1, -1, -1):
-        _sift(items, scores, start, count)
-    for end in range(count - 1, 0, -1):
-        items[0], items[end] = items[end], items[0]
-        scores[0], scores[end] = scores[end], scores[0]
-        _sift(items, scores, 0, end)
-
-
-@_compiled
-def _sift(items, scores, start, count):  # type: ignore[no-untyped-def]
-    root = start
-    while 2 * root + 1 < count:
-        child = 2 * root + 1
-        if child + 1 < count and _is_before(scores[child], items[child], scores[child + 1], items[child + 1]):
-            child += 1
-        if not _is_before(scores[root], items[root], scores[child], items[child]):
-            return
-        items[root], items[child] = items[child], items[root]
-        scores[root], scores[child] = scores[child], scores[root]
-        root = child
-
-
-@_compiled
-def _rescore(user, factors, order, places, scores, count, items, exact):  # type: ignore[no-untyped-def]
-    """Exact scores and item indices of the first `count` candidates, sorted in the order of the answer."""
-    for i in range(count):
-        items[i] = order[places[i]]
-        exact[i] = np.float32(_dot(user, factors[places[i]])) + np.float32(0.0)
-    _sort(items, exact, count)
-
-
-@_compiled
-def _tighten(places, scores, count, k, floor, slack):  # type: ignore[no-untyped-def]
-    """Raise the floor as far as k candidates allow and drop what is below it: (candidates left, floor)."""
-    floor = max(floor, _bar(scores, count, k) - np.float32(2.0) * slack)
+def _tighten(candidates: Candidates, row: int, count: int) -> int:
+    """Raise the floor as far as k candidates allow and drop what is below it: how many are left."""
+    places = candidates.places[row]
+    scores = candidates.scores[row]
+    bar = _histogram_bar(scores[:count], candidates.k) - np.float32(2.0) * candidates.slack[row]
+    candidates.floor[row] = max(candidates.floor[row], bar)
     kept = 0
     for i in range(count):
-        if scores[i] >= floor:
+        if scores[i] >= candidates.floor[row]:
             places[kept] = places[i]
             scores[kept] = scores[i]
             kept += 1
-    return kept, floor
+    return kept
 
 
 @_compiled
-def _settle(user, factors, order, position, places, scores, count, k, slack):  # type: ignore[no-untyped-def]
-    """Keep the exact best k where ties leave too many candidates for screen scores to tell apart: the new floor."""
-    items = np.empty(count, np.int32)
-    exact = np.empty(count, np.float32)
-    _rescore(user, factors, order, places, scores, count, items, exact)
+def _exact_score(user: Floats, item: Floats) -> np.float32:
+    """The dot product in float64, always summed in the same order, rounded to float32; never minus zero."""
+    first = second = third = fourth = 0.0
+    whole = len(user) // 4 * 4
+    for i in range(0, whole, 4):
+        first += np.float64(user[i]) * np.float64(item[i])
+        second += np.float64(user[i + 1]) * np.float64(item[i + 1])
+        third += np.float64(user[i + 2]) * np.float64(item[i + 2])
+        fourth += np.float64(user[i + 3]) * np.float64(item[i + 3])
+    for i in range(whole, len(user)):
+        first += np.float64(user[i]) * np.float64(item[i])
+    score = np.float32((first + second) + (third + fourth))
+    return score if score != 0.0 else np.float32(0.0)
+
+
+@_compiled
+def _key(score: np.float32, item: int) -> int:
+    """A number that sorts as answers do: larger scores first, equal scores by smaller item index."""
+    bits = np.int64(np.float32(score).view(np.int32))
+    ascending = bits if bits >= 0 else bits ^ 0x7FFFFFFF
+    return int((~ascending << 32) | item)
+
+
+@_compiled
+def _score(key: int) -> np.float32:
+    ascending = ~(key >> 32)
+    score: np.float32 = np.int32(ascending if ascending >= 0 else ascending ^ 0x7FFFFFFF).view(np.float32)
+    return score
+
+
+@_compiled
+def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
+    """Keep the exact best k, where ties leave too many candidates for screen scores to tell apart: k."""
+    k = candidates.k
+    keys = np.empty(count, np.int64)
+    for i in range(count):
+        item = items.order[candidates.places[row, i]]
+        keys[i] = _key(_exact_score(candidates.users[row], items.factors[item]), item)
+    keys.sort()
     for i in range(k):
-        places[i] = position[items[i]]
-        scores[i] = exact[i]
-    return exact[k - 1] - slack
+        candidates.places[row, i] = items.position[keys[i] & LOW_BITS]
+        candidates.scores[row, i] = _score(keys[i])
+    candidates.floor[row] = max(candidates.floor[row], _score(keys[k - 1]) - candidates.slack[row])
+    return k
 
 
 @_compiled
-def collect(  # type: ignore[no-untyped-def]
-    scores, active, first, users, factors, order, position, k, slack, floor, counts, places, kept_scores
-):
-    """Add to each active user's candidates what reaches the floor among scores [active × items from `first`]."""
-    capacity = places.shape[1]
+def collect(scores: Floats, active: Integers, first: int, items: Items, candidates: Candidates) -> None:
+    """Add what reaches the floor, among screen scores [active × items from place `first`], to the candidates."""
+    k = candidates.k
+    capacity = candidates.places.shape[1]
     width = scores.shape[1]
     for slot in range(len(active)):
         row = active[slot]
         line = scores[slot]
-        bar = floor[row]
-        count = counts[row]
-        before = count
+        floor = candidates.floor[row]
+        before = count = candidates.counts[row]
         for start in range(0, width, CHUNK):
             end = min(start + CHUNK, width)
-            hits = 0
+            hits = np.int32(0)
             for i in range(start, end):
-                hits += line[i] >= bar
+                hits += np.int32(line[i] >= floor)
             if hits == 0:
                 continue
             if count + CHUNK > capacity:
-                count, bar = _tighten(places[row], kept_scores[row], count, k, bar, slack[row])
+                count = _tighten(candidates, row, count)
                 if count + CHUNK > capacity:
-                    bar = max(
-                        bar,
-                        _settle(
-                            users[row], factors, order, position, places[row], kept_scores[row], count, k, slack[row]
-                        ),
-                    )
-                    count = k
+                    count = _settle(items, candidates, row, count)
+                floor = candidates.floor[row]
             for i in range(start, end):
-                if line[i] >= bar and line[i] > -np.inf:
-                    places[row, count] = first + i
-                    kept_scores[row, count] = line[i]
+                if line[i] >= floor and line[i] > -np.inf:
+                    candidates.places[row, count] = first + i
+                    candidates.scores[row, count] = line[i]
                     count += 1
         if count > before and count > k + k // 4 + 4:
-            count, bar = _tighten(places[row], kept_scores[row], count, k, bar, slack[row])
-        floor[row] = bar
-        counts[row] = count
+            count = _tighten(candidates, row, count)
+        candidates.counts[row] = count
 
 
 @_compiled
-def advance(active, norms, longest, floor):  # type: ignore[no-untyped-def]
-    """Move the users that items no longer than `longest` can still reach to the front of `active`: how many."""
-    left = 0
-    for row in active:
-        if norms[row] * longest >= floor[row]:
-            active[left] = row
-            left += 1
-    return left
+def write_keys(items: Items, candidates: Candidates, keys: Longs) -> None:
+    """Write the exact score and item index of each candidate as sortable numbers into `keys` [users × width]."""
+    for row in range(len(keys)):
+        for i in range(candidates.counts[row]):
+            item = items.order[candidates.places[row, i]]
+            keys[row, i] = _key(_exact_score(candidates.users[row], items.factors[item]), item)
 
 
 @_compiled
-def _add_unscored(items, scores, count, k, unscored, seen):  # type: ignore[no-untyped-def]
-    """Merge items whose score is zero by nature (ascending index) into a sorted answer: how many there are then."""
+def write_zero_keys(unscored: Integers, seen: Integers, keys: Longs) -> None:
+    """Write the first of the ascending items `unscored`, whose score is 0 and which are not consumed, into `keys`."""
     consumed = np.sort(seen)
     entry = 0
-    added = 0
+    filled = 0
     for item in unscored:
+        if filled == len(keys):
+            return
         while entry < len(consumed) and consumed[entry] < item:
             entry += 1
-        if entry < len(consumed) and consumed[entry] == item:
-            continue
-        if added == k:
-            break
-        items[count + added] = item
-        scores[count + added] = 0.0
-        added += 1
-    _sort(items, scores, count + added)
-    return min(count + added, k)
+        if entry == len(consumed) or consumed[entry] != item:
+            keys[filled] = _key(np.float32(0.0), item)
+            filled += 1
 
 
 @_compiled
-def finish(  # type: ignore[no-untyped-def]
-    rows,
-    users,
-    norms,
-    factors,
-    order,
-    zeros,
-    everything,
-    indptr,
-    indices,
-    k,
-    counts,
-    places,
-    kept_scores,
-    items,
-    scores,
-):
-    """Write the exact, sorted answers of the block's users to rows `rows` of items and scores [n × k]."""
-    room = max(places.shape[1], k) + k
-    answer = np.empty(room, np.int32)
-    exact = np.empty(room, np.float32)
+def read_keys(keys: Longs, rows: Longs, items: Integers, scores: Floats) -> None:
+    """Turn sorted keys [users × width] into the rows `rows` of items and scores [all users × k]."""
     for row in range(len(rows)):
-        count = counts[row]
-        target = rows[row]
-        _rescore(users[row], factors, order, places[row], kept_scores[row], count, answer, exact)
-        count = min(count, k)
-        if count < k or exact[count - 1] <= 0.0:
-            unscored = everything if norms[row] == 0.0 else zeros
-            count = _add_unscored(answer, exact, count, k, unscored, indices[indptr[target] : indptr[target + 1]])
-        items[target, :count] = answer[:count]
-        scores[target, :count] = exact[:count]
+        for rank in range(min(items.shape[1], keys.shape[1])):
+            key = keys[row, rank]
+            if key == NO_KEY:
+                break
+            items[rows[row], rank] = key & LOW_BITS
+            scores[rows[row], rank] = _score(key)

@@ -1,0 +1,146 @@
+"""The search of the ranking core (see `rank`): blocks of users over blocks of items, on several threads.
+
+What belongs here: the order of the work and its buffers. What does not: checks of arguments, loops over single scores.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recoflow.campaigns import rank_kernels as kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from recoflow.campaigns.rank_index import ItemIndex
+
+    Floats = NDArray[np.float32]
+    Doubles = NDArray[np.float64]
+    Integers = NDArray[np.int32]
+    Longs = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
+
+USERS_PER_BLOCK = 2048
+USERS_PER_TILE = 256
+ITEMS_PER_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Search:
+    """One call of `rank.top_k`, checked; the workers fill in `items` and `scores` [users × k]."""
+
+    users: Floats
+    lengths: Doubles
+    index: ItemIndex
+    seen_indptr: Longs
+    seen_indices: Integers
+    masks: Booleans
+    items: Integers
+    scores: Floats
+
+
+def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
+    """Answer all users: `groups` are pairs of a row of masks (-1 for none) and the users that it filters."""
+
+    def work() -> None:
+        worker = _Worker(search)
+        for mask, rows in blocks:
+            worker.rank(mask, rows)
+
+    # The threads share one iterator over a list, which is safe, and BLAS must not start threads of its own.
+    blocks: Iterator[tuple[int, Longs]] = iter(
+        [
+            (mask, rows[start : start + USERS_PER_BLOCK])
+            for mask, rows in groups
+            for start in range(0, len(rows), USERS_PER_BLOCK)
+        ]
+    )
+    with threadpool_limits(limits=1, user_api="blas"):
+        if threads == 1:
+            work()
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for future in [pool.submit(work) for _ in range(threads)]:
+                future.result()
+
+
+class _Worker:
+    """One thread's buffers and, because blocks come sorted by mask, the index of the last mask."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._k = search.items.shape[1]
+        capacity = 4 * self._k + 2 * kernels.CHUNK
+        self._places = np.empty((USERS_PER_BLOCK, capacity), np.int32)
+        self._scores = np.empty((USERS_PER_BLOCK, capacity), np.float32)
+        self._tile = np.empty(USERS_PER_TILE * ITEMS_PER_BLOCK, np.float32)
+        self._mask = -1
+        self._index = search.index
+
+    def rank(self, mask: int, rows: Longs) -> None:
+        """Answer the users `rows`, at most one block, whom the same mask filters."""
+        if mask != self._mask:
+            self._index = self._search.index.restrict(self._search.masks[mask])
+            self._mask = mask
+        index = self._index
+        items = kernels.Items(index.factors, index.screen, index.order, index.position)
+        users, lengths = self._search.users[rows], self._search.lengths[rows]
+        balanced = users @ index.to_balanced
+        norms = np.sqrt(np.einsum("ij,ij->i", balanced, balanced))
+        candidates = kernels.Candidates(
+            k=self._k,
+            users=users,
+            slack=index.slack(lengths, norms),
+            floor=np.full(len(rows), -np.inf, np.float32),
+            counts=np.zeros(len(rows), np.int64),
+            places=self._places,
+            scores=self._scores,
+        )
+        self._scan(rows, balanced.astype(np.float32), norms, items, candidates)
+        self._answer(rows, items, candidates)
+
+    def _scan(
+        self, rows: Longs, users: Floats, norms: Doubles, items: kernels.Items, candidates: kernels.Candidates
+    ) -> None:
+        """Find all candidates of the block; users leave it as soon as no item that is left can reach their floor."""
+        starts, seen_rows, seen_places = kernels.bucket_seen(
+            self._search.seen_indptr, self._search.seen_indices, rows, items.position, ITEMS_PER_BLOCK
+        )
+        active = np.flatnonzero(norms).astype(np.int32)
+        packed = users[active]
+        for block, first in enumerate(range(0, len(items.order), ITEMS_PER_BLOCK)):
+            left = kernels.keep_reachable(active, norms, self._index.norms[first], candidates.floor)
+            if left == 0:
+                return
+            if left < len(active):
+                active = active[:left].copy()
+                packed = users[active]
+            factors = items.screen[first : first + ITEMS_PER_BLOCK]
+            seen = slice(starts[block], starts[block + 1])
+            for start in range(0, left, USERS_PER_TILE):
+                some = active[start : start + USERS_PER_TILE]
+                tile = self._tile[: len(some) * len(factors)].reshape(len(some), len(factors))
+                np.matmul(packed[start : start + USERS_PER_TILE], factors.T, out=tile)
+                kernels.exclude(tile, some, first, seen_rows[seen], seen_places[seen])
+                kernels.collect(tile, some, first, items, candidates)
+
+    def _answer(self, rows: Longs, items: kernels.Items, candidates: kernels.Candidates) -> None:
+        """Sort the candidates by exact score; items with a score of zero by nature join where they may belong."""
+        width = int(candidates.counts.max(initial=0))
+        reached_by_zero = np.flatnonzero(candidates.floor <= 0.0)
+        keys = np.full((len(rows), width + self._k * bool(len(reached_by_zero))), kernels.NO_KEY)
+        kernels.write_keys(items, candidates, keys)
+        for row in reached_by_zero:
+            is_known = self._search.lengths[rows[row]] > 0.0
+            seen = slice(*self._search.seen_indptr[rows[row] : rows[row] + 2])
+            unscored = self._index.zeros if is_known else self._index.allowed
+            kernels.write_zero_keys(unscored, self._search.seen_indices[seen], keys[row, width:])
+        keys.sort(axis=1)
+        kernels.read_keys(keys, rows, self._search.items, self._search.scores)
