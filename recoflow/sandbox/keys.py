@@ -3,8 +3,8 @@
 What belongs here: making and finding key files. What does not: keys of a production server (its administrator makes
 them) and host-key checking (`storage.sftp_link`).
 
-Files under `root`: `host_key`, `known_hosts`, and in `keys/` the private keys (mode 0600), each with its `.pub`: `recoflow`
-opens every account as the service, `feeder_<account>` opens that account as the customer.
+Files under `root`: `host_key`, `known_hosts`, and in `keys/` the private keys (mode 0600), each with its `.pub`:
+`recoflow` opens every account as the service, `feeder_<account>` opens that account as the customer.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ What belongs here: the SSH and SFTP protocol. What does not: files and rights (`
 runs OpenSSH (deploy/); one contract test holds for both.
 
 One account has two kinds of keys. A feeder's key (the customer's server) sees requests/, responses/, periodic/ and
-one_time/; the service's key (recoflow) sees claims/ and staging/ too. An upload appears under its name when its CLOSE was
-answered with success, never half; the service is told so by the listing attribute `CLOSED`.
+one_time/; the service's key (recoflow) sees claims/ and staging/ too. An upload appears under its name when its CLOSE
+was answered with success, never half; the service is told so by the listing attribute `CLOSED`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 from recoflow.storage import completeness, names, transfer
 from recoflow.storage.desk import Desk
 from recoflow.storage.ledger import Claim, Outgoing, State
-from recoflow.storage.sftp_wire import Attributes, Entry, MissingError, RefusedError
+from recoflow.storage.sftp_wire import Attributes, MissingError, RefusedError
 
 FOLDERS: Final = ("requests", "periodic", "one_time")
 LARGEST_MARKER: Final = 4096
@@ -36,9 +36,9 @@ def scan(desk: Desk, folder: str, limit: int) -> None:
     )
     ledger.see(folder, verdict.changed, verdict.gone)
     waiting = _denied(desk, folder, {entry.name for entry in entries})
-    due = [found for found in verdict.complete if found[0].name not in waiting]
-    for entry, markers in due[:limit]:
-        _claim(desk, folder, entry, markers)
+    due = [found for found in verdict.complete if found.entry.name not in waiting]
+    for found in due[:limit]:
+        _claim(desk, folder, found)
 
 
 def watch(desk: Desk, folder: str) -> None:
@@ -126,9 +126,16 @@ def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:
     return waiting
 
 
-def _claim(desk: Desk, folder: str, entry: Entry, markers: tuple[bytes, ...]) -> None:
-    found = entry.attributes
-    claim = desk.ledger.begin(folder, entry.name, found.size, found.mtime, markers=markers)
+def _claim(desk: Desk, folder: str, found: completeness.Complete) -> None:
+    entry = found.entry
+    claim = desk.ledger.begin(
+        folder,
+        entry.name,
+        entry.attributes.size,
+        entry.attributes.mtime,
+        markers=found.markers,
+        is_whole=found.is_whole,
+    )
     desk.on_state("claiming")
     _rename(desk, claim, desk.original(claim))
 
@@ -207,8 +214,8 @@ def _is_whole(desk: Desk, claim: Claim, content: transfer.Content) -> bool:
         else:
             reject(desk, claim, "sha256_mismatch", f"The file has SHA-256 {content.sha256}, its marker says {told}.")
         return False
-    is_known_whole = any(ending in names.COMPLETE for ending in claim.markers) or claim.problem == CUT
-    if not is_known_whole and completeness.looks_cut(desk.local(claim), claim.name):
+    is_waited_for = claim.problem == CUT
+    if not claim.is_whole and not is_waited_for and completeness.looks_cut(desk.local(claim), claim.name):
         desk.hold(claim, CUT, completeness.EMPTY_FACTOR * desk.account.quiet_seconds)
         return False
     return True

@@ -64,6 +64,7 @@ class Claim:
     size: int
     mtime: int
     markers: tuple[bytes, ...]  # endings of the marker files that came with it
+    is_whole: bool  # its uploader or the server said so; else it only rested long enough
     parent: str | None  # the claim that this one corrects, when late bytes made it grow
     revision: int | None  # 1 for the first file of its name; set when ingested
     sha256: str | None
@@ -110,7 +111,8 @@ _SCHEMA: Final = """
 CREATE TABLE claims (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, folder TEXT NOT NULL, name BLOB NOT NULL,
   state TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, markers TEXT NOT NULL,
-  parent TEXT, revision INTEGER, sha256 TEXT, ingested_at REAL, is_removed INTEGER NOT NULL DEFAULT 0,
+  is_whole INTEGER NOT NULL, parent TEXT, revision INTEGER, sha256 TEXT, ingested_at REAL,
+  is_removed INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, retry_at REAL NOT NULL DEFAULT 0,
   problem TEXT, rejection TEXT) STRICT;
 CREATE INDEX claims_by_name ON claims (folder, name);
@@ -130,7 +132,7 @@ CREATE TABLE service_clock (
   service REAL NOT NULL) STRICT;
 """
 _COLUMNS: Final = (
-    "id, folder, name, state, size, mtime, markers, parent, revision, sha256, ingested_at, "
+    "id, folder, name, state, size, mtime, markers, is_whole, parent, revision, sha256, ingested_at, "
     "is_removed, attempts, tries, retry_at, problem, rejection"
 )
 
@@ -260,6 +262,7 @@ class Ledger:
         mtime: int,
         *,
         markers: tuple[bytes, ...] = (),
+        is_whole: bool = False,
         parent: str | None = None,
         claim_id: str | None = None,
     ) -> Claim:
@@ -270,11 +273,12 @@ class Ledger:
                 (folder, name, State.CLAIM_DENIED),
             ).fetchall()
             made = claim_id or uuid4().hex[:ID_LENGTH]
+            tries = sum(row[0] for row in denied)
             endings = b" ".join(markers).decode("ascii")
             connection.execute(
-                "INSERT INTO claims (id, folder, name, state, size, mtime, markers, parent, tries) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (made, folder, name, State.CLAIMING, size, mtime, endings, parent, sum(tries for (tries,) in denied)),
+                "INSERT INTO claims (id, folder, name, state, size, mtime, markers, is_whole, parent, tries) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (made, folder, name, State.CLAIMING, size, mtime, endings, is_whole, parent, tries),
             )
         return self.claim(made)
 
@@ -428,6 +432,7 @@ def _claim(row: Any) -> Claim:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     values["state"] = State(values["state"])
     values["markers"] = tuple(values["markers"].encode("ascii").split())
+    values["is_whole"] = bool(values["is_whole"])
     values["is_removed"] = bool(values["is_removed"])
     return Claim(**values)
 
