@@ -52,6 +52,7 @@ class Sftp(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(2222, ge=1, le=65535)
+    embedded: bool = False  # the account is on the sandbox's server, which may have had to take another port
     username: str
     private_key: Path  # path, relative to the data folder unless absolute; never the key itself
     known_hosts: Path
@@ -90,6 +91,7 @@ class Schedules(Section):
     """When things happen without anyone asking; cron lines in `timezone`."""
 
     timezone: str = "UTC"
+    poll_seconds: int = Field(30, ge=1)  # how often the SFTP account and the inbox are looked at
     training: Cron = "0 3 * * *"
     retention: Cron = "30 4 * * *"
 
@@ -135,6 +137,7 @@ class Campaigns(Section):
     information_fields: tuple[str, ...] = ("url",)
     max_list_size: int = Field(1000, ge=1)
     max_lists: int = Field(5_000_000, ge=1)
+    max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its list sizes
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     aliases: dict[str, str] = {}  # request column → item attribute
     variables: tuple[str, ...] = ()  # request columns that are accepted though no item has the attribute

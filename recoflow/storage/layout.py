@@ -27,6 +27,11 @@ class Layout:
         """The embedded SFTP server's files: host key, client keys, accounts."""
         return self.root / "sftp"
 
+    @property
+    def sftp_port(self) -> Path:
+        """Where the embedded SFTP server says which port it took."""
+        return self.sftp / "port"
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment

@@ -1,0 +1,38 @@
+# The two commands of the README, and what developers use. Each works on a fresh machine with Python ≥ 3.11 and make.
+PYTHON ?= python3
+export DAGSTER_HOME := $(CURDIR)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test up check lint types bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)
+	$(BIN)/recoflow demo
+
+up: $(STAMP)
+	$(BIN)/recoflow up
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+check: lint types
+	$(BIN)/recoflow check
+	$(BIN)/dg check defs
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# Exact versions, so that what passed here is what you get; the stamp makes a second `make` start at once.
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recoflow needs Python 3.11 or newer: set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis recoflow.egg-info

@@ -1,0 +1,53 @@
+"""What leaves the house: the files that answer a campaign in the order of publication, and its rows for the lake.
+
+What belongs here: which files there are and what they are called. What does not: their content (see `response`), and
+the upload (`storage.mailbox`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from recoflow import schema
+from recoflow.campaigns import filename, response
+from recoflow.campaigns.request import Request
+from recoflow.campaigns.staged import Staged
+
+Files = list[tuple[Path, str]]  # local path, name in responses/
+
+
+def render(answered: Staged | Request, folder: Path) -> Files:
+    """Write the files that answer a request; the response itself, or the errors of a refused request, come last.
+
+    Args:
+        answered: the audited campaign, or the request that was refused as a whole.
+        folder: of the campaign.
+    """
+    errors = folder / "errors.csv", filename.errors_name(answered.name)
+    manifest = folder / "manifest.json", filename.manifest_name(answered.name)
+    if isinstance(answered, Request):
+        response.write_errors(answered.errors, errors[0])
+        response.write_rejection(answered, manifest[0])
+        return [manifest, errors]
+    rendered = response.write(answered, folder / "response")
+    response.write_manifest(answered, rendered, manifest[0])
+    files = [manifest, (rendered.path, answered.name)]
+    refused = pl.read_parquet(answered.errors)
+    if refused.height:
+        response.write_errors(refused, errors[0])
+        files.insert(0, errors)
+    return files
+
+
+def rows(staged: Staged, published_at: datetime) -> pl.DataFrame:
+    """The published recommendations as `schema.RESPONSES`."""
+    kept = [*schema.RESPONSE_COLUMNS, "rank", "page_type"]
+    return (
+        pl.read_parquet(list(staged.parts), columns=kept)
+        .with_columns(model_version=pl.lit(staged.model_version), published_at=pl.lit(published_at))
+        .cast(schema.RESPONSES)
+        .select(schema.RESPONSES.names())
+    )

@@ -1,0 +1,131 @@
+"""`recoflow …`: what people type. Parsing of arguments, progress and wording; every rule lives in the stages."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recoflow.errors import RecoflowError
+from recoflow.storage.layout import Layout
+
+console = Console()
+errors = Console(stderr=True)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Self-hosted batch recommendations.
+
+Events come in, every night each environment learns factors from them, and each CSV request file on SFTP is answered
+with a CSV response file, behind quality checks.
+
+[bold]A tour[/bold]
+
+1. [cyan]recoflow demo[/cyan]   the whole path on a sample world, from events to a response file fetched over SFTP
+2. [cyan]recoflow up[/cyan]     the same installation, kept running: Dagster UI, daemon, SFTP server
+3. [cyan]recoflow check[/cyan]  read data/environments/*.yaml and say what is wrong, by file, line and key
+4. [cyan]dg launch --assets 'key:"lorem/interactions"'[/cyan]   materialize one asset by hand
+""",
+)
+sandbox_app = typer.Typer(no_args_is_help=True, help="The embedded SFTP server and the sample world.")
+app.add_typer(sandbox_app, name="sandbox")
+
+Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
+DATA = Path("data")
+
+
+@app.command()
+def check(data: Data = DATA) -> None:
+    """Read every environment's file; exit 1 with file, line, key and cure when one is wrong."""
+    from recoflow import environment
+
+    folder = Layout(data).environments
+    table = Table("environment", "title", "SFTP account", "models", "training", title=str(folder))
+    for found in environment.load_all(folder):
+        account = f"{found.sftp.username}@{found.sftp.host}:{found.sftp.port}"
+        table.add_row(found.name, found.title, account, ", ".join(found.training.models), found.schedules.training)
+    console.print(table)
+
+
+@app.command()
+def demo(data: Data = DATA) -> None:
+    """Run the main job to its end on the sample world: real daemon, real sensor, real SFTP client."""
+    from recoflow.sandbox import demo as main_job
+
+    main_job.run(Path.cwd(), Layout(data.absolute()), console)
+
+
+@app.command()
+def up(data: Data = DATA) -> None:
+    """Keep the Dagster UI, the daemon and the SFTP server running until Ctrl-C."""
+    from recoflow.sandbox import stack
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with stack.up(Path.cwd(), Layout(data.absolute()), console.print) as running:
+        console.print("Ctrl-C stops everything.")
+        try:
+            while True:
+                for service in running.services:
+                    service.check()
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print("Stopping …")
+
+
+@sandbox_app.command("sftp")
+def sandbox_sftp(data: Data = DATA, port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2222) -> None:
+    """Serve the embedded environments' SFTP accounts on loopback until Ctrl-C."""
+    from recoflow.environment import load_all
+    from recoflow.sandbox import keys, sftp_server
+    from recoflow.storage.artifacts import write_atomic
+
+    layout = Layout(data.absolute())
+    accounts = [found.sftp.username for found in load_all(layout.environments) if found.sftp.embedded]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, accounts), port) as server:
+        write_atomic(layout.sftp_port, str(server.port).encode())
+        console.print(f"SFTP on 127.0.0.1:{server.port} for {', '.join(accounts)}")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+@sandbox_app.command("world")
+def sandbox_world(  # noqa: PLR0917 - typer makes options of them
+    folder: Annotated[Path, typer.Argument(help="Where the files are written.")],
+    users: int = 5_000,
+    items: int = 2_000,
+    events: int = 200_000,
+    seed: int = 7,
+    end: Annotated[datetime | None, typer.Option(help="UTC; the last full hour unless told.")] = None,
+) -> None:
+    """Write the sample publisher's event and item files, and a request file for all readers."""
+    from recoflow.sandbox import world
+
+    last = (end or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
+    sample = world.generate(seed=seed, users=users, items=items, events=events, end=last)
+    counts = world.write(sample, folder)
+    (folder / world.request_name(sample)).write_text(world.request(sample), encoding="utf-8", newline="\n")
+    console.print(f"{len(counts)} files in {folder}: {sample.expected}")
+
+
+def main() -> None:
+    """Run the command line; a RecoflowError is one readable line and exit code 2, not a traceback."""
+    try:
+        app()
+    except RecoflowError as error:
+        errors.print(f"[bold red]{type(error).__name__}[/bold red] {error}", soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The explicit registry of all that Dagster sees: every environment in the data folder, and the resources they share.
+
+The data folder is `RECOFLOW_DATA`, else `data` under the working directory.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from recoflow import environment
+from recoflow.defs import build, warehouse
+from recoflow.defs.resources import Installation
+from recoflow.storage.layout import Layout
+
+
+def registry(data: Path) -> dg.Definitions:
+    """Definitions of all environments whose files lie under `data`.
+
+    Raises:
+        ConfigurationError: when an environment's file is wrong, naming file, line, key and cure.
+    """
+    environments = environment.load_all(Layout(data).environments)
+    shared = dg.Definitions(
+        resources={
+            "installation": Installation(data=str(data)),
+            "duckdb": DuckDBResource(database=":memory:"),
+        },
+        executor=dg.in_process_executor,
+    )
+    marts = warehouse.build_warehouse(environments)
+    return dg.Definitions.merge(shared, marts, *(build.build_environment(found) for found in environments))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dg`, the daemon and the web server load."""
+    return registry(Path(os.environ.get("RECOFLOW_DATA", "data")).absolute())

@@ -1,0 +1,55 @@
+"""One environment as Dagster definitions: its assets, jobs, sensors and schedules.
+
+An environment is a set of assets and not a partition: the checks of partitioned assets share one timeline, so that one
+customer's check could hide another's.
+"""
+
+import dagster as dg
+
+from recoflow.defs import campaigns, events, interactions, models, names, sensors, upkeep
+from recoflow.environment import Environment
+
+STAGES = {
+    "ingest": ("events", "quarantine", "items", "identity", "interactions"),
+    "training": ("factors", "champion"),
+    "campaign": ("campaign_request", "campaign_recommendations", "campaign_response"),
+}
+
+
+def build_environment(environment: Environment) -> dg.Definitions:
+    """Everything that Dagster knows of an environment; needs the resources `installation` and `duckdb`."""
+    assets = [
+        *events.build_assets(environment),
+        *interactions.build_assets(environment),
+        *models.build_assets(environment),
+        *campaigns.build_assets(environment),
+    ]
+    jobs = [
+        dg.define_asset_job(
+            names.job(environment, name),
+            selection=dg.AssetSelection.assets(*(names.key(environment, asset) for asset in stage)),
+            description=f"{environment.title or environment.name}: {', '.join(stage)}.",
+            tags={names.ENVIRONMENT_TAG: environment.name},
+            executor_def=dg.in_process_executor,
+        )
+        for name, stage in STAGES.items()
+    ]
+    return dg.Definitions(
+        assets=assets,
+        jobs=[*jobs, upkeep.build_job(environment)],
+        sensors=sensors.build_sensors(environment),
+        schedules=[
+            _schedule(environment, "training", environment.schedules.training),
+            _schedule(environment, "retention", environment.schedules.retention),
+        ],
+    )
+
+
+def _schedule(environment: Environment, job: str, cron: str) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=f"{names.job(environment, job)}_schedule",
+        job_name=names.job(environment, job),
+        cron_schedule=cron,
+        execution_timezone=environment.schedules.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

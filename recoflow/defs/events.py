@@ -1,0 +1,109 @@
+"""Assets of the events stage: what arrived, accepted or quarantined, with every event accounted for."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from recoflow import schema
+from recoflow.defs import metadata, names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.events import inbox
+from recoflow.events.ingest import FileReport, ingest_file
+
+QUARANTINED_SHARE = "quarantined_share"
+SHOWN_REJECTS = 20
+
+
+def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """`events` and `quarantine` of one environment, filled by one step."""
+    events, quarantine = names.key(environment, "events"), names.key(environment, "quarantine")
+    shown = names.shown(environment, "events", {"polars", "deltalake"})
+
+    @dg.multi_asset(
+        name=f"{environment.name}__ingest",
+        specs=[
+            dg.AssetSpec(
+                events,
+                description="Accepted events of all sources; each event counts once, however often it was delivered.",
+                metadata={"dagster/column_schema": metadata.column_schema(schema.EVENTS)},
+                **shown,
+            ),
+            dg.AssetSpec(
+                quarantine,
+                description="Events that were refused: file, line, field, code, message and the raw text.",
+                metadata={"dagster/column_schema": metadata.column_schema(schema.REJECTS)},
+                **shown,
+            ),
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                QUARANTINED_SHARE,
+                asset=events,
+                description="The share of this run's events that were quarantined stays under the threshold.",
+            )
+        ],
+        pool=f"{environment.name}_ingest",
+    )
+    def ingest(context: dg.AssetExecutionContext, installation: Installation) -> Iterator[dg.MaterializeResult]:
+        lake = installation.lake(environment)
+        quiet = environment.sftp.quiet_seconds
+        reports = []
+        with installation.mailbox(environment) as mailbox:
+            for arrival in inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now()):
+                report = ingest_file(arrival.path, environment, lake, now(), name=arrival.name)
+                context.log.info(f"{arrival.name}: {report.counts}")
+                arrival.done(mailbox)
+                reports.append(report)
+        counts = sum((report.counts for report in reports), schema.Counts())
+        yield dg.MaterializeResult(
+            asset_key=events,
+            metadata={
+                "dagster/row_count": metadata.row_count(lake, "events"),
+                "dagster/table_name": f"{environment.name}.events",
+                "read": counts.read,
+                "accepted": counts.accepted,
+                "quarantined": counts.quarantined,
+                "duplicates": counts.duplicates,
+                "files": metadata.table([_file_row(report) for report in reports]),
+                "preview": metadata.preview(lake.scan("events").head(metadata.PREVIEW_ROWS).collect()),
+            },
+            check_results=[_quarantined_share(environment, counts, events)],
+        )
+        latest = lake.scan("quarantine").sort("received_at", descending=True).head(SHOWN_REJECTS).collect()
+        yield dg.MaterializeResult(
+            asset_key=quarantine,
+            metadata={
+                "dagster/row_count": metadata.row_count(lake, "quarantine"),
+                "dagster/table_name": f"{environment.name}.quarantine",
+                "latest": metadata.preview(latest, SHOWN_REJECTS),
+            },
+        )
+
+    return [ingest]
+
+
+def _file_row(report: FileReport) -> dict[str, object]:
+    counts = report.counts
+    return {
+        "file": report.name,
+        "read": counts.read,
+        "accepted": counts.accepted,
+        "quarantined": counts.quarantined,
+        "duplicates": counts.duplicates,
+        "seen before": report.was_known,
+        "ignored keys": ", ".join(f"{name} ({times})" for name, times in sorted(report.ignored_keys.items())),
+    }
+
+
+def _quarantined_share(environment: Environment, counts: schema.Counts, key: dg.AssetKey) -> dg.AssetCheckResult:
+    share = counts.quarantined / counts.read if counts.read else 0.0
+    limit = environment.quality.max_quarantined_share
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=QUARANTINED_SHARE,
+        passed=share <= limit,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"share": share, "limit": limit},
+    )

@@ -1,0 +1,108 @@
+"""Assets of the interactions stage: the catalogue, who is behind a device, and weighted interactions."""
+
+from datetime import timedelta
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from recoflow import schema
+from recoflow.defs import metadata, names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.interactions import build, catalogue, identity
+
+
+def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """`items`, `identity` and `interactions` of one environment."""
+    return [_items(environment), _identity(environment), _interactions(environment)]
+
+
+def _items(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.key(environment, "items"),
+        deps=[names.key(environment, "events")],
+        description="The catalogue: item updates folded field by field, the latest timestamp wins.",
+        metadata={"dagster/column_schema": metadata.column_schema(schema.ITEMS)},
+        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+    )
+    def items(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
+        lake = installation.lake(environment)
+        with duckdb.get_connection() as connection:
+            lake.views(connection)
+            frame = catalogue.fold(connection)
+        version = lake.overwrite("items", frame)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": frame.height,
+                "dagster/table_name": f"{environment.name}.items",
+                "disabled": int((~frame["is_enabled"]).sum()),
+                "unavailable": int((~frame["is_available"]).sum()),
+                "table_version": version,
+                "preview": metadata.preview(frame),
+            }
+        )
+
+    return items
+
+
+def _identity(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.key(environment, "identity"),
+        deps=[names.key(environment, "events")],
+        description=(
+            "Which user a device belongs to. A device on which one user was ever seen belongs to that user, with what"
+            " happened on it before the log-in; a device with two or more users stands for itself."
+        ),
+        metadata={"dagster/column_schema": metadata.column_schema(schema.IDENTITY)},
+        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+    )
+    def identity_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
+        lake = installation.lake(environment)
+        with duckdb.get_connection() as connection:
+            lake.views(connection)
+            frame = identity.resolve(connection)
+        version = lake.overwrite("identity", frame)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": frame.height,
+                "dagster/table_name": f"{environment.name}.identity",
+                "devices_of_users": frame["user_id"].count(),
+                "shared_or_anonymous_devices": frame["user_id"].null_count(),
+                "table_version": version,
+                "preview": metadata.preview(frame),
+            }
+        )
+
+    return identity_
+
+
+def _interactions(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.key(environment, "interactions"),
+        deps=[names.key(environment, "events"), names.key(environment, "identity")],
+        description="One row per subject and item: weight per event type × time decay, and whether it is consumed.",
+        metadata={"dagster/column_schema": metadata.column_schema(schema.INTERACTIONS)},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
+        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+    )
+    def interactions(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
+        lake = installation.lake(environment)
+        with duckdb.get_connection() as connection:
+            lake.views(connection)
+            frame = build.interactions(connection, environment, now())
+        version = lake.overwrite("interactions", frame)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": frame.height,
+                "dagster/table_name": f"{environment.name}.interactions",
+                "subjects": frame["subject"].n_unique(),
+                "items": frame["item_id"].n_unique(),
+                "consumed": int(frame["is_consumed"].sum()),
+                "events": int(frame["events"].sum()),
+                "table_version": version,
+                "preview": metadata.preview(frame),
+            }
+        )
+
+    return interactions

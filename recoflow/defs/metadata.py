@@ -1,0 +1,74 @@
+"""How data is shown in the Dagster UI: previews, tables, and findings as check results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from recoflow.quality.finding import Finding
+from recoflow.storage.lake import Lake
+
+PREVIEW_ROWS = 10
+
+
+def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.MetadataValue:
+    """The first rows as a Markdown table."""
+    return table(frame.head(rows).to_dicts(), frame.columns)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
+    """Rows as a Markdown table; cells are cut at 80 characters."""
+    if not rows:
+        return dg.MetadataValue.md("*no rows*")
+    names = list(columns or rows[0])
+    lines = [names, ["---"] * len(names), *([_cell(row[name]) for name in names] for row in rows)]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def row_count(lake: Lake, table: str) -> int:
+    """Rows of a table of the lake."""
+    return int(lake.scan(table).select(pl.len()).collect().item())
+
+
+def column_schema(schema: pl.Schema) -> dg.TableSchema:
+    """A polars schema as Dagster's column schema."""
+    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(dtype)) for name, dtype in schema.items()])
+
+
+def check_specs(key: dg.AssetKey, checks: Mapping[str, str], *, warn: Iterable[str] = ()) -> list[dg.AssetCheckSpec]:
+    """One spec per check name → description; all block what comes after them, but for those in `warn`."""
+    warned = set(warn)
+    return [
+        dg.AssetCheckSpec(name=name, asset=key, description=description, blocking=name not in warned)
+        for name, description in checks.items()
+    ]
+
+
+def check_results(
+    findings: Sequence[Finding], checks: Iterable[str], key: dg.AssetKey, about: Mapping[str, Any]
+) -> list[dg.AssetCheckResult]:
+    """Findings as check results; `about` (say, the campaign) goes into the metadata of each.
+
+    A check of `checks` without a finding was not reached, and has failed.
+    """
+    reached = {finding.check for finding in findings}
+    missing = [Finding(check, passed=False, message="not reached: an earlier check failed") for check in checks]
+    everything = [*findings, *(finding for finding in missing if finding.check not in reached)]
+    return [
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=finding.check,
+            passed=finding.passed,
+            severity=dg.AssetCheckSeverity.ERROR if finding.severity == "error" else dg.AssetCheckSeverity.WARN,
+            description=finding.message,
+            metadata={**about, **finding.metadata},
+        )
+        for finding in everything
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    text = text if len(text) <= 80 else text[:79] + "…"
+    return text.replace("|", "\\|").replace("\n", " ").replace("`", "'")

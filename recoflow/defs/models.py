@@ -1,0 +1,116 @@
+"""Assets of the models stage: a candidate bundle with its evaluation, then the champion that answers campaigns.
+
+Two assets on purpose: the checks of `factors` are the signal, the refusal in `champion` is the gate, because a blocking
+check blocks only inside its own run.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from recoflow.defs import metadata, names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.errors import AuditError
+from recoflow.models import bundle as bundles
+from recoflow.models import pipeline
+
+TRAINED_ON = ("interactions", "items", "identity")
+
+
+def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """`factors` and `champion` of one environment."""
+    return [_factors(environment), _champion(environment)]
+
+
+def _factors(environment: Environment) -> dg.AssetsDefinition:
+    key = names.key(environment, "factors")
+
+    @dg.asset(
+        key=key,
+        deps=[names.key(environment, name) for name in TRAINED_ON],
+        description="A bundle of the candidate that is best on the hold-out, refitted on everything. It does not serve.",
+        check_specs=metadata.check_specs(key, pipeline.CHECKS),
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
+        pool="training",
+        **names.shown(environment, "models", {"python", "numpy"}),
+    )
+    def factors(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+        lake = installation.lake(environment)
+        folder = installation.layout.models(environment.name)
+        training = pipeline.train_environment(
+            lake.scan("interactions").collect(),
+            lake.scan("items").collect(),
+            lake.scan("identity").collect(),
+            environment,
+            champion=bundles.champion(folder),
+            as_of=now(),
+            table_versions={name: lake.version(name) for name in TRAINED_ON},
+            on_step=context.log.info,
+        )
+        if training.bundle is not None:
+            bundles.save(training.bundle, folder / training.bundle.version)
+        chosen = training.decision.chosen or "none"
+        about = {"model": chosen, "model_version": training.bundle.version if training.bundle else "none"}
+        return dg.MaterializeResult(
+            metadata={
+                **about,
+                **_metrics_of(training.metrics, chosen),
+                "candidates": metadata.table(training.metrics.to_dicts()),
+                "table_versions": {name: lake.version(name) for name in TRAINED_ON},
+            },
+            check_results=metadata.check_results(training.findings, pipeline.CHECKS, key, about),
+        )
+
+    return factors
+
+
+def _champion(environment: Environment) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.key(environment, "champion"),
+        deps=[names.key(environment, "factors")],
+        description="The bundle that answers campaigns; its files and its decision are read again before it serves.",
+        **names.shown(environment, "models", {"python", "numpy"}),
+    )
+    def champion(installation: Installation) -> dg.MaterializeResult:
+        folder = installation.layout.models(environment.name)
+        version = _promotable(folder)
+        bundles.promote(folder, version)
+        removed = bundles.prune(folder, environment.training.keep_versions)
+        manifest = bundles.load(folder / version).manifest
+        return dg.MaterializeResult(
+            metadata={
+                "model_version": version,
+                "model": manifest["model"],
+                "metrics": metadata.table(manifest["metrics"]),
+                "path": dg.MetadataValue.path(str(folder / version)),
+                "removed_versions": removed,
+            }
+        )
+
+    return champion
+
+
+def _promotable(folder: Path) -> str:
+    """The newest version, unless its own checks refused it."""
+    versions = bundles.versions(folder)
+    if not versions:
+        raise AuditError(str(folder), "holds no bundle", "Materialize factors first")
+    refused_by = bundles.load(folder / versions[-1]).manifest["refused_by"]
+    if refused_by:
+        problem = f"was refused by {', '.join(refused_by)}"
+        raise AuditError(f"model version {versions[-1]}", problem, "See the checks of factors; the old model goes on")
+    return versions[-1]
+
+
+def _metrics_of(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:
+    """The chosen model's numbers, plotted by Dagster over time."""
+    rows = metrics.filter(pl.col("model") == chosen, pl.col("role") == "candidate")
+    if not rows.height:
+        return {}
+    row = rows.row(0, named=True)
+    k = row["k"]
+    return {f"{name}_at_{k}": row[name] for name in ("recall", "ndcg", "hit_rate", "coverage") if row[name] is not None}

@@ -1,0 +1,35 @@
+"""Names that sensors, jobs and assets share: keys, groups, jobs and partitions of one environment."""
+
+from typing import Any
+
+import dagster as dg
+
+from recoflow.environment import Environment
+
+CLAIM_TAG = "recoflow/claim"
+ENVIRONMENT_TAG = "recoflow/environment"
+
+
+def key(environment: Environment, name: str) -> dg.AssetKey:
+    """The key of an environment's asset."""
+    return dg.AssetKey([environment.name, name])
+
+
+def shown(environment: Environment, stage: str, kinds: set[str]) -> dict[str, Any]:
+    """What every asset of a stage carries: group, owners, kinds and the environment's tag."""
+    return {
+        "group_name": f"{environment.name}_{stage}",
+        "owners": list(environment.owners),
+        "kinds": kinds,
+        "tags": {ENVIRONMENT_TAG: environment.name},
+    }
+
+
+def campaigns(environment: Environment) -> dg.DynamicPartitionsDefinition:
+    """One partition per claimed request file; keys are made by `campaigns.filename` only."""
+    return dg.DynamicPartitionsDefinition(name=f"{environment.name}_campaigns")
+
+
+def job(environment: Environment, what: str) -> str:
+    """The name of an environment's job."""
+    return f"{environment.name}_{what}"

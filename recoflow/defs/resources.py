@@ -1,0 +1,63 @@
+"""Resources: where an installation's data lies, and how its stores are opened."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from recoflow.environment import Environment
+from recoflow.storage.account import Account
+from recoflow.storage.lake import Lake
+from recoflow.storage.layout import Layout
+from recoflow.storage.ledger import Ledger
+from recoflow.storage.mailbox import Mailbox
+
+
+@dataclass
+class _Shared:
+    """A mailbox that the ticks of one process share, one at a time: a new SFTP connection costs about 0.2 s."""
+
+    account: Account
+    mailbox: Mailbox
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+
+_shared: dict[Path, _Shared] = {}
+_opening = threading.Lock()
+
+
+class Installation(dg.ConfigurableResource):
+    """The data folder of this installation, and the stores in it."""
+
+    data: str
+
+    @property
+    def layout(self) -> Layout:
+        """Folders under the data folder."""
+        return Layout(Path(self.data).absolute())
+
+    def lake(self, environment: Environment) -> Lake:
+        """The Delta tables of one environment."""
+        return Lake(self.layout.lake(environment.name))
+
+    @contextmanager
+    def mailbox(self, environment: Environment) -> Iterator[Mailbox]:
+        """The environment's SFTP account, for one user at a time in this process."""
+        folder = self.layout.mailbox(environment.name)
+        account = Account.of(environment, self.layout, port=self._embedded_port(environment))
+        with _opening:
+            shared = _shared.get(folder)
+            if shared is None or shared.account != account:
+                mailbox = Mailbox(account, Ledger(folder / "ledger.sqlite"), folder / "inbox")
+                shared = _shared[folder] = _Shared(account, mailbox)
+        with shared.guard:
+            yield shared.mailbox
+
+    def _embedded_port(self, environment: Environment) -> int | None:
+        """The port that the embedded server took, when the environment uses it."""
+        if not environment.sftp.embedded or not self.layout.sftp_port.exists():
+            return None
+        return int(self.layout.sftp_port.read_text())

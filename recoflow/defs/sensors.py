@@ -1,0 +1,140 @@
+"""Sensors of one environment: files that arrived, the first training, and request files.
+
+Each tick does one bounded look at the SFTP account and reads the ledger; work is done by the runs that it asks for.
+"""
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from recoflow.campaigns import docket
+from recoflow.defs import names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.events import inbox
+from recoflow.models import bundle as bundles
+from recoflow.storage.mailbox import Intake
+
+REQUESTS = "requests"
+MAX_ATTEMPTS = 5
+FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def build_sensors(environment: Environment) -> list[dg.SensorDefinition]:
+    """`<environment>_files`, `_first_training` and `_requests`."""
+    return [_files(environment), _first_training(environment), _requests(environment)]
+
+
+def _files(environment: Environment) -> dg.SensorDefinition:
+    job = names.job(environment, "ingest")
+
+    @dg.sensor(
+        name=names.job(environment, "files"),
+        job_name=job,
+        minimum_interval_seconds=environment.schedules.poll_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Event and item files: SFTP dumps in periodic/ and one_time/, and the local inbox.",
+    )
+    def files(context: dg.SensorEvaluationContext, installation: Installation) -> dg.RunRequest | dg.SkipReason:
+        quiet = environment.sftp.quiet_seconds
+        with installation.mailbox(environment) as mailbox:
+            arriving = sum(len(mailbox.poll(folder)) for folder in inbox.DUMP_FOLDERS)
+            arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+        if not arrived:
+            return dg.SkipReason("no new file")
+        if arriving:
+            return dg.SkipReason(f"{len(arrived)} files have come in and more are coming")
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=ACTIVE)):
+            return dg.SkipReason("an ingest is running; the next one takes what arrives meanwhile")
+        return dg.RunRequest(tags={"recoflow/files": str(len(arrived))})
+
+    return files
+
+
+def _first_training(environment: Environment) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.job(environment, "first_training"),
+        job_name=names.job(environment, "training"),
+        minimum_interval_seconds=environment.schedules.poll_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Trains as soon as there are interactions and no model yet; after that the schedule does.",
+    )
+    def first_training(
+        _context: dg.SensorEvaluationContext, installation: Installation
+    ) -> dg.RunRequest | dg.SkipReason:
+        if bundles.champion_version(installation.layout.models(environment.name)):
+            return dg.SkipReason("there is a champion; the schedule trains from now on")
+        version = installation.lake(environment).version("interactions")
+        if not version:
+            return dg.SkipReason("there are no interactions yet")
+        return dg.RunRequest(run_key=f"{environment.name}:{version}")
+
+    return first_training
+
+
+def _requests(environment: Environment) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.job(environment, "requests"),
+        job_name=names.job(environment, "campaign"),
+        minimum_interval_seconds=environment.schedules.poll_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Request files on SFTP: claimed when complete, fetched, and answered by one run each.",
+    )
+    def requests(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
+        with installation.mailbox(environment) as mailbox:
+            mailbox.resume()
+            mailbox.poll(REQUESTS)
+            pending = [intake for intake in mailbox.pending() if intake.folder == REQUESTS]
+            for name, problem in mailbox.held():
+                context.log.warning(f"{name} is held back: {problem}")
+            if not pending:
+                return dg.SkipReason("no request file")
+            if not bundles.champion_version(installation.layout.models(environment.name)):
+                return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
+            due = [intake for intake in pending if _is_due(context.instance, intake, now())]
+            runs = [_attempt(environment, installation, intake, mailbox.attempted(intake.claim_id)) for intake in due]
+        if not runs:
+            return dg.SkipReason(f"{len(pending)} request files are being answered, or wait for their next attempt")
+        keys = [run.partition_key for run in runs if run.partition_key]
+        added = names.campaigns(environment).build_add_request(keys)
+        return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
+
+    return requests
+
+
+def _is_due(instance: dg.DagsterInstance, intake: Intake, moment: datetime) -> bool:
+    """Whether a run must be started: none was, or all have ended without an answer and the last one long enough ago."""
+    runs = instance.get_run_records(dg.RunsFilter(tags={names.CLAIM_TAG: intake.claim_id}), limit=1)
+    if not runs:
+        return True
+    if runs[0].dagster_run.status in ACTIVE or intake.attempts >= MAX_ATTEMPTS:
+        return False
+    ended = runs[0].end_time or runs[0].update_timestamp.timestamp()
+    return moment.timestamp() >= ended + FIRST_WAIT.total_seconds() * (2 ** (intake.attempts - 1) - 1)
+
+
+def _attempt(environment: Environment, installation: Installation, intake: Intake, attempt: int) -> dg.RunRequest:
+    opened = docket.open_for(
+        installation.layout.campaigns(environment.name),
+        environment.name,
+        intake.path,
+        name=intake.name,
+        sha256=intake.sha256,
+        revision=intake.revision,
+        received_at=now(),
+        claim_id=intake.claim_id,
+    )
+    # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
+    return dg.RunRequest(
+        run_key=f"{intake.claim_id}:{attempt}",
+        partition_key=opened.key,
+        tags={names.CLAIM_TAG: intake.claim_id, "recoflow/attempt": str(attempt)},
+    )

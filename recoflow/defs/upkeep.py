@@ -1,0 +1,67 @@
+"""Upkeep of one environment: retention on SFTP and on disk, old campaigns, old files of the lake."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from recoflow.defs import names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.storage.lake import TABLES
+
+KEEP_CAMPAIGNS = timedelta(days=30)
+
+
+def build_job(environment: Environment) -> dg.JobDefinition:
+    """`<environment>_retention`: sweep the account, forget old campaigns, vacuum the lake."""
+
+    @dg.op(name=f"{environment.name}_sweep", description="Responses after their retention, and claimed originals.")
+    def sweep(context: dg.OpExecutionContext, installation: Installation) -> None:
+        with installation.mailbox(environment) as mailbox:
+            swept = mailbox.sweep()
+        context.log.info(f"{len(swept.expired)} responses and {swept.originals} originals removed")
+        for kind in ("foreign", "stale", "strange"):
+            for name in getattr(swept, kind):
+                context.log.warning(f"{kind} file left alone: {name}")
+
+    @dg.op(name=f"{environment.name}_forget_campaigns", description="Folders and partitions of campaigns long past.")
+    def forget_campaigns(context: dg.OpExecutionContext, installation: Installation) -> None:
+        folder = installation.layout.campaigns(environment.name)
+        with installation.mailbox(environment) as mailbox:
+            waiting = {intake.claim_id for intake in mailbox.pending()}
+        for old in _older_than(folder, now().timestamp() - KEEP_CAMPAIGNS.total_seconds(), waiting):
+            context.instance.delete_dynamic_partition(f"{environment.name}_campaigns", old.name)
+            shutil.rmtree(old)
+            context.log.info(f"campaign {old.name} forgotten")
+
+    @dg.op(name=f"{environment.name}_vacuum", description="Files of the lake that no current version needs.")
+    def vacuum(context: dg.OpExecutionContext, installation: Installation) -> None:
+        lake = installation.lake(environment)
+        for table in TABLES:
+            if lake.version(table) is not None:
+                lake.compact(table)
+                context.log.info(f"{table}: {lake.vacuum(table)} files removed")
+
+    @dg.job(
+        name=names.job(environment, "retention"),
+        executor_def=dg.in_process_executor,
+        tags={names.ENVIRONMENT_TAG: environment.name},
+    )
+    def retention() -> None:
+        sweep()
+        forget_campaigns()
+        vacuum()
+
+    return retention
+
+
+def _older_than(folder: Path, moment: float, waiting: set[str]) -> list[Path]:
+    from recoflow.campaigns import docket
+
+    if not folder.is_dir():
+        return []
+    old = [path for path in folder.iterdir() if path.is_dir() and path.stat().st_mtime < moment]
+    return [path for path in old if docket.load(folder, path.name).claim_id not in waiting]

@@ -1,0 +1,40 @@
+"""The asset that people and BI tools read: all environments in one DuckDB file, replaced as a whole."""
+
+import dagster as dg
+
+from recoflow.defs import metadata, names
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.storage import warehouse as marts
+
+SOURCES = ("events", "quarantine", "items", "interactions")
+
+
+def build_warehouse(environments: tuple[Environment, ...]) -> dg.Definitions:
+    """`warehouse`, over the tables of every environment, and its hourly schedule."""
+
+    @dg.asset(
+        deps=[names.key(environment, name) for environment in environments for name in SOURCES],
+        group_name="warehouse",
+        kinds={"duckdb"},
+        description="data/warehouse.duckdb: one schema per environment. Swapped in by a rename, no reader blocks it.",
+    )
+    def warehouse(installation: Installation) -> dg.MaterializeResult:
+        path = installation.layout.warehouse
+        rows = marts.build({environment.name: installation.lake(environment) for environment in environments}, path)
+        shown = [{"schema": schema, **counts} for schema, counts in rows.items()]
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(path)),
+                "bytes": path.stat().st_size,
+                "rows": metadata.table(shown),
+            }
+        )
+
+    schedule = dg.ScheduleDefinition(
+        name="warehouse_schedule",
+        target=dg.AssetSelection.assets(warehouse),
+        cron_schedule="15 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return dg.Definitions(assets=[warehouse], schedules=[schedule])

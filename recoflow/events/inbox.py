@@ -1,0 +1,56 @@
+"""Files of events and items that wait to be ingested: SFTP dumps in the mailbox, and the local inbox folder.
+
+What belongs here: which files wait, and what happens to a file once it is in the lake. What does not: their content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from recoflow.storage import names
+from recoflow.storage.mailbox import Mailbox
+
+DUMP_FOLDERS: Final = ("periodic", "one_time")
+INGESTED: Final = "ingested"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that waits; `claim_id` is None for one in the local inbox."""
+
+    name: str
+    path: Path
+    claim_id: str | None
+
+    def done(self, mailbox: Mailbox) -> None:
+        """Its events are in the lake: consume the dump, or move the local file to `ingested/` beside it."""
+        if self.claim_id is not None:
+            mailbox.consume(self.claim_id)
+            return
+        target = self.path.parent / INGESTED
+        target.mkdir(exist_ok=True)
+        self.path.replace(target / self.path.name)
+
+
+def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> list[Arrival]:
+    """All complete files, dumps first, each group in the order of names.
+
+    A local file is complete when its time of change is `quiet_seconds` old; one that a client is still writing, by its
+    name, never is. Names carry dates, so their order is the order in which the events happened.
+    """
+    dumps = [
+        Arrival(intake.name, intake.path, intake.claim_id)
+        for intake in mailbox.pending()
+        if intake.folder in DUMP_FOLDERS
+    ]
+    local = [
+        Arrival(path.name, path, None)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.is_file()
+        and names.is_data(path.name.encode())
+        and path.stat().st_mtime <= now.timestamp() - quiet_seconds
+    ]
+    return [*sorted(dumps, key=lambda each: each.name), *sorted(local, key=lambda each: each.name)]

@@ -1,0 +1,153 @@
+"""The processes of a running installation: SFTP server, Dagster daemon and UI, started, watched and stopped together.
+
+What belongs here: starting child processes, their ports and their logs. What does not: what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recoflow.errors import RecoflowError
+
+STOP_SECONDS = 20.0
+
+
+class ServiceError(RecoflowError):
+    """A service did not start, or stopped by itself."""
+
+
+@dataclass
+class Service:
+    """One child process; its output goes to `log`."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, environment: Mapping[str, str], folder: Path) -> None:
+        """Start the process in a group of its own, so that Ctrl-C reaches it only through `stop`."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise a ServiceError, with the end of its log, when the process has ended."""
+        if self.process is None or self.process.poll() is None:
+            return
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        raise ServiceError(self.name, f"stopped with exit code {self.process.returncode}:\n{tail}", f"See {self.log}")
+
+    def interrupt(self) -> None:
+        """Ask the process to end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+
+    def wait(self, deadline: float) -> None:
+        """Wait for its end until `deadline` (time.monotonic()), then end its whole group."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@contextmanager
+def running(services: list[Service], environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Start all services; on the way out interrupt all, last first, and wait for their end."""
+    try:
+        for service in services:
+            service.start(environment, folder)
+        yield
+    finally:
+        for service in reversed(services):
+            service.interrupt()
+        deadline = time.monotonic() + STOP_SECONDS
+        for service in reversed(services):
+            service.wait(deadline)
+
+
+def free_port(wished: int, host: str = "127.0.0.1") -> int:
+    """`wished` when it can be bound on `host`, else one that the system chooses."""
+    for port in (wished, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServiceError(f"port {wished}", "is taken and no other is free", "Stop what listens there")
+
+
+def await_http(url: str, services: list[Service], seconds: float) -> None:
+    """Wait until `url` answers; a service that ends meanwhile is an error at once."""
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 - http on loopback
+                return int(reply.status) == 200
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    await_true(answers, services, seconds, url)
+
+
+def await_port(port: int, services: list[Service], seconds: float) -> None:
+    """Wait until something listens on a loopback port."""
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    await_true(listens, services, seconds, f"port {port}")
+
+
+def await_true(condition: Callable[[], bool], services: list[Service], seconds: float, what: str) -> None:
+    """Poll `condition` until it holds.
+
+    Raises:
+        ServiceError: when a service ends, or `seconds` have passed.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        for service in services:
+            service.check()
+        if time.monotonic() > deadline:
+            raise ServiceError(what, f"did not come within {seconds:.0f} s", f"See {services[0].log.parent}")
+        time.sleep(0.2)
+
+
+def dagster_services(port: int, logs: Path) -> list[Service]:
+    """The daemon and the UI over the workspace.yaml of the folder that they are started in."""
+    tools = Path(sys.executable).parent
+    return [
+        Service("dagster-daemon", (str(tools / "dagster-daemon"), "run", "-w", "workspace.yaml"), logs / "daemon.log"),
+        Service(
+            "dagster-webserver",
+            (str(tools / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)),
+            logs / "webserver.log",
+        ),
+    ]

@@ -1,0 +1,76 @@
+"""Everything of an installation at once: the SFTP server, the daemon and the UI, on ports that are free.
+
+What belongs here: which services there are and how they find each other. What does not: the sample world, and how a
+single process is started and stopped (`services`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recoflow.environment import Environment, load_all
+from recoflow.errors import ConfigurationError
+from recoflow.sandbox import services
+from recoflow.sandbox.dagster_ui import DagsterUi
+from recoflow.storage.layout import Layout
+
+UI_PORT = 3000
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running installation."""
+
+    layout: Layout
+    environments: tuple[Environment, ...]
+    services: list[services.Service]
+    ui: DagsterUi
+    sftp_port: int | None  # None when no environment uses the embedded server
+
+
+@contextmanager
+def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stack]:
+    """Start all services of the installation whose workspace.yaml lies in `root`; stop them on the way out.
+
+    Args:
+        root: the folder of workspace.yaml and dagster.yaml; becomes DAGSTER_HOME.
+        layout: the data folder.
+        tell: called with one line for each thing that a person should know.
+
+    Raises:
+        ConfigurationError: when `root` is no installation, or an environment's file is wrong.
+        ServiceError: when a service does not start.
+    """
+    if not (root / "workspace.yaml").exists():
+        raise ConfigurationError(str(root), "has no workspace.yaml", "Run this in the repository's root")
+    environments = load_all(layout.environments)
+    logs = layout.root / "logs"
+    ui_port = _port(UI_PORT, "the Dagster UI", tell)
+    wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
+    sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
+    children = services.dagster_services(ui_port, logs)
+    if sftp_port is not None:
+        command = (sys.executable, "-m", "recoflow.cli", "sandbox", "sftp", "--port", str(sftp_port))
+        children.insert(0, services.Service("sftp", command, logs / "sftp.log"))
+    variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(layout.root)}
+    with services.running(children, variables, root):
+        if sftp_port is not None:
+            services.await_port(sftp_port, children, START_SECONDS)
+            tell(f"SFTP server  sftp://127.0.0.1:{sftp_port} (keys in {layout.sftp / 'keys'})")
+        url = f"http://127.0.0.1:{ui_port}"
+        services.await_http(f"{url}/server_info", children, START_SECONDS)
+        tell(f"Dagster UI   {url}")
+        yield Stack(layout, environments, children, DagsterUi(url), sftp_port)
+
+
+def _port(wished: int, what: str, tell: Callable[[str], None]) -> int:
+    port = services.free_port(wished)
+    if port != wished:
+        tell(f"Port {wished} is taken: {what} listens on {port} instead.")
+    return port
