@@ -74,10 +74,12 @@ def answer(
         [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
     )
     filler = _Filler(lists, len(eligible))
+    answers = requests.select(column for column in requests.columns if column in staged.columns(fields))
+    staged.columns(fields).to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
     for number, block in enumerate(blocks(lists, BLOCK_LISTS, BLOCK_ITEMS)):
         chosen, scores = filler.fill(block, *ranking.block(block))
         filled = filler.filled[block]
-        part = pl.concat([requests[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
+        part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
             _ranks(filled),
             pl.Series("score", scores),
             pl.lit(environment.campaigns.version).alias("version"),
@@ -117,6 +119,7 @@ def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
         lists.keys.alias("subject"),
         pl.Series("user_group", groups, pl.String),
         pl.Series("may_repeat", lists.may_repeat),
+        pl.Series("keeps_consumed", lists.keeps_consumed),
     )
 
 
