@@ -1,19 +1,21 @@
 """One text and one hash for one logical event, whatever its format, key order and number formatting were.
 
-What belongs here: the canonical text and its digests, one event at a time. What does not: which fields an event has.
+What belongs here: the canonical text and its digests, one event at a time; `spanvalues.hashes` is the same for columns.
+What does not: which fields an event has.
 
 The text is `name=value` for each field that is present, in a fixed order, joined by U+001F. Absent fields leave no
 trace, so that a field added to the schema later does not change the hash of events that do not carry it. Numbers stand
-as the 64 bits of their double: every language has its own idea of printing 1e16.
+as the 64 bits of their double: every language has its own idea of printing 1e16. The hash is XXH64, which the lake may
+keep: its values are specified and never change, unlike those of DuckDB's and polars' own hash functions.
 """
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable
 
 import msgspec
+import xxhash
 
 SEPARATOR = "\x1f"
 _ESCAPE = "\x1e"
@@ -47,14 +49,11 @@ def _value_text(value: str | float) -> str:
 
 
 def hash64(canonical: str) -> int:
-    """Content hash: the first 8 bytes, little endian, of the MD5 of the text (what DuckDB calls md5_number_lower)."""
-    return int.from_bytes(_md5(canonical).digest()[:8], "little")
+    """Content hash: XXH64 of the text with seed 0."""
+    return xxhash.xxh64_intdigest(canonical.encode())
 
 
 def identifier(canonical: str) -> str:
-    """Id of an event that has none: the MD5 of its text, 32 hexadecimal digits."""
-    return _md5(canonical).hexdigest()
-
-
-def _md5(canonical: str) -> hashlib._Hash:
-    return hashlib.md5(canonical.encode(), usedforsecurity=False)
+    """Id of an event that has none: XXH64 of its text with seeds 0 and 1, 32 hexadecimal digits."""
+    data = canonical.encode()
+    return xxhash.xxh64_hexdigest(data) + xxhash.xxh64_hexdigest(data, 1)

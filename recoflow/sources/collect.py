@@ -55,6 +55,7 @@ class Piece(NamedTuple):
     line: int
     raw: str
     value: object
+    record: int = 0  # place in its chunk, by which accepted rows keep the file's order
 
 
 class Dialect(Protocol):
@@ -69,6 +70,8 @@ class Collector:
 
     def __init__(self, arrival: Arrival) -> None:
         self._arrival = arrival
+        self.event_records: list[int] = []  # for each row of events the record that it is from
+        self._record = 0
         self._events: list[tuple[Value, ...]] = []
         self._updates: list[tuple[Value, ...]] = []
         self._rejects: list[tuple[Value, ...]] = []
@@ -79,6 +82,7 @@ class Collector:
         """Parse each piece; a bad one becomes a reject and stops nothing."""
         for piece in pieces:
             self._read += 1
+            self._record = piece.record
             try:
                 if isinstance(piece.value, EventError):
                     raise piece.value
@@ -88,6 +92,7 @@ class Collector:
 
     def add_event(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.EVENTS`; source and time of receipt are filled in."""
+        self.event_records.append(self._record)
         self._events.append(self._row(row, schema.EVENTS))
 
     def add_update(self, row: Mapping[str, Value]) -> None:

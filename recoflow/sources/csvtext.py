@@ -7,38 +7,67 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recoflow.errors import SourceError
+from recoflow.sources.chunks import MAX_EVENT, Read, Records, line_bounds
 from recoflow.sources.collect import Piece
-from recoflow.sources.jsonstream import MAX_EVENT, Read
 from recoflow.sources.rejects import EventError
 
-MAX_RECORD = 1000  # lines that one quoted record may span
+MAX_LINES: Final = 1000  # lines that one quoted record may span
 
 csv.field_size_limit(MAX_EVENT)  # Python's own limit of 128 KiB is shorter than some descriptions
 
 
 @dataclass(frozen=True)
-class Records:
+class CsvChunk:
     """A stretch of a CSV file without its header."""
 
     header: tuple[str, ...]
     text: bytes
     first_line: int
+    broken: tuple[Piece, ...] = ()
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every record with its exact place, text and cells by name; empty cells are None."""
-        lines = self.text.split(b"\n")
-        index = 0
-        while index < len(lines):
-            if not lines[index].strip():
-                index += 1
-                continue
-            count = _record_length(lines, index, len(self.header))
-            yield self._piece(b"\n".join(lines[index : index + count]), self.first_line + index)
-            index += count
+    @cached_property
+    def records(self) -> Records:
+        """Each record: a line, or several where a quoted cell has line ends."""
+        begins, ends = line_bounds(self.text)
+        lines = np.arange(len(begins)) + self.first_line
+        data = np.frombuffer(self.text, np.uint8)
+        quotes = np.searchsorted(np.flatnonzero(data == ord('"')), np.stack([begins, ends]))
+        odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
+        is_begin = np.ones(len(begins), bool)
+        covered = -1
+        for line in odd.tolist():
+            if line > covered:
+                covered = line + self._length(begins, ends, line) - 1
+                is_begin[line + 1 : covered + 1] = False
+                ends[line] = ends[covered]
+        return Records(begins[is_begin], ends[is_begin], lines[is_begin])
+
+    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+        """These records with their exact places, texts and cells by name; empty cells are None, blank lines nothing."""
+        records = self.records
+        for index in indices:
+            raw = self.text[records.begins[index] : records.ends[index]]
+            if raw.strip():
+                yield self._piece(raw, int(records.lines[index]))._replace(record=index)
+
+    def _length(self, begins: NDArray[np.int64], ends: NDArray[np.int64], start: int) -> int:
+        """How many lines the record has; 1 when its quotes do not match, so that the next line is a record again."""
+        quotes = 0
+        for line in range(start, min(start + MAX_LINES, len(begins))):
+            quotes += self.text.count(b'"', begins[line], ends[line])
+            if quotes % 2 == 0:
+                is_record = _has_width(self.text[begins[start] : ends[line]], len(self.header))
+                return line - start + 1 if is_record else 1
+        return 1
 
     def _piece(self, raw: bytes, line: int) -> Piece:
         text = raw.decode("utf-8", errors="replace").removesuffix("\r")
@@ -76,23 +105,23 @@ def header_of(head: bytes, name: str) -> tuple[str, ...]:
     return names
 
 
-def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[Records]:
+def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]:
     """Cut what follows the header into chunks of about `size` bytes that end where a record does."""
     rest, line = b"", 2
     while block := read(size):
         rest += block
         cut = _last_record_end(rest)
         if cut:
-            yield Records(header, rest[:cut], line)
+            yield CsvChunk(header, rest[:cut], line)
             line += rest.count(b"\n", 0, cut)
             rest = rest[cut:]
         elif len(rest) > 4 * size:  # a quote that never closes: the exact path finds the next record
             cut = rest.rindex(b"\n") + 1 if b"\n" in rest else len(rest)
-            yield Records(header, rest[:cut], line)
+            yield CsvChunk(header, rest[:cut], line)
             line += rest.count(b"\n", 0, cut)
             rest = rest[cut:]
     if rest.strip():
-        yield Records(header, rest, line)
+        yield CsvChunk(header, rest, line)
 
 
 def _last_record_end(text: bytes) -> int:
@@ -104,16 +133,6 @@ def _last_record_end(text: bytes) -> int:
         quotes -= text.count(b'"', before, end)
         end = before
     return end
-
-
-def _record_length(lines: list[bytes], start: int, width: int) -> int:
-    """How many lines the record has; 1 when its quotes do not match, so that the next line is a record again."""
-    quotes = 0
-    for count, line in enumerate(lines[start : start + MAX_RECORD], 1):
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            return count if count == 1 or _has_width(b"\n".join(lines[start : start + count]), width) else 1
-    return 1
 
 
 def _has_width(raw: bytes, width: int) -> bool:

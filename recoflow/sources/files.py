@@ -8,27 +8,29 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
 from recoflow.sources import collect, csvtext, froomle, items, jsonstream, metarank
+from recoflow.sources.chunks import Chunk, Read
 from recoflow.sources.collect import Arrival, Collector, Dialect
-from recoflow.sources.jsonstream import Read
 
 BATCH_ROWS: Final = 1_000_000
 CHUNK_BYTES: Final = 16 * 1024**2
 HEAD_BYTES: Final = 1024**2
+EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
-
-Chunk = jsonstream.Chunk | csvtext.Records
 
 _GZIP, _ZSTD, _UTF8 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -77,9 +79,31 @@ def _arrival(name: str, dialect: Dialect, environment: Environment, received_at:
 
 def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
     for chunk in chunks:
-        collector = Collector(arrival)
-        collector.read(chunk.pieces(), dialect)
-        yield collector.batch()
+        if dialect is froomle.parse and len(chunk.text) > EXACT_BYTES:
+            yield _by_columns(chunk, arrival)
+        else:
+            yield _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival).batch()
+
+
+def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Arrival) -> Collector:
+    collector = Collector(arrival)
+    collector.read(chunk.pieces(indices), dialect)
+    collector.read(chunk.broken, dialect)
+    return collector
+
+
+def _by_columns(chunk: Chunk, arrival: Arrival) -> ParsedBatch:
+    """The easy records by columns, the others one at a time; rows in the file's order."""
+    from recoflow.sources import froomle_columns  # noqa: PLC0415 (loads numba)
+
+    easy, is_easy = froomle_columns.parse(chunk, arrival)
+    collector = _exactly(chunk, np.flatnonzero(~is_easy), froomle.parse, arrival)
+    exact = collector.batch()
+    events = easy
+    if exact.events.height:
+        records = np.concatenate([np.flatnonzero(is_easy), collector.event_records])
+        events = pl.concat([easy, exact.events])[np.argsort(records, kind="stable")]
+    return replace(exact, read=exact.read + easy.height, events=events)
 
 
 def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
@@ -118,7 +142,7 @@ def _dialect_of_values(chunks: Iterator[Chunk], name: str) -> Dialect:
     """What most of the first hundred objects are; Froomle events when no object says."""
     votes: Counter[Dialect] = Counter()
     for chunk in chunks:
-        for _, piece in zip(range(100), chunk.pieces(), strict=False):
+        for piece in chunk.pieces(range(min(100, len(chunk.records.begins)))):
             if isinstance(piece.value, dict) and (dialect := _dialect_of_keys(frozenset(piece.value), name)):
                 votes[dialect] += 1
         break

@@ -9,17 +9,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+
+import numpy as np
 
 from recoflow.sources import jsontext
+from recoflow.sources.chunks import MAX_EVENT, Read, Records, line_bounds
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
-
-MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
-
-Read = Callable[[int], bytes]
 
 _DECODER = json.JSONDecoder()
 _WRAPPER = re.compile(r'\s*\{\s*"events"\s*:\s*\[')
@@ -28,7 +27,7 @@ _NEXT_OBJECT = re.compile(r"\n\s*\{")
 
 
 @dataclass(frozen=True)
-class Chunk:
+class JsonChunk:
     """A stretch of a file: events as lines of text, and pieces of text that are no events.
 
     `numbers` are the file's line numbers of the lines in `text`; None when they count up from `first_line`.
@@ -39,19 +38,24 @@ class Chunk:
     numbers: list[int] | None = None
     broken: list[Piece] = field(default_factory=list)
 
-    def line_number(self, index: int) -> int:
-        """Line of the file where line `index` of the text, from 0, begins."""
-        return self.first_line + index if self.numbers is None else self.numbers[index]
+    @cached_property
+    def records(self) -> Records:
+        """Each line of the text."""
+        begins, ends = line_bounds(self.text)
+        numbers = np.arange(len(begins)) + self.first_line if self.numbers is None else np.array(self.numbers, np.int64)
+        return Records(begins, ends, numbers)
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every event of the chunk with its exact place, text and value."""
-        for index, line in enumerate(self.text.split(b"\n")):
+    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+        """The events of these records with their exact places, texts and values; blank lines have none."""
+        records = self.records
+        for index in indices:
+            line = self.text[records.begins[index] : records.ends[index]]
             if line.strip():
-                yield from jsontext.pieces(line, self.line_number(index))
-        yield from self.broken
+                found = jsontext.pieces(line, int(records.lines[index]))
+                yield from (piece._replace(record=index) for piece in found)
 
 
-def chunks(read: Read, head: bytes, size: int) -> Iterator[Chunk]:
+def chunks(read: Read, head: bytes, size: int) -> Iterator[JsonChunk]:
     """Cut a stream of which `head` is a look ahead into chunks of about `size` bytes."""
     return _line_chunks(read, size) if _has_lines(head) else _value_chunks(read, size)
 
@@ -69,19 +73,19 @@ def _has_lines(head: bytes) -> bool:
     return not first[end:].strip().startswith("{")
 
 
-def _line_chunks(read: Read, size: int) -> Iterator[Chunk]:
+def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
     rest, line = b"", 1
     while block := read(size):
         text, newline, rest = (rest + block).rpartition(b"\n")
         if newline:
-            yield Chunk(text, line)
+            yield JsonChunk(text, line)
             line += text.count(b"\n") + 1
         if len(rest) > MAX_EVENT:
-            yield Chunk(b"", broken=[_too_long(rest, line)])
+            yield JsonChunk(b"", broken=[_too_long(rest, line)])
             rest = _skip_line(read, size)
             line += 1
     if rest.strip():
-        yield Chunk(rest, line)
+        yield JsonChunk(rest, line)
 
 
 def _skip_line(read: Read, size: int) -> bytes:
@@ -97,7 +101,7 @@ def _too_long(text: bytes, line: int) -> Piece:
     return Piece(line, text[:1000].decode(errors="replace"), EventError("too_long", None, message))
 
 
-def _value_chunks(read: Read, size: int) -> Iterator[Chunk]:
+def _value_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
     texts: list[bytes] = []
     numbers: list[int] = []
     broken: list[Piece] = []
@@ -110,10 +114,10 @@ def _value_chunks(read: Read, size: int) -> Iterator[Chunk]:
             numbers.append(found.line)
         length += len(found.raw)
         if length >= size:
-            yield Chunk(b"\n".join(texts), numbers=numbers, broken=broken)
+            yield JsonChunk(b"\n".join(texts), numbers=numbers, broken=broken)
             texts, numbers, broken, length = [], [], [], 0
     if numbers or broken:
-        yield Chunk(b"\n".join(texts), numbers=numbers, broken=broken)
+        yield JsonChunk(b"\n".join(texts), numbers=numbers, broken=broken)
 
 
 class _Values:

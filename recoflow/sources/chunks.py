@@ -1,0 +1,53 @@
+"""What framing hands to the dialects: a stretch of a file, cut into records.
+
+What belongs here: the shape of a chunk, whatever its format. What does not: how a format is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recoflow.sources.collect import Piece
+
+MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
+
+Read = Callable[[int], bytes]  # gives about so many bytes, none at the end
+
+
+class Records(NamedTuple):
+    """Half-open bounds of each record in a chunk's text, and the line of the file where it begins."""
+
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    lines: NDArray[np.int64]
+
+
+class Chunk(Protocol):
+    """A stretch of a file."""
+
+    @property
+    def text(self) -> bytes:
+        """The records with a line end between each two."""
+
+    @property
+    def records(self) -> Records:
+        """Where each record lies; those that are blank hold no event."""
+
+    @property
+    def broken(self) -> Sequence[Piece]:
+        """Pieces of the file that could not be cut into records."""
+
+    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+        """The events of these records with their exact places, texts and values."""
+
+
+def line_bounds(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each line of a text begins and ends, without its line end."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    if not text.endswith(b"\n"):
+        ends = np.append(ends, len(text))
+    return np.append(0, ends[:-1] + 1), ends

@@ -1,0 +1,248 @@
+"""Froomle events by the chunk: the rules of `froomle` for the records that are easy to read.
+
+What belongs here: the same rules over columns. A record that breaks one, or that is not in the easy form, is left to
+`froomle.parse`, which alone decides and explains; so nothing here rejects. What does not: tokenizing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recoflow import schema
+from recoflow.sources import canonical, froomle, spans, spanvalues
+from recoflow.sources.chunks import Chunk
+from recoflow.sources.collect import Arrival
+from recoflow.sources.csvtext import CsvChunk
+from recoflow.sources.fields import NO_IDENTITY
+from recoflow.sources.spanvalues import ODD, Column, Content
+
+MAX_OTHERS: Final = 200  # names of other fields that are looked for in a chunk of JSON
+MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
+SAMPLE: Final = 1000  # records that are looked at for names
+
+_REQUIRED: Final = sorted({name for needed in froomle.REQUIRED.values() for name in needed})
+_NEEDED: Final = np.array(
+    [sum(1 << _REQUIRED.index(name) for name in froomle.REQUIRED[kind]) for kind in schema.EVENT_TYPES]
+)
+
+Bools = NDArray[np.bool_]
+
+
+def parse(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+    """Rows of the chunk's easy records in their order, and which records are easy."""
+    if isinstance(chunk, CsvChunk):
+        return _parse(_csv_table(chunk), arrival)
+    count = len(chunk.records.begins)
+    names = _other_names(chunk, np.arange(count))
+    frame, is_easy = _parse(_json_table(chunk, names), arrival)
+    if (
+        count - frame.height > count * MAX_ODD
+        and (more := names | _other_names(chunk, np.flatnonzero(~is_easy))) > names
+    ):
+        return _parse(_json_table(chunk, more), arrival)
+    return frame, is_easy
+
+
+class _Table:
+    """The spans of a chunk by name; whatever is found odd about a record on the way is marked in `is_odd`."""
+
+    def __init__(self, chunk: Chunk, names: list[str], found: spans.Spans) -> None:
+        self.text = chunk.text
+        self.data = np.frombuffer(chunk.text, np.uint8)
+        self.names = names
+        self.is_odd = found.is_odd | _is_not_utf8(chunk)
+        self._spans = found
+
+    def column(self, name: str) -> Column:
+        """Spans of one name, all absent when the chunk does not have it."""
+        if name in self.names:
+            index = self.names.index(name)
+            return _column(self._spans, index)
+        count = len(self.is_odd)
+        return Column(np.zeros(count, np.uint8), np.zeros(count, np.int32), np.zeros(count, np.int32))
+
+    def texts(self, name: str) -> Column:
+        """Spans of a field that must be text; an empty text is absent."""
+        if name in froomle.ALIASES:
+            first, second = (self._plain_texts(alias) for alias in froomle.ALIASES[name])
+            self.is_odd |= (first.kinds > 0) & (second.kinds > 0)
+            has_first = first.kinds > 0
+            return Column(
+                np.where(has_first, first.kinds, second.kinds),
+                np.where(has_first, first.starts, second.starts),
+                np.where(has_first, first.lengths, second.lengths),
+            )
+        return self._plain_texts(name)
+
+    def _plain_texts(self, name: str) -> Column:
+        column = self.column(name)
+        self.is_odd |= column.kinds > spans.TEXT
+        column.kinds[column.lengths <= 0] = spans.ABSENT
+        return column
+
+    def known_texts(self, name: str, known: Iterable[str]) -> Column:
+        """Spans of a text out of a vocabulary."""
+        column = self.texts(name)
+        self.is_odd |= spanvalues.codes(self.data, column, spans.words(sorted(known))) == -2
+        return column
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A field's numbers, NaN where absent."""
+        found, is_odd = spanvalues.numbers(self.data, self.column(name))
+        self.is_odd |= is_odd
+        return found
+
+    def other_fields(self) -> tuple[bytes, Column] | None:
+        """Every field that is not known as one JSON object per record; None when there is no such field."""
+        names = sorted(set(self.names) - froomle.KNOWN)
+        if not names:
+            return None
+        keys = spans.words([f"{canonical.json_text(name)}:" for name in names])
+        return spanvalues.json_objects(self.data, [self.column(name) for name in names], keys)
+
+
+def _column(found: spans.Spans, index: int) -> Column:
+    return Column(found.kinds[:, index].copy(), found.starts[:, index].copy(), found.lengths[:, index].copy())
+
+
+def _csv_table(chunk: CsvChunk) -> _Table:
+    data = np.frombuffer(chunk.text, np.uint8)
+    return _Table(chunk, list(chunk.header), spans.csv_spans(data, *chunk.records[:2], len(chunk.header)))
+
+
+def _json_table(chunk: Chunk, others: frozenset[str]) -> _Table:
+    names = sorted(froomle.KNOWN | others)
+    data = np.frombuffer(chunk.text, np.uint8)
+    return _Table(chunk, names, spans.json_spans(data, *chunk.records[:2], names))
+
+
+def _other_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
+    """Names of fields that a sample of these records has and Froomle does not know."""
+    names: set[str] = set()
+    for index in indices[:: max(1, len(indices) // SAMPLE)]:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            line = chunk.text[chunk.records.begins[index] : chunk.records.ends[index]]
+            names |= msgspec.json.decode(line, type=dict[str, object]).keys()
+    return frozenset(sorted(names - froomle.KNOWN)[:MAX_OTHERS])
+
+
+def _is_not_utf8(chunk: Chunk) -> Bools:
+    """Records with bytes above 127 in a chunk that is not UTF-8 as a whole."""
+    is_odd = np.zeros(len(chunk.records.begins), bool)
+    try:
+        chunk.text.decode()
+    except UnicodeDecodeError:
+        high = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) > 127)
+        is_odd[np.searchsorted(chunk.records.begins, high, side="right") - 1] = True
+    return is_odd
+
+
+def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+    environment = arrival.environment
+    kinds, kind_names = _event_types(table, arrival)
+    texts = {name: table.texts(name) for name in froomle.TEXTS if name != "event_type"}
+    for name, known in (("channel", environment.channels), ("page_type", environment.page_types)):
+        texts[name] = table.known_texts(name, known)
+    table.known_texts("environment", [environment.name])
+    _identify(table, texts)
+    numbers = {name: table.numbers(name) for name in (*froomle.NUMBERS, "rank")}
+    rank = numbers["rank"]
+    table.is_odd |= (rank != np.floor(rank)) & ~np.isnan(rank) | (rank < 0) | (rank > froomle.MAX_RANK)
+    moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest)
+    table.is_odd |= moments <= ODD
+    others = table.other_fields()
+    event_ids = table.texts("event_id")
+    table.is_odd |= _lacks_required(kinds, texts, has_default=environment.default_item_type is not None)
+    content = _content(table, (kind_names, texts), numbers, moments, others)
+    hashes = spanvalues.hashes(content, len(moments))
+    columns = {name: spanvalues.strings(table.text, column) for name, column in texts.items() if column.kinds.any()}
+    columns |= {name: pl.Series(values, nan_to_null=True) for name, values in numbers.items()}
+    columns |= {
+        "event_type": spanvalues.strings(*kind_names),
+        "timestamp": pl.Series(moments),
+        "content_hash": pl.Series(np.ascontiguousarray(hashes[:, 0])),
+        "event_id": spanvalues.strings(table.text, event_ids),
+    }
+    if others is not None:
+        columns["properties"] = spanvalues.strings(*others)
+    is_easy = ~table.is_odd
+    frame = pl.DataFrame(columns).with_columns(generated_id=_hexadecimal(hashes)).filter(pl.Series(is_easy))
+    return _complete(frame, arrival), is_easy
+
+
+def _event_types(table: _Table, arrival: Arrival) -> tuple[NDArray[np.int16], tuple[bytes, Column]]:
+    """Index in `schema.EVENT_TYPES` per record, and the same as texts."""
+    known = spans.words(list(schema.EVENT_TYPES))
+    codes = spanvalues.codes(table.data, table.texts("event_type"), known)
+    if arrival.default_event_type is not None:
+        codes[codes == -1] = schema.EVENT_TYPES.index(arrival.default_event_type)
+    table.is_odd |= codes < 0
+    starts = known.starts.astype(np.int32)
+    column = Column(np.ones(len(codes), np.uint8), starts[codes], np.diff(starts)[codes])
+    return codes, (known.data.tobytes(), column)
+
+
+def _identify(table: _Table, texts: Mapping[str, Column]) -> None:
+    user, device = texts["user_id"], texts["device_id"]
+    for column in (user, device):
+        column.kinds[spanvalues.is_any_of(table.data, column, spans.words(list(NO_IDENTITY)))] = spans.ABSENT
+    table.is_odd |= (user.kinds == spans.ABSENT) & (device.kinds == spans.ABSENT)
+
+
+def _lacks_required(kinds: NDArray[np.int16], texts: Mapping[str, Column], *, has_default: bool) -> Bools:
+    """Records that lack a field which their event type needs; a default stands in for an item's type."""
+    present = np.zeros(len(kinds), np.int64)
+    for bit, name in enumerate(_REQUIRED):
+        source = "item_id" if name == "item_type" and has_default else name
+        present |= (texts[source].kinds != spans.ABSENT).astype(np.int64) << bit
+    return np.asarray((present & _NEEDED[kinds]) != _NEEDED[kinds])
+
+
+def _content(
+    table: _Table,
+    texts: tuple[tuple[bytes, Column], Mapping[str, Column]],
+    numbers: Mapping[str, NDArray[np.float64]],
+    moments: NDArray[np.int64],
+    others: tuple[bytes, Column] | None,
+) -> list[Content]:
+    """The fields of `froomle.CONTENT` in their order."""
+    (words, event_types), columns = texts
+    found = {name: Content(name, (table.data, column), None) for name, column in columns.items()}
+    found |= {name: Content(name, None, spanvalues.double_bits(numbers[name])) for name in froomle.NUMBERS}
+    found["rank"] = Content("rank", None, spanvalues.whole(numbers["rank"]))
+    found["timestamp"] = Content("timestamp", None, moments)
+    found["event_type"] = Content("event_type", (np.frombuffer(words, np.uint8), event_types), None)
+    if others is not None:
+        found["properties"] = Content("properties", (np.frombuffer(others[0], np.uint8), others[1]), None)
+    return [found[name] for name in froomle.CONTENT if name in found]
+
+
+def _hexadecimal(hashes: NDArray[np.uint64]) -> pl.Series:
+    """Both hashes of each record as 32 hexadecimal digits."""
+    digests = pa.Array.from_buffers(pa.binary(16), len(hashes), [None, pa.py_buffer(hashes.astype(">u8").tobytes())])
+    return pl.Series(digests.cast(pa.binary())).bin.encode("hex")
+
+
+def _complete(frame: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
+    """All columns of `schema.EVENTS`, with what the circumstances add."""
+    given = {
+        "kind": pl.lit("event"),
+        "part": pl.lit(0),
+        "event_id": pl.coalesce("event_id", "generated_id"),
+        "source": pl.lit(arrival.source),
+        "received_at": pl.lit(arrival.received_micros),
+    }
+    default = arrival.environment.default_item_type
+    if default is not None and "item_id" in frame.columns:
+        stated = pl.col("item_type") if "item_type" in frame.columns else pl.lit(None, pl.String)
+        given["item_type"] = pl.when(pl.col("item_id").is_not_null()).then(stated.fill_null(default)).otherwise(stated)
+    columns = {name: given.get(name, pl.col(name) if name in frame.columns else pl.lit(None)) for name in schema.EVENTS}
+    return frame.select(expression.cast(schema.EVENTS[name]).alias(name) for name, expression in columns.items())

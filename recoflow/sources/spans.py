@@ -1,0 +1,288 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: PLR0917 (a kernel takes arrays, not objects)
+"""Where the values of flat JSON objects and CSV records lie in a chunk of text, found at the speed of memory.
+
+What belongs here: tokenizers compiled with numba. They know the easy shape only and say of any other text that it is
+odd: escapes, nesting, unknown or doubled keys, numbers that could be printed in another way. Odd text goes to the exact
+path, so a tokenizer never has to explain or repair. What does not: what a value means.
+
+All functions take `data`, the chunk's bytes (uint8), and the half-open bounds of each record. A `Spans` is three
+matrices [records × names]: the kind of each value, and the position and length of its text, without quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+ABSENT: Final = 0
+TEXT: Final = 1
+WHOLE: Final = 2  # a JSON number without a point, as every printer prints it
+DECIMAL: Final = 3  # a JSON number with a point, as every printer prints it
+TRUTH: Final = 4  # true or false
+
+_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)
+
+_COMMA, _QUOTE, _COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
+_OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x2D, 0x2E, 0x30, 0x39
+_TAB, _RETURN = 0x09, 0x0D
+_MAX_DIGITS: Final = 15  # so many decimal digits survive a double unchanged
+
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+
+class Words(NamedTuple):
+    """A list of byte strings as one array, word i from `starts[i]` to `starts[i + 1]`."""
+
+    data: Bytes
+    starts: Places
+
+
+class Spans(NamedTuple):
+    """Kind, position and length of the values of each record; `is_odd` marks records for the exact path."""
+
+    kinds: NDArray[np.uint8]
+    starts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+    is_odd: NDArray[np.bool_]
+
+
+def words(names: list[str]) -> Words:
+    """Names as the kernels read them."""
+    encoded = [name.encode() for name in names]
+    starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return Words(np.frombuffer(b"".join(encoded) or b"\0", np.uint8), starts)
+
+
+def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str]) -> Spans:
+    """Spans of flat JSON objects, one per record; columns as in `names`."""
+    spans = _empty(len(begins), len(names))
+    _json_records(data, begins, ends, *words(names), *spans)
+    return spans
+
+
+def csv_spans(data: Bytes, begins: Places, ends: Places, columns: int) -> Spans:
+    """Spans of CSV records with as many cells as `columns`; an empty cell is absent."""
+    spans = _empty(len(begins), columns)
+    _csv_records(data, begins, ends, columns, *spans)
+    return spans
+
+
+def _empty(records: int, columns: int) -> Spans:
+    shape = (records, columns)
+    return Spans(
+        np.zeros(shape, np.uint8), np.empty(shape, np.int32), np.full(shape, -1, np.int32), np.zeros(records, bool)
+    )
+
+
+@_compiled
+def find_word(data, begin, end, word_data, word_starts):
+    """Index of the word that equals the text, -1 when there is none."""
+    length = end - begin
+    for word in range(len(word_starts) - 1):
+        if _is_word(data, begin, length, word_data, word_starts, word):
+            return word
+    return -1
+
+
+@_compiled
+def _is_word(data, begin, length, word_data, word_starts, word):
+    start = word_starts[word]
+    if word_starts[word + 1] - start != length:
+        return False
+    return _equals(data, begin, word_data, start, length)
+
+
+@_compiled
+def _json_records(data, begins, ends, word_data, word_starts, kinds, starts, lengths, is_odd):
+    guesses = np.zeros(kinds.shape[1] + 1, np.int64)  # the key at this place in the record before
+    for record in range(len(begins)):
+        is_odd[record] = not _json_record(
+            data,
+            begins[record],
+            ends[record],
+            word_data,
+            word_starts,
+            guesses,
+            kinds[record],
+            starts[record],
+            lengths[record],
+        )
+
+
+@_compiled
+def _json_record(data, at, end, word_data, word_starts, guesses, kinds, starts, lengths):
+    at = _skip_blank(data, at, end)
+    place = 0
+    while at < end and data[at] == (_OPEN if place == 0 else _COMMA):
+        key, at = _json_key(data, _skip_blank(data, at + 1, end), end, word_data, word_starts, guesses, place)
+        if key < 0 or lengths[key] >= 0:  # not known, or it stands twice
+            return False
+        kind, begin, length, at = _json_value(data, _skip_blank(data, at, end), end)
+        if kind < 0:
+            return False
+        kinds[key], starts[key], lengths[key] = kind, begin, length
+        at = _skip_blank(data, at, end)
+        place += 1
+    return place > 0 and at < end and data[at] == _CLOSE and _skip_blank(data, at + 1, end) == end
+
+
+@_compiled
+def _json_key(data, at, end, word_data, word_starts, guesses, place):
+    """Index of the key at this place (-1 when odd), and the position behind its colon."""
+    if at >= end or data[at] != _QUOTE:
+        return -1, at
+    close = _text_end(data, at + 1, end)
+    if close < 0:
+        return -1, at
+    key = guesses[place]
+    if not _is_word(data, at + 1, close - at - 1, word_data, word_starts, key):
+        key = find_word(data, at + 1, close, word_data, word_starts)
+    colon = _skip_blank(data, close + 1, end)
+    if key < 0 or colon >= end or data[colon] != _COLON:
+        return -1, at
+    guesses[place] = key
+    return key, colon + 1
+
+
+@_compiled
+def _json_value(data, at, end):
+    """Kind (-1 when odd), start and length of the value at this place, and where the text goes on."""
+    if at >= end:
+        return -1, 0, 0, at
+    first = data[at]
+    if first == _QUOTE:
+        close = _text_end(data, at + 1, end)
+        if close < 0 or _has_outer_space(data, at + 1, close):
+            return -1, 0, 0, at
+        return TEXT, at + 1, close - at - 1, close + 1
+    if first == _MINUS or _ZERO <= first <= _NINE:
+        kind, after = _json_number(data, at, end)
+        return kind, at, after - at, after
+    for literal, kind in ((b"true", TRUTH), (b"false", TRUTH), (b"null", ABSENT)):
+        if _starts_with(data, at, end, literal):
+            return kind, at, len(literal), at + len(literal)
+    return -1, 0, 0, at
+
+
+@_compiled
+def _json_number(data, at, end):
+    begin = at
+    if data[at] == _MINUS:
+        at += 1
+    whole = _digits_end(data, at, end)
+    digits = whole - at
+    if digits == 0 or (digits > 1 and data[at] == _ZERO):
+        return -1, at
+    is_zero = digits == 1 and data[at] == _ZERO
+    if whole >= end or data[whole] != _POINT:
+        is_plain = digits <= _MAX_DIGITS and not (is_zero and data[begin] == _MINUS)
+        return (WHOLE if is_plain and not _goes_on(data, whole, end) else -1), whole
+    after = _digits_end(data, whole + 1, end)
+    decimals = after - whole - 1
+    if decimals == 0 or digits + decimals > _MAX_DIGITS or _goes_on(data, after, end):
+        return -1, after
+    if decimals > 1 and data[after - 1] == _ZERO:
+        return -1, after
+    if is_zero and decimals > 2 and data[whole + 1] == _ZERO:
+        return -1, after  # 0.00012 may be printed as 1.2e-4
+    return DECIMAL, after
+
+
+@_compiled
+def _goes_on(data, at, end):
+    """Whether something other than the end of the value follows: an exponent, a second point, letters."""
+    return at < end and data[at] not in (_COMMA, _CLOSE, _SPACE, _TAB, _RETURN)
+
+
+@_compiled
+def _digits_end(data, at, end):
+    while at < end and _ZERO <= data[at] <= _NINE:
+        at += 1
+    return at
+
+
+@_compiled
+def _starts_with(data, at, end, literal):
+    return at + len(literal) <= end and _equals(data, at, literal, 0, len(literal))
+
+
+@_compiled
+def _equals(data, at, other, other_at, length):
+    for index in range(length):  # noqa: SIM110 (numba compiles no generators)
+        if data[at + index] != other[other_at + index]:
+            return False
+    return True
+
+
+@_compiled
+def _text_end(data, at, end):
+    """Position of the closing quote; -1 when there is none before a control character or an escape."""
+    while at < end:
+        byte = data[at]
+        if byte == _QUOTE:
+            return at
+        if byte < _SPACE or byte == _BACKSLASH:
+            return -1
+        at += 1
+    return -1
+
+
+@_compiled
+def _has_outer_space(data, begin, end):
+    return begin < end and (data[begin] == _SPACE or data[end - 1] == _SPACE)
+
+
+@_compiled
+def _skip_blank(data, at, end):
+    while at < end and (data[at] == _SPACE or data[at] == _TAB or data[at] == _RETURN):
+        at += 1
+    return at
+
+
+@_compiled
+def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
+    for record in range(len(begins)):
+        end = ends[record]
+        if end > begins[record] and data[end - 1] == _RETURN:
+            end -= 1
+        is_odd[record] = not _csv_record(
+            data, begins[record], end, columns, kinds[record], starts[record], lengths[record]
+        )
+
+
+@_compiled
+def _csv_record(data, at, end, columns, kinds, starts, lengths):
+    if at >= end:
+        return False
+    for column in range(columns):
+        is_quoted = at < end and data[at] == _QUOTE
+        begin = at + 1 if is_quoted else at
+        close = _text_end(data, begin, end) if is_quoted else _cell_end(data, begin, end)
+        if close < 0 or _has_outer_space(data, begin, close):
+            return False
+        if close > begin:
+            kinds[column], starts[column], lengths[column] = TEXT, begin, close - begin
+        at = close + 1 if is_quoted else close
+        if column == columns - 1:
+            return at == end
+        if at >= end or data[at] != _COMMA:
+            return False
+        at += 1
+    return False
+
+
+@_compiled
+def _cell_end(data, at, end):
+    """Position behind a bare cell; -1 when it has a quote, a control character or a backslash."""
+    while at < end and data[at] != _COMMA:
+        byte = data[at]
+        if byte < _SPACE or byte in (_QUOTE, _BACKSLASH):
+            return -1
+        at += 1
+    return at
