@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment"}
 STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance")
-STORES = {"storage", "quality"}  # know the contracts only; every stage may use them
-OUTER = {"sandbox", "gateway", "engines", "cli"}  # may use anything but defs
+STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both
+OUTER = {"sandbox", "gateway", "engines", "api", "cli"}  # may use anything but defs
 DAGSTER = {"defs", "definitions"}
-HEAVY = {"great_expectations", "implicit", "numba", "pandas", "pyspark", "matplotlib", "sqlalchemy"}
-# Modules that hold compiled functions need numba as soon as they are imported, so nobody imports them that early.
-KERNELS = {"recoflow.campaigns.fill", "recoflow.campaigns.rank_kernels", "recoflow.models.kernels"}
+COMPILER = "numba"  # kernels need it as soon as they are imported, so nothing that starts a program imports a kernel
+STARTS = ("recoflow.definitions", "recoflow.cli", "recoflow.api")
+HEAVY = {"great_expectations", "implicit", "pandas", "pyspark", "matplotlib", "sqlalchemy"}
 MAX_LINES = 400
 
 
@@ -61,35 +62,74 @@ def allowed_parts(importer: str) -> set[str]:
     if importer in CONTRACTS:
         return CONTRACTS
     if importer in STORES:
-        return CONTRACTS | {importer}
+        return CONTRACTS | set(STORES[: STORES.index(importer) + 1])
     if importer in STAGES:
-        return CONTRACTS | STORES | set(STAGES[: STAGES.index(importer) + 1])
+        return CONTRACTS | set(STORES) | set(STAGES[: STAGES.index(importer) + 1])
     if importer in OUTER or importer == "__init__":
-        return CONTRACTS | STORES | set(STAGES) | OUTER
+        return CONTRACTS | set(STORES) | set(STAGES) | OUTER
     assert importer in DAGSTER, f"{importer} is a new part: give it a place in the order"
-    return CONTRACTS | STORES | set(STAGES) | OUTER | DAGSTER
+    return CONTRACTS | set(STORES) | set(STAGES) | OUTER | DAGSTER
 
 
 def offences(path: Path, source: str) -> list[str]:
     """What is wrong with the imports of one module, a line for each."""
-    name = path.relative_to(ROOT).as_posix()
-    module = f"recoflow.{name.removesuffix('.py').replace('/', '.')}"
     found = []
     for each in imports(ast.parse(source)):
         package, *rest = each.target.split(".")
-        place = f"recoflow/{name}:{each.line}"
+        place = f"recoflow/{path.relative_to(ROOT).as_posix()}:{each.line}"
         if package == "recoflow" and rest and rest[0] not in allowed_parts(part(path)):
             found.append(f"{place} imports {each.target}, which comes later in the way of the data")
         if package.startswith("dagster") and part(path) not in DAGSTER:
             found.append(f"{place} imports {each.target}; only recoflow/defs and definitions.py know Dagster")
-        is_heavy = each.target in KERNELS or (package in HEAVY and module not in KERNELS)
-        if is_heavy and each.is_at_import_time:
+        if package in HEAVY and each.is_at_import_time:
             found.append(f"{place} imports {each.target} when it is imported; import it in the function that needs it")
     return found
 
 
+@cache
+def early_imports() -> dict[str, set[str]]:
+    """Module of recoflow → what is imported as soon as it is: modules of recoflow, and foreign packages."""
+    paths = {".".join(("recoflow", *path.relative_to(ROOT).with_suffix("").parts)): path for path in modules()}
+    known = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+    def resolved(target: str) -> str:
+        while target.startswith("recoflow.") and target not in known:
+            target = target.rpartition(".")[0]
+        return target if target in known else target.split(".")[0]
+
+    return {
+        name: {resolved(each.target) for each in imports(ast.parse(path.read_text("utf-8"))) if each.is_at_import_time}
+        for name, path in known.items()
+    }
+
+
+def way_to(graph: dict[str, set[str]], start: str, goal: str) -> list[str]:
+    """The chain of imports that leads from one module to a package; empty when none does."""
+    ways = {start: [start]}
+    queue = [start]
+    while queue:
+        name = queue.pop(0)
+        for target in sorted(graph.get(name, set()) - ways.keys()):
+            ways[target] = [*ways[name], target]
+            queue.append(target)
+    return ways.get(goal, [])
+
+
 def test_imports_follow_the_way_of_the_data() -> None:
     assert [line for path in modules() for line in offences(path, path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_nothing_that_starts_a_program_loads_the_compiler(start: str) -> None:
+    assert early_imports()[start]
+    assert way_to(early_imports(), start, COMPILER) == []
+
+
+def test_a_way_is_found_through_other_modules() -> None:
+    graph = {"a": {"b", "os"}, "b": {"c"}, "c": {"a", "numba"}}
+    assert way_to(graph, "a", "numba") == ["a", "b", "c", "numba"]
+    assert way_to(graph, "a", "implicit") == []
+    assert way_to(early_imports(), "recoflow.campaigns.rank_kernels", COMPILER)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +141,7 @@ def test_imports_follow_the_way_of_the_data() -> None:
         ("sandbox/demo.py", "import recoflow.definitions", "comes later"),
         ("models/train.py", "def late():\n    import dagster_duckdb", "only recoflow/defs"),
         ("models/train.py", "import implicit.als", "in the function"),
-        ("models/evaluate.py", "from recoflow.models import kernels", "in the function"),
-        ("models/train.py", "try:\n    from numba import njit\nexcept ImportError:\n    pass", "in the function"),
+        ("models/train.py", "try:\n    from implicit import als\nexcept ImportError:\n    pass", "in the function"),
     ],
 )
 def test_the_rules_above_catch(module: str, source: str, message: str) -> None:
@@ -125,7 +164,7 @@ def test_the_rules_above_allow(module: str, source: str) -> None:
 
 
 def test_every_part_has_its_place() -> None:
-    known = CONTRACTS | STORES | set(STAGES) | OUTER | DAGSTER | {"__init__"}
+    known = CONTRACTS | set(STORES) | set(STAGES) | OUTER | DAGSTER | {"__init__"}
     assert {part(path) for path in modules()} <= known
 
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoflow import schema
+from recoflow import environment, schema
+from recoflow.events.ingest import ingest_file
 from recoflow.sandbox import dirt, sample, world
 from recoflow.schema import Counts
+from recoflow.storage.lake import Lake
 
 END = datetime(2026, 11, 22, tzinfo=UTC)
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
@@ -225,6 +227,15 @@ def test_the_days_can_be_bundled_into_fewer_files(town: world.World, tmp_path: P
         "lorem_events_2026-10-23.jsonl",
     ]
     assert sum((count for name, count in counts.items() if "_items_" not in name), Counts()) == town.expected
+
+
+def test_an_ingest_counts_exactly_what_was_promised(tmp_path: Path) -> None:
+    small = world.generate(users=60, items=60, events=2_000, days=10, end=END)
+    counts = world.write(small, tmp_path / "files", days_per_file=10)
+    lorem = environment.load(SAMPLE.parent / "environments" / "lorem.yaml")
+    lake = Lake(tmp_path / "lake")
+    found = {name: ingest_file(tmp_path / "files" / name, lorem, lake, END).counts for name in counts}
+    assert found == counts
 
 
 def test_lists_of_an_item_are_json_in_a_cell(town: world.World, files: tuple[Path, dict[str, Counts]]) -> None:
