@@ -2,6 +2,9 @@
 
 What belongs here: weights, decay and what counts as consumed. What does not: who a subject is (identity.py), which rows
 a model trains on (models).
+
+Subjects and items are numbered in their order first, so that millions of rows are grouped and sorted by one integer
+instead of two strings (a quarter of the time on 10 million events).
 """
 
 from __future__ import annotations
@@ -20,29 +23,51 @@ from recoflow.storage import sql
 # Weights are summed as whole multiples of this: sums of integers do not depend on the order in which threads add.
 UNIT: Final = 2.0**-32
 
+PEOPLE: Final = f"""
+CREATE OR REPLACE TEMP TABLE people AS
+WITH device AS ({RESOLVE}), person AS (SELECT DISTINCT user_id, device_id FROM events)
+SELECT
+    person.user_id, person.device_id, {SUBJECT} AS subject, dense_rank() OVER (ORDER BY {SUBJECT}) - 1 AS subject_row
+FROM person LEFT JOIN device USING (device_id)
+WHERE coalesce(person.user_id, person.device_id) IS NOT NULL
+"""
+
+THINGS: Final = """
+CREATE OR REPLACE TEMP TABLE things AS
+SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item_row
+FROM (SELECT DISTINCT item_id FROM events WHERE item_id IS NOT NULL)
+"""
+
+# epoch_us because date_diff on times with a zone takes as long as all the rest.
 INTERACTIONS: Final = f"""
-WITH device AS MATERIALIZED ({RESOLVE}), counted AS (
+WITH counted AS (
     SELECT
-        {SUBJECT} AS subject,
-        item_id,
+        (subject_row << 32) | item_row AS pair,
         timestamp,
         is_consumed,
-        round(weight * 0.5 ** (date_diff('microsecond', timestamp, $as_of) / $half_life) / {UNIT})::BIGINT AS units
-    FROM events person
+        round(weight * 0.5 ** ((epoch_us($as_of) - epoch_us(timestamp)) / $half_life) / {UNIT})::BIGINT AS units
+    FROM events
     JOIN event_types USING (event_type)
-    LEFT JOIN device USING (device_id)
-    WHERE item_id IS NOT NULL AND timestamp <= $as_of
+    JOIN things USING (item_id)
+    JOIN people ON events.user_id IS NOT DISTINCT FROM people.user_id
+        AND events.device_id IS NOT DISTINCT FROM people.device_id
+    WHERE timestamp <= $as_of
+), summed AS (
+    SELECT
+        pair,
+        (sum(units) * {UNIT})::DOUBLE AS weight,
+        count(*) AS events,
+        bool_or(is_consumed) AS is_consumed,
+        min(timestamp) AS first_at,
+        max(timestamp) AS last_at
+    FROM counted GROUP BY pair
 )
-SELECT
-    subject,
-    item_id,
-    sum(units) * {UNIT} AS weight,
-    count(*) AS events,
-    bool_or(is_consumed) AS is_consumed,
-    min(timestamp) AS first_at,
-    max(timestamp) AS last_at
-FROM counted GROUP BY subject, item_id ORDER BY subject, item_id
+SELECT pair >> 32 AS subject_row, pair & 4294967295 AS item_row, * EXCLUDE pair FROM summed ORDER BY pair
 """
+
+NUMBERED: Final = pl.Schema({"subject_row": pl.UInt32, "item_row": pl.UInt32}) | {
+    name: dtype for name, dtype in schema.INTERACTIONS.items() if name not in {"subject", "item_id"}
+}
 
 
 def interactions(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> pl.DataFrame:
@@ -59,15 +84,32 @@ def interactions(connection: duckdb.DuckDBPyConnection, environment: Environment
     Returns:
         `schema.INTERACTIONS`, ordered by subject and item_id. A weight may be ≤ 0: consumed, or taken back.
     """
+    half_life = environment.events.half_life_days
+    values = {"as_of": as_of, "half_life": half_life * 86_400e6 if half_life else float("inf")}
+    connection.register("event_types", _event_types(environment).to_arrow())
+    connection.execute(PEOPLE)
+    connection.execute(THINGS)
+    rows = sql.frame(connection, INTERACTIONS, NUMBERED, values)
+    subjects = sql.frame(connection, "SELECT DISTINCT subject FROM people ORDER BY subject", _strings("subject"))
+    items = sql.frame(connection, "SELECT item_id FROM things ORDER BY item_id", _strings("item_id"))
+    return rows.select(
+        subjects["subject"].gather(rows["subject_row"]),
+        items["item_id"].gather(rows["item_row"]),
+        pl.exclude("subject_row", "item_row"),
+    )
+
+
+def _event_types(environment: Environment) -> pl.DataFrame:
     settings = environment.events
     names = sorted({*settings.weights, *settings.consumed})
-    types = pl.DataFrame(
+    return pl.DataFrame(
         {
             "event_type": names,
             "weight": [float(settings.weights.get(name, 0.0)) for name in names],
             "is_consumed": [name in settings.consumed for name in names],
         }
     )
-    connection.register("event_types", types.to_arrow())
-    half_life = settings.half_life_days * 86_400e6 if settings.half_life_days else float("inf")
-    return sql.frame(connection, INTERACTIONS, schema.INTERACTIONS, {"as_of": as_of, "half_life": half_life})
+
+
+def _strings(name: str) -> pl.Schema:
+    return pl.Schema({name: pl.String})

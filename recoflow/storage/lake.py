@@ -144,10 +144,14 @@ class Lake:
         stored = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
         return stored.select(_typed(name, dtype) for name, dtype in TABLES[table].items())
 
-    def views(self, connection: duckdb.DuckDBPyConnection, *, schema_name: str = "main") -> None:
+    def views(self, connection: duckdb.DuckDBPyConnection, *, catalog: str = "memory") -> None:
         """Make a view per table, empty and typed where the table does not exist yet; times of the connection are UTC.
 
         A view stands on the files of one version: later commits do not change it.
+
+        Args:
+            connection: where the views are made.
+            catalog: the database of the connection that gets them; an in-memory one calls itself `memory`.
         """
         connection.execute("SET TimeZone = 'UTC'")
         for table, columns in TABLES.items():
@@ -157,7 +161,7 @@ class Lake:
             else:
                 nulls = (f"NULL::{_sql_type(dtype)} AS {name}" for name, dtype in columns.items())
                 query = f"SELECT {', '.join(nulls)} WHERE false"
-            connection.execute(f"CREATE OR REPLACE VIEW {schema_name}.{table} AS {query}")
+            connection.execute(f"CREATE OR REPLACE VIEW {catalog}.{table} AS {query}")
 
     def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
         """Write rows where no reader sees them until they are committed.

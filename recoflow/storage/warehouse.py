@@ -1,0 +1,70 @@
+"""The DuckDB file for people and BI tools: marts of all environments, one schema each, replaced as a whole.
+
+What belongs here: what people see there and how the file is swapped in. What does not: tables that recoflow itself
+reads; nothing in recoflow depends on this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from recoflow.storage import artifacts, sql
+from recoflow.storage.lake import Lake
+
+MARTS: Final = {
+    "events_per_day": (
+        "SELECT timestamp::DATE AS day, event_type, channel, count(*) AS events, count(DISTINCT user_id) AS users,"
+        " count(DISTINCT device_id) AS devices, count(DISTINCT item_id) AS items"
+        " FROM _lake.events GROUP BY ALL ORDER BY ALL"
+    ),
+    "items": "FROM _lake.items ORDER BY item_id",
+    "interactions": "FROM _lake.interactions ORDER BY subject, item_id",
+    "quarantine": "FROM _lake.quarantine ORDER BY received_at, file, line, raw",
+    "ingests": "FROM _lake.ingests ORDER BY received_at, file, sha256",
+    "responses": "FROM _lake.responses ORDER BY published_at, campaign_id, list_name, user_id, device_id, rank",
+}
+
+
+def build(lakes: Mapping[str, Lake], path: Path) -> dict[str, dict[str, int]]:
+    """Write the database anew beside the old one and swap it in; who has the old one open keeps reading it.
+
+    Args:
+        lakes: environment → its lake.
+        path: the database file.
+
+    Returns:
+        environment → mart → number of rows.
+
+    Raises:
+        StorageError: a lake cannot be read; the old database stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with sql.connect() as connection:
+            connection.execute(f"ATTACH {sql.quoted(str(temporary))} AS _warehouse")
+            rows = {name: _marts(connection, name, lake) for name, lake in sorted(lakes.items())}
+            connection.execute("DETACH _warehouse")
+        artifacts.publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _marts(connection: duckdb.DuckDBPyConnection, name: str, lake: Lake) -> dict[str, int]:
+    # Names of environments begin with a letter, so neither database can be mistaken for one.
+    connection.execute("ATTACH ':memory:' AS _lake")
+    lake.views(connection, catalog="_lake")
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS _warehouse."{name}"')
+    rows = {}
+    for mart, query in MARTS.items():
+        table = f'_warehouse."{name}".{mart}'
+        connection.execute(f"CREATE TABLE {table} AS {query}")
+        [(rows[mart],)] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    connection.execute("DETACH _lake")
+    return rows
