@@ -6,9 +6,11 @@ What belongs here: compression, framing, dialect, batching. What does not: rules
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +32,7 @@ BATCH_ROWS: Final = 1_000_000
 CHUNK_BYTES: Final = 16 * 1024**2
 HEAD_BYTES: Final = 1024**2
 EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
+WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
 
 _GZIP, _ZSTD, _UTF8 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
@@ -78,11 +81,21 @@ def _arrival(name: str, dialect: Dialect, environment: Environment, received_at:
 
 
 def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
-    for chunk in chunks:
-        if dialect is froomle.parse and len(chunk.text) > EXACT_BYTES:
-            yield _by_columns(chunk, arrival)
-        else:
-            yield _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival).batch()
+    """Parse chunks in their order, a few at a time: the compiled path holds no interpreter lock."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[Future[ParsedBatch]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
+            if len(waiting) > WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
+    if dialect is froomle.parse and len(chunk.text) > EXACT_BYTES:
+        return _by_columns(chunk, arrival)
+    return _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival).batch()
 
 
 def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Arrival) -> Collector:

@@ -24,9 +24,9 @@ from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
 from recoflow.sources.spanvalues import ODD, Column, Content
 
-MAX_OTHERS: Final = 200  # names of other fields that are looked for in a chunk of JSON
+MAX_NAMES: Final = 250  # names of fields that are looked for in a chunk of JSON
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
-SAMPLE: Final = 1000  # records that are looked at for names
+SAMPLE: Final = 500  # records that are looked at for names
 
 _REQUIRED: Final = sorted({name for needed in froomle.REQUIRED.values() for name in needed})
 _NEEDED: Final = np.array(
@@ -41,13 +41,12 @@ def parse(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     if isinstance(chunk, CsvChunk):
         return _parse(_csv_table(chunk), arrival)
     count = len(chunk.records.begins)
-    names = _other_names(chunk, np.arange(count))
-    frame, is_easy = _parse(_json_table(chunk, names), arrival)
-    if (
-        count - frame.height > count * MAX_ODD
-        and (more := names | _other_names(chunk, np.flatnonzero(~is_easy))) > names
-    ):
-        return _parse(_json_table(chunk, more), arrival)
+    names = _names(chunk, np.arange(count))
+    frame, is_easy = _parse(_json_table(chunk, sorted(names)), arrival)
+    if count - frame.height > count * MAX_ODD:
+        more = names | _names(chunk, np.flatnonzero(~is_easy))
+        if more > names:
+            return _parse(_json_table(chunk, sorted(more)), arrival)
     return frame, is_easy
 
 
@@ -110,7 +109,7 @@ class _Table:
 
 
 def _column(found: spans.Spans, index: int) -> Column:
-    return Column(found.kinds[:, index].copy(), found.starts[:, index].copy(), found.lengths[:, index].copy())
+    return Column(found.kinds[index], found.starts[index], found.lengths[index])
 
 
 def _csv_table(chunk: CsvChunk) -> _Table:
@@ -118,20 +117,19 @@ def _csv_table(chunk: CsvChunk) -> _Table:
     return _Table(chunk, list(chunk.header), spans.csv_spans(data, *chunk.records[:2], len(chunk.header)))
 
 
-def _json_table(chunk: Chunk, others: frozenset[str]) -> _Table:
-    names = sorted(froomle.KNOWN | others)
+def _json_table(chunk: Chunk, names: list[str]) -> _Table:
     data = np.frombuffer(chunk.text, np.uint8)
     return _Table(chunk, names, spans.json_spans(data, *chunk.records[:2], names))
 
 
-def _other_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
-    """Names of fields that a sample of these records has and Froomle does not know."""
+def _names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
+    """Names of the fields that a sample of these records has."""
     names: set[str] = set()
     for index in indices[:: max(1, len(indices) // SAMPLE)]:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             line = chunk.text[chunk.records.begins[index] : chunk.records.ends[index]]
             names |= msgspec.json.decode(line, type=dict[str, object]).keys()
-    return frozenset(sorted(names - froomle.KNOWN)[:MAX_OTHERS])
+    return frozenset(sorted(names)[:MAX_NAMES])
 
 
 def _is_not_utf8(chunk: Chunk) -> Bools:

@@ -7,7 +7,7 @@ odd: escapes, nesting, unknown or doubled keys, numbers that could be printed in
 path, so a tokenizer never has to explain or repair. What does not: what a value means.
 
 All functions take `data`, the chunk's bytes (uint8), and the half-open bounds of each record. A `Spans` is three
-matrices [records × names]: the kind of each value, and the position and length of its text, without quotes.
+matrices [names × records]: the kind of each value, and the position and length of its text, without quotes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)
 _COMMA, _QUOTE, _COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
 _OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x2D, 0x2E, 0x30, 0x39
 _TAB, _RETURN = 0x09, 0x0D
+_NEXT: Final = np.uintp(1)  # unsigned positions need no test for negative ones, which halves the time of a loop
 _MAX_DIGITS: Final = 15  # so many decimal digits survive a double unchanged
 
 Bytes = NDArray[np.uint8]
@@ -74,7 +75,7 @@ def csv_spans(data: Bytes, begins: Places, ends: Places, columns: int) -> Spans:
 
 
 def _empty(records: int, columns: int) -> Spans:
-    shape = (records, columns)
+    shape = (columns, records)  # one column after the other in memory, because all that follows goes by columns
     return Spans(
         np.zeros(shape, np.uint8), np.empty(shape, np.int32), np.full(shape, -1, np.int32), np.zeros(records, bool)
     )
@@ -100,33 +101,26 @@ def _is_word(data, begin, length, word_data, word_starts, word):
 
 @_compiled
 def _json_records(data, begins, ends, word_data, word_starts, kinds, starts, lengths, is_odd):
-    guesses = np.zeros(kinds.shape[1] + 1, np.int64)  # the key at this place in the record before
+    guesses = np.zeros(kinds.shape[0] + 1, np.int64)  # the key at this place in the record before
     for record in range(len(begins)):
+        at, end = begins[record], ends[record]
         is_odd[record] = not _json_record(
-            data,
-            begins[record],
-            ends[record],
-            word_data,
-            word_starts,
-            guesses,
-            kinds[record],
-            starts[record],
-            lengths[record],
+            data, at, end, word_data, word_starts, guesses, record, kinds, starts, lengths
         )
 
 
 @_compiled
-def _json_record(data, at, end, word_data, word_starts, guesses, kinds, starts, lengths):
+def _json_record(data, at, end, word_data, word_starts, guesses, record, kinds, starts, lengths):
     at = _skip_blank(data, at, end)
     place = 0
     while at < end and data[at] == (_OPEN if place == 0 else _COMMA):
         key, at = _json_key(data, _skip_blank(data, at + 1, end), end, word_data, word_starts, guesses, place)
-        if key < 0 or lengths[key] >= 0:  # not known, or it stands twice
+        if key < 0 or lengths[key, record] >= 0:  # not known, or it stands twice
             return False
         kind, begin, length, at = _json_value(data, _skip_blank(data, at, end), end)
         if kind < 0:
             return False
-        kinds[key], starts[key], lengths[key] = kind, begin, length
+        kinds[key, record], starts[key, record], lengths[key, record] = kind, begin, length
         at = _skip_blank(data, at, end)
         place += 1
     return place > 0 and at < end and data[at] == _CLOSE and _skip_blank(data, at + 1, end) == end
@@ -214,8 +208,9 @@ def _starts_with(data, at, end, literal):
 
 @_compiled
 def _equals(data, at, other, other_at, length):
-    for index in range(length):  # noqa: SIM110 (numba compiles no generators)
-        if data[at + index] != other[other_at + index]:
+    first, second = np.uintp(at), np.uintp(other_at)
+    for index in range(np.uintp(length)):  # noqa: SIM110 (numba compiles no generators)
+        if data[first + index] != other[second + index]:
             return False
     return True
 
@@ -223,13 +218,14 @@ def _equals(data, at, other, other_at, length):
 @_compiled
 def _text_end(data, at, end):
     """Position of the closing quote; -1 when there is none before a control character or an escape."""
-    while at < end:
-        byte = data[at]
+    place = np.uintp(at)
+    while place < np.uintp(end):
+        byte = data[place]
         if byte == _QUOTE:
-            return at
+            return np.int64(place)
         if byte < _SPACE or byte == _BACKSLASH:
             return -1
-        at += 1
+        place += _NEXT
     return -1
 
 
@@ -251,13 +247,11 @@ def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
         end = ends[record]
         if end > begins[record] and data[end - 1] == _RETURN:
             end -= 1
-        is_odd[record] = not _csv_record(
-            data, begins[record], end, columns, kinds[record], starts[record], lengths[record]
-        )
+        is_odd[record] = not _csv_record(data, begins[record], end, columns, record, kinds, starts, lengths)
 
 
 @_compiled
-def _csv_record(data, at, end, columns, kinds, starts, lengths):
+def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     if at >= end:
         return False
     for column in range(columns):
@@ -267,7 +261,7 @@ def _csv_record(data, at, end, columns, kinds, starts, lengths):
         if close < 0 or _has_outer_space(data, begin, close):
             return False
         if close > begin:
-            kinds[column], starts[column], lengths[column] = TEXT, begin, close - begin
+            kinds[column, record], starts[column, record], lengths[column, record] = TEXT, begin, close - begin
         at = close + 1 if is_quoted else close
         if column == columns - 1:
             return at == end
@@ -280,9 +274,10 @@ def _csv_record(data, at, end, columns, kinds, starts, lengths):
 @_compiled
 def _cell_end(data, at, end):
     """Position behind a bare cell; -1 when it has a quote, a control character or a backslash."""
-    while at < end and data[at] != _COMMA:
-        byte = data[at]
+    place = np.uintp(at)
+    while place < np.uintp(end) and data[place] != _COMMA:
+        byte = data[place]
         if byte < _SPACE or byte in (_QUOTE, _BACKSLASH):
             return -1
-        at += 1
-    return at
+        place += _NEXT
+    return np.int64(place)

@@ -86,7 +86,7 @@ def json_objects(data: Bytes, columns: list[Column], keys: Words) -> tuple[bytes
     `keys` are the columns' names in ascending order as JSON texts with a colon, e.g. `"shelf":`.
     """
     count = len(columns[0].kinds)
-    kinds, starts, lengths = (np.ascontiguousarray(np.stack(part, axis=1)) for part in zip(*columns, strict=True))
+    kinds, starts, lengths = (np.stack(part) for part in zip(*columns, strict=True))
     ends = np.zeros(count + 1, np.int64)
     _object_ends(kinds, lengths, keys.starts, ends)
     text = np.empty(ends[-1], np.uint8)
@@ -111,22 +111,23 @@ def hashes(fields: list[Content], count: int) -> NDArray[np.uint64]:
     names = words([f"{field.name}=" for field in fields])
     sources: list[Bytes] = []
     places = np.full(len(fields), -1, np.int64)  # which array a field's texts lie in, -1 for numbers
-    spans = np.zeros((count, len(fields), 2), np.int64)  # begin and length (-1 when absent) of texts; number of numbers
+    begins = np.zeros((len(fields), count), np.int64)  # of texts; numbers themselves
+    lengths = np.full((len(fields), count), -1, np.int32)  # of texts, -1 when absent
     for index, (_, texts, numbers_) in enumerate(fields):
         if texts is not None:
             data, column = texts
             places[index] = next((place for place, source in enumerate(sources) if source is data), len(sources))
             if places[index] == len(sources):
                 sources.append(data)
-            spans[:, index, 0] = column.starts
-            spans[:, index, 1] = np.where(column.kinds != ABSENT, column.lengths, -1)
+            begins[index] = column.starts
+            np.copyto(lengths[index], column.lengths, where=column.kinds != ABSENT)
         elif numbers_ is not None:
-            spans[:, index, 0] = numbers_
-    longest = int(np.where(places >= 0, np.maximum(spans[:, :, 1], 0), 20).sum(axis=1).max(initial=0))
-    scratch = np.zeros((longest + len(names.data) + len(fields)) // 8 + 2, np.uint64)
+            begins[index] = numbers_
+    longest = int(lengths.max(axis=1, initial=0).sum()) + len(names.data) + 21 * len(fields)
+    scratch = np.zeros(longest // 8 + 2, np.uint64)
     first, second, third = (*sources, *[np.zeros(0, np.uint8)] * 3)[:3]
     found = np.empty((count, 2), np.uint64)
-    _hash_records(first, second, third, *names, places, spans, scratch, found)
+    _hash_records(first, second, third, *names, places, begins, lengths, scratch, found)
     return found
 
 
@@ -307,24 +308,24 @@ def _views(data, kinds, starts, lengths, views):
 
 @_compiled
 def _object_ends(kinds, lengths, key_starts, ends):
-    for record in range(kinds.shape[0]):
+    for record in range(kinds.shape[1]):
         size = 0
-        for column in range(kinds.shape[1]):
-            kind = kinds[record, column]
+        for column in range(kinds.shape[0]):
+            kind = kinds[column, record]
             if kind != ABSENT:
                 quotes = 2 if kind == TEXT else 0
-                size += 1 + key_starts[column + 1] - key_starts[column] + lengths[record, column] + quotes
+                size += 1 + key_starts[column + 1] - key_starts[column] + lengths[column, record] + quotes
         ends[record + 1] = ends[record] + (size + 1 if size else 0)
 
 
 @_compiled
 def _write_objects(data, kinds, starts, lengths, key_data, key_starts, ends, text):
-    for record in range(kinds.shape[0]):
+    for record in range(kinds.shape[1]):
         at = ends[record]
         if ends[record + 1] == at:
             continue
-        for column in range(kinds.shape[1]):
-            kind = kinds[record, column]
+        for column in range(kinds.shape[0]):
+            kind = kinds[column, record]
             if kind == ABSENT:
                 continue
             text[at] = 0x7B if at == ends[record] else 0x2C
@@ -332,7 +333,7 @@ def _write_objects(data, kinds, starts, lengths, key_data, key_starts, ends, tex
             if kind == TEXT:
                 text[at] = 0x22
                 at += 1
-            at = _copy(data, starts[record, column], lengths[record, column], text, at)
+            at = _copy(data, starts[column, record], lengths[column, record], text, at)
             if kind == TEXT:
                 text[at] = 0x22
                 at += 1
@@ -349,12 +350,12 @@ def _copy(source, begin, length, target, at):
 
 
 @_compiled
-def _hash_records(first, second, third, name_data, name_starts, places, spans, scratch, found):
+def _hash_records(first, second, third, name_data, name_starts, places, begins, lengths, scratch, found):
     text = scratch.view(np.uint8)
-    for record in range(spans.shape[0]):
+    for record in range(begins.shape[1]):
         size = np.int64(0)
-        for field in range(spans.shape[1]):
-            begin, length = spans[record, field, 0], spans[record, field, 1]
+        for field in range(begins.shape[0]):
+            begin, length = begins[field, record], lengths[field, record]
             place = places[field]
             if (begin == MISSING) if place < 0 else (length < 0):
                 continue
