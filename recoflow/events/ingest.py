@@ -108,7 +108,7 @@ def ingest_batches(
         _stage(batches, lake, delivery)
     except BaseException:
         for table, staged in delivery.staged.items():
-            lake.discard(table, staged)
+            lake.discard(staged, lake.snapshot(table))
         raise
     with sql.connect() as connection:
         outcomes = [_commit_new(connection, lake, table, delivery) for table in dedupe.KEYS]
@@ -155,18 +155,18 @@ def _commit_new(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, d
         snapshot = lake.ensure(table)
         if lookup.compare(snapshot.files) or choice is None:
             if choice is not None:
-                lake.discard(table, choice.rewritten)
+                lake.discard(choice.rewritten, snapshot)
             choice = _choose(lake, table, arrived, lookup.dropped())
-        if _is_committed(lake, snapshot, choice, lookup.heads, delivery.sha256):
+        committed = _commit_choice(lake, snapshot, choice, lookup.heads, delivery.sha256)
+        if committed is not None:
             break
     else:
         raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
-    snapshot = lake.ensure(table)
-    accepted = snapshot.transaction(delivery.sha256) or 0
+    accepted = committed.transaction(delivery.sha256) or 0
     conflicts = _conflicts(lake, table, arrived, choice.dropped, delivery)
-    lake.discard(table, [*arrived, *choice.rewritten])
+    lake.discard([*arrived, *choice.rewritten], committed)
     counts = Counts(lookup.heads, accepted, conflicts.height, lookup.heads - accepted - conflicts.height)
-    return _Outcome(counts, snapshot.transaction(_rows_of(delivery.sha256)) or 0, conflicts)
+    return _Outcome(counts, committed.transaction(_rows_of(delivery.sha256)) or 0, conflicts)
 
 
 @dataclass(frozen=True)
@@ -194,20 +194,19 @@ def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.D
     return _Choice(dropped, untouched, rewritten)
 
 
-def _is_committed(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> bool:
-    """Try to commit; false when somebody else committed since the snapshot."""
+def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> Snapshot | None:
+    """The table with the choice in it; None when somebody else committed since the snapshot."""
     if not choice.files or snapshot.transaction(sha256) is not None:
-        return True
+        return snapshot
     transactions = {
         FENCE: snapshot.version + 1,
         sha256: heads - int(choice.dropped["is_head"].sum()),
         _rows_of(sha256): sum(file.rows for file in choice.files),
     }
     try:
-        lake.commit(snapshot, choice.files, transactions=transactions)
+        return lake.commit(snapshot, choice.files, transactions=transactions)
     except CommitConflictError:
-        return False
-    return True
+        return None
 
 
 def _rows_of(sha256: str) -> str:

@@ -59,6 +59,7 @@ class CommitConflictError(StorageError):
 class StagedFile:
     """A Parquet file that waits for its commit; `path` can be read at once."""
 
+    table: str
     path: str
     name: str
     rows: int
@@ -181,21 +182,21 @@ class Lake:
         name = f"part-{uuid.uuid4()}.parquet"
         with self._explained(table):
             self._write(table, name, content.getbuffer())
-        return StagedFile(f"{self._uri(table)}/{name}", name, frame.height, content.getbuffer().nbytes)
+        return StagedFile(table, f"{self._uri(table)}/{name}", name, frame.height, content.getbuffer().nbytes)
 
-    def discard(self, table: str, staged: Sequence[StagedFile]) -> None:
-        """Remove staged files that nobody will commit any more.
+    def discard(self, staged: Sequence[StagedFile], snapshot: Snapshot | None) -> None:
+        """Remove staged files that nobody will commit any more, given their table as it is after all commits.
 
-        Files that are part of the table stay: a commit can succeed though its answer was lost.
+        Files that are part of the snapshot stay: a commit can succeed though its answer was lost.
         """
-        committed = {file.rpartition("/")[2] for file in self.files(table)}
+        committed = {file.rpartition("/")[2] for file in snapshot.files} if snapshot else set()
         for file in staged:
             if file.name in committed:
                 continue
             if self._is_local:
                 Path(file.path).unlink(missing_ok=True)
             else:
-                self._remote(table).delete_file(file.name)
+                self._remote(file.table).delete_file(file.name)
 
     def commit(
         self,
@@ -205,11 +206,11 @@ class Lake:
         transactions: Mapping[str, int],
         note: Mapping[str, Any] | None = None,
         mode: str = "append",
-    ) -> int:
-        """Make staged files part of the table, all or none, and return the version that has them.
+    ) -> Snapshot:
+        """Make staged files part of the table, all or none, and return a version that has them.
 
         Args:
-            snapshot: the version that the writer looked at.
+            snapshot: the version that the writer looked at; used up by a commit that succeeds.
             staged: what to add.
             transactions: id → number. The commit is refused when a commit after `snapshot` carried one of the ids.
             note: kept in the table's history for people.
@@ -229,8 +230,8 @@ class Lake:
         handle = snapshot.handle
         with self._explained(snapshot.table):
             handle.create_write_transaction(adds, mode, handle.schema(), commit_properties=properties)
-        committed = self.ensure(snapshot.table)
-        return committed.version
+            handle.update_incremental()
+        return snapshot
 
     def ensure(self, table: str) -> Snapshot:
         """The current version of the table, which is created empty when it does not exist yet."""
@@ -284,11 +285,11 @@ class Lake:
         for _ in range(ATTEMPTS):
             snapshot = self.ensure(table)
             if transaction is not None and snapshot.transaction(transaction) is not None:
-                self.discard(table, staged)
+                self.discard(staged, snapshot)
                 return snapshot.version
             with contextlib.suppress(CommitConflictError):
                 transactions = {transaction: 1} if transaction is not None else {}
-                return self.commit(snapshot, staged, transactions=transactions, note=note, mode=mode)
+                return self.commit(snapshot, staged, transactions=transactions, note=note, mode=mode).version
         raise self._busy(table)
 
     def delete(self, table: str, predicate: str) -> int:

@@ -186,7 +186,7 @@ class _DyingLake(Lake):
         super().__init__(root)
         self._left = commits
 
-    def commit(self, *arguments: Any, **settings_: Any) -> int:
+    def commit(self, *arguments: Any, **settings_: Any) -> Any:
         if self._left == 0:
             raise Killed
         self._left -= 1

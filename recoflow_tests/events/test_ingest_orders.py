@@ -17,7 +17,7 @@ EVENTS = st.tuples(st.sampled_from("abcdef"), st.sampled_from([("event", 0), ("r
 DELIVERIES = st.lists(st.lists(st.lists(EVENTS, max_size=6), max_size=3), min_size=1, max_size=4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(DELIVERIES, st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_the_same_events(make, deliveries, random):
     shuffled = [[random.sample(batch, len(batch)) for batch in delivery] for delivery in deliveries]
@@ -30,7 +30,7 @@ def test_any_order_and_repetition_gives_the_same_events(make, deliveries, random
     assert forth[1].quarantined == back[1].quarantined == 0
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=8), min_size=1, max_size=4))
 def test_the_first_content_of_an_id_stays_however_deliveries_are_cut(make, deliveries):
     first: dict[str, int] = {}
