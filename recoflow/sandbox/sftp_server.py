@@ -35,6 +35,7 @@ from recoflow.storage.sftp_wire import CLOSED, POSIX_RENAME
 LOG: Final = "recoflow.sftp.server"
 MAX_UNAUTHENTICATED: Final = 32
 MAX_CONNECTIONS: Final = 128
+MAX_HANDLES: Final = 64  # open files and folders of one session
 BACKLOG: Final = 64
 
 
@@ -192,6 +193,9 @@ class _Protocol(paramiko.SFTPServer):
             self._send_status(number, handle.commit())  # type: ignore[attr-defined]
             return
         raw.rewind()
+        if kind in {sftp.CMD_OPEN, sftp.CMD_OPENDIR} and len(self.file_table) + len(self.folder_table) >= MAX_HANDLES:
+            self._send_status(number, sftp.SFTP_FAILURE)  # type: ignore[attr-defined]
+            return
         if kind == sftp.CMD_EXTENDED and raw.get_binary() != POSIX_RENAME:
             self._send_status(number, sftp.SFTP_OP_UNSUPPORTED)  # type: ignore[attr-defined]
             return

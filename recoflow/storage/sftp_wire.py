@@ -89,6 +89,7 @@ class Session:
         self._host = host
         self._last = 0
         self._early: dict[int, _Reply] = {}
+        self._received = bytearray()
         self._send(struct.pack(">BI", sftp.CMD_INIT, 3))
         kind, body = self._packet()
         if kind != sftp.CMD_VERSION:
@@ -248,16 +249,18 @@ class Session:
         return data[0], paramiko.Message(data[1:])
 
     def _bytes(self, wanted: int) -> bytes:
-        found = bytearray()
-        while len(found) < wanted:
+        while len(self._received) < wanted:
             try:
-                piece = self._channel.recv(wanted - len(found))
+                # All that is there: paramiko's own buffer moves its whole rest with each read from its front.
+                piece = self._channel.recv(LARGEST_PACKET)
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self._lost(_told(error)) from None
             if not piece:
                 raise self._lost("closed the connection")
-            found += piece
-        return bytes(found)
+            self._received += piece
+        found = bytes(memoryview(self._received)[:wanted])
+        del self._received[:wanted]
+        return found
 
     def _lost(self, problem: str) -> LinkLostError:
         self._channel.close()

@@ -220,6 +220,16 @@ def test_silent_connections_are_cut_and_block_nobody_for_long(root, server):
             connection.close()
 
 
+def test_one_session_holds_no_more_than_its_share_of_open_files(customer, files):
+    (files / "requests" / "a").write_bytes(b"a")
+    opened = [customer.open("requests/a") for _ in range(sftp_server.MAX_HANDLES)]
+    with pytest.raises(OSError, match="Failure"):
+        customer.open("requests/a")
+    for file in opened:
+        file.close()
+    customer.open("requests/a").close()
+
+
 def test_a_taken_port_is_told_and_a_free_one_can_be_had(root, server, tmp_path):
     with pytest.raises(MailboxError, match="is taken"), sftp_server.serve(tmp_path, {}, port=server.port):
         pass

@@ -16,11 +16,11 @@ from recoflow.storage.account import Account
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 
-TICKS = 3
+TICKS = 2
 
 
 def work(account: Account, folder: Path, die_at: str | None) -> None:
-    """Three ticks: everything that is pending is answered with its own digest."""
+    """Two ticks: everything that is pending is answered with its own digest."""
 
     def on_state(step: str) -> None:
         if step == die_at:

@@ -13,7 +13,8 @@ import pytest
 from paramiko import sftp
 
 from recoflow.errors import MailboxError, StorageError
-from recoflow.sandbox import namespace, sftp_server
+from recoflow.sandbox import feeder, keys, namespace, sftp_server
+from recoflow.storage.account import Account
 from recoflow.storage.ledger import Ledger, State
 from recoflow.storage.mailbox import Mailbox
 from recoflow.storage.sftp_wire import LinkLostError
@@ -98,6 +99,27 @@ def test_a_connection_that_was_cut_between_polls_is_opened_again_unnoticed(drop,
                 opened.shutdown(socket.SHUT_RDWR)
         drop.send("a.csv", REQUEST)
         assert one(mailbox).name == "a.csv"
+
+
+def test_a_server_that_was_restarted_is_found_again(tmp_path, server_root, access, ledger, clock):
+    account = None
+    for round_ in ("first", "second"):
+        port = account.port if account else 0
+        with sftp_server.serve(server_root, access, port=port) as server:
+            if account is None:
+                account = Account(
+                    "lorem",
+                    server.host,
+                    server.port,
+                    "lorem",
+                    keys.service_key(server_root),
+                    server_root / "known_hosts",
+                )
+                mailbox = Mailbox(account, ledger, tmp_path / "inbox", clock)
+            with feeder.connect(server_root, "lorem", server.port) as customer:
+                feeder.drop(customer, account.known_hosts, f"{round_}.jsonl")
+            assert one(mailbox).name == f"{round_}.jsonl"
+    mailbox.close()
 
 
 def test_a_server_that_is_away_is_told_as_such(drop, mailbox_of):
