@@ -18,7 +18,8 @@ import polars as pl
 from recoflow import schema
 from recoflow.storage import sql
 
-MILLISECONDS_FROM: Final = 100_000_000_000  # epoch numbers from here on are milliseconds (as seconds: the year 5138)
+# Epoch numbers from here on are milliseconds (as seconds: the year 5138), a thousand times further they are nothing.
+MILLISECONDS_FROM: Final = 100_000_000_000
 
 FOLD: Final = f"""
 WITH ranked AS (
@@ -44,7 +45,8 @@ WITH ranked AS (
         item_id,
         '{{' || string_agg(to_json(name)::VARCHAR || ':' || value::VARCHAR, ',' ORDER BY name) || '}}' AS attributes,
         any_value(lower(value ->> '$')) FILTER (name = 'availability') AS availability,
-        any_value(value ->> '$') FILTER (name = 'publication_datetime') AS publication
+        any_value(value ->> '$') FILTER (name = 'publication_datetime') AS publication,
+        TRY_CAST(publication AS DOUBLE) AS epoch
     FROM latest GROUP BY item_id
 )
 SELECT
@@ -53,8 +55,12 @@ SELECT
     is_enabled,
     coalesce(availability NOT IN ('false', '0'), true) AS is_available,
     coalesce(
-        to_timestamp(TRY_CAST(publication AS DOUBLE)
-            / CASE WHEN abs(TRY_CAST(publication AS DOUBLE)) >= {MILLISECONDS_FROM} THEN 1000 ELSE 1 END),
+        to_timestamp(
+            CASE
+                WHEN abs(epoch) < {MILLISECONDS_FROM} THEN epoch
+                WHEN abs(epoch) < {MILLISECONDS_FROM} * 1000 THEN epoch / 1000
+            END
+        ),
         TRY_CAST(publication AS TIMESTAMPTZ)
     ) AS published_at,
     updated_at,

@@ -40,11 +40,16 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 def publish(temporary: Path, path: Path) -> None:
     """Rename a finished file of the same file system to its name, durably."""
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -96,6 +96,9 @@ class Lake:
     Args:
         root: the environment's folder, or its URL in an object store (`s3://bucket/lake/lorem`).
         storage_options: credentials and endpoint of the object store, as deltalake and polars name them.
+
+    Raises:
+        StorageError: a folder that deltalake cannot work in.
     """
 
     def __init__(self, root: Path | str, *, storage_options: Mapping[str, str] | None = None) -> None:
@@ -103,6 +106,9 @@ class Lake:
         self._is_local = "://" not in self.root
         if self._is_local:
             self.root = str(Path(self.root).absolute())
+            if set(self.root) & set("[]%"):
+                problem = "has one of [ ] % in its path, which deltalake takes for parts of a URL"
+                raise StorageError(self.root, problem, "Choose another data folder")
         self._options = dict(storage_options) if storage_options else None
 
     def snapshot(self, table: str) -> Snapshot | None:
@@ -304,7 +310,7 @@ class Lake:
 
     def expire(self, table: str, column: str, before: datetime) -> int:
         """Remove the rows whose time in `column` is before the given one (retention); returns how many they were."""
-        return self.delete(table, f"{column} < CAST('{before.isoformat()}' AS TIMESTAMP)")
+        return self.delete(table, f"{column} < '{before.astimezone(UTC).isoformat()}'")
 
     def vacuum(self, table: str, *, keep_hours: int = 168) -> int:
         """Remove files that no version of the last `keep_hours` needs, and staged files that nobody committed.

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from recoflow.storage import artifacts
+
+
+def test_bytes_replace_the_file(tmp_path):
+    path = tmp_path / "folder" / "file"
+    artifacts.write_atomic(path, b"old")
+    artifacts.write_atomic(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    artifacts.write_atomic(path, b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        artifacts.write_atomic(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_sha256_is_of_the_content(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1_000_000)
+
+    assert artifacts.sha256(path) == hashlib.sha256(b"x" * 1_000_000).hexdigest()

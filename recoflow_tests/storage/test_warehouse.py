@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from recoflow import schema
+from recoflow.errors import StorageError
+from recoflow.storage import warehouse
+from recoflow.storage.lake import Lake
+
+DAY = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+
+
+def _lake(folder: Path, users: int) -> Lake:
+    lake = Lake(folder)
+    rows = [
+        {"event_id": str(n), "part": 0, "event_type": "page_visit", "user_id": f"u{n % 2}", "timestamp": DAY}
+        for n in range(users)
+    ]
+    lake.append("events", pl.DataFrame(rows, schema=schema.EVENTS))
+    lake.append("items", pl.DataFrame([{"item_id": "b"}, {"item_id": "a"}], schema=schema.ITEMS))
+    return lake
+
+
+def _read(path: Path, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_each_environment_has_its_schema_with_all_marts(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    # Names that DuckDB uses itself are names like any other.
+    rows = warehouse.build({"temp": _lake(tmp_path / "t", 3), "main": Lake(tmp_path / "none")}, path)
+
+    assert rows["temp"] | {"events_per_day": 1, "items": 2} == rows["temp"]
+    assert set(rows["main"].values()) == {0}
+    query = 'SELECT day::VARCHAR, event_type, events, users, devices FROM warehouse."temp".events_per_day'
+    assert _read(path, query) == [("2026-03-01", "page_visit", 3, 2, 0)]
+    assert _read(path, 'SELECT item_id FROM warehouse."temp".items') == [("a",), ("b",)]
+    assert [entry.name for entry in tmp_path.iterdir() if "warehouse" in entry.name] == ["warehouse.duckdb"]
+
+
+def test_who_reads_the_old_file_neither_waits_nor_is_waited_for(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    lake = _lake(tmp_path / "lake", 1)
+    warehouse.build({"lorem": lake}, path)
+    with duckdb.connect(str(path), read_only=True) as reader:
+        lake.append("items", pl.DataFrame([{"item_id": "c"}], schema=schema.ITEMS))
+        warehouse.build({"lorem": lake}, path)
+        before = reader.execute("SELECT count(*) FROM lorem.items").fetchall()
+
+    assert before == [(2,)]
+    assert _read(path, "SELECT count(*) FROM lorem.items") == [(3,)]
+
+
+def test_a_lake_that_cannot_be_read_leaves_the_old_file(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    lake = _lake(tmp_path / "lake", 1)
+    warehouse.build({"lorem": lake}, path)
+    next((tmp_path / "lake" / "items" / "_delta_log").glob("*0.json")).write_text("garbage")
+
+    with pytest.raises(StorageError):
+        warehouse.build({"lorem": lake}, path)
+
+    assert _read(path, "SELECT count(*) FROM lorem.items") == [(2,)]
+    assert [entry.name for entry in tmp_path.iterdir() if "warehouse" in entry.name] == ["warehouse.duckdb"]
