@@ -382,14 +382,20 @@ class Ledger:
         )
         return [Outgoing(row[0], Path(row[1]), row[2], Content(row[3], row[4])) for row in rows]
 
-    def published(self, claim: Claim, files: Iterable[Outgoing], at: float) -> Claim:
-        """The files are in responses/ and the names are this claim's."""
+    def own(self, claim: Claim, files: Iterable[Outgoing], at: float, state: State) -> Claim:
+        """The files' names in responses/ are this claim's, which is PUBLISHING them or has PUBLISHED them.
+
+        They are so from the intent on: a side file whose publication was cut off is then known as ours.
+        """
         with self.transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)",
                 [(f.name, claim.id, f.content.size, f.content.sha256, at) for f in files],
             )
-        return self.update(claim.id, state=State.REJECTED if claim.rejection else State.PUBLISHED)
+            connection.execute(
+                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL WHERE id = ?", (state, claim.id)
+            )
+        return self.claim(claim.id)
 
     def responses(self) -> list[Response]:
         """Every name in responses/ that is ours, whether or not the consumer has removed it."""

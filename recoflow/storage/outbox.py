@@ -31,12 +31,12 @@ def advance(desk: Desk, claim: Claim) -> Claim:
         claim = desk.ledger.update(claim.id, state=State.UPLOADED)
         desk.on_state("uploaded")
     if claim.state is State.UPLOADED:
-        claim = desk.ledger.update(claim.id, state=State.PUBLISHING)
+        claim = desk.ledger.own(claim, files, desk.now(), State.PUBLISHING)
         desk.on_state("publishing")
     for file in files:
         _publish(desk, claim, file)
     _remove_leftovers(desk, claim)
-    claim = desk.ledger.published(claim, files, desk.now())
+    claim = desk.ledger.own(claim, files, desk.now(), State.REJECTED if claim.rejection else State.PUBLISHED)
     desk.on_state("published")
     return claim
 

@@ -365,6 +365,28 @@ def test_a_response_that_its_customer_overwrote_is_set_right_by_the_next_publica
     assert (drop.folder / "responses" / "a.csv").read_bytes() == answer.read_bytes()
 
 
+def test_a_publication_that_was_cut_off_and_overtaken_leaves_no_side_file(drop, mailbox_of, answer):
+    class StopError(Exception):
+        pass
+
+    def stop(step):
+        if step == "moved":
+            raise StopError
+
+    drop.send("a.csv", REQUEST)
+    stopping = mailbox_of(on_state=stop)
+    with pytest.raises(StopError):
+        stopping.publish(one(stopping).claim_id, [(answer, "a.errors.csv"), (answer, "a.csv")])
+    assert drop.names("responses") == ["a.errors.csv"]
+    drop.send("a.csv", REQUEST * 2)
+    mailbox = mailbox_of()
+    mailbox.publish(one(mailbox).claim_id, [(answer, "a.csv")])
+    mailbox.resume()
+    assert drop.names("responses") == ["a.csv"]
+    assert mailbox.sweep().foreign == ()
+    assert drop.names("staging") == []
+
+
 def test_a_lost_ledger_is_refused_and_rebuilt_from_the_claims(drop, mailbox, tmp_path, clock):
     drop.send("lorem_2020-02-02.csv", REQUEST)
     drop.send("dump.jsonl", b"{}\n", folder="periodic")
