@@ -25,7 +25,7 @@ COLUMNS: Final = ("environment", "user_id", "device_id", "list_name", "list_size
 REQUIRED: Final = ("environment", "list_name", "list_size", "page_type")
 PERSON: Final = ("user_id", "device_id")
 
-_QUOTES = "“”„‟‘’"
+_QUOTES = frozenset("“”„‟‘’")
 _SHOWN = 60  # characters of a header name that a message repeats
 
 
@@ -36,8 +36,8 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> tuple[pl.
         A String column for each header name and each of COLUMNS, and the Int64 series of lines.
 
     Raises:
-        RequestRejectedError: those of `framing.scan`, `curly_quotes`, `unnamed_column`, `duplicate_column`,
-            `missing_column`, `no_rows`, `ragged_row`, `unreadable`, or `truncated`.
+        RequestRejectedError: those of `framing.scan`, `curly_quotes`, `missing_header`, `unnamed_column`,
+            `duplicate_column`, `missing_column`, `no_rows`, `ragged_row`, `unreadable`, or `truncated`.
     """
     found = framing.scan(
         path,
@@ -58,12 +58,13 @@ def _check_header(found: framing.Framing) -> tuple[str, ...]:
     """The names of the columns, trimmed."""
     header = tuple(cell.strip() for cell in found.header)
     line = found.header_line
+    if curly := next((cell for cell in header if not _QUOTES.isdisjoint(cell)), None):
+        cure = 'Replace typographic quotes by " in the whole file'
+        raise rejected("curly_quotes", f"the header's {curly[:_SHOWN]} has curly quotes", cure, line=line, column=curly)
+    if not {*COLUMNS} & {*header}:
+        cure = f"Begin the file with a header like {','.join(COLUMNS)}"
+        raise rejected("missing_header", "the first line names none of the columns", cure, line=line)
     for cell in header:
-        if any(quote in cell for quote in _QUOTES):
-            cure = 'Replace typographic quotes by " in the whole file'
-            raise rejected(
-                "curly_quotes", f"the header's {cell[:_SHOWN]} has curly quotes", cure, line=line, column=cell
-            )
         if not cell or "\n" in cell:
             raise rejected("unnamed_column", "a column has no usable name", "Name every column", line=line)
         if header.count(cell) > 1:
@@ -82,8 +83,6 @@ def _missing_column(column: str, header: tuple[str, ...], line: int) -> RequestR
     similar = difflib.get_close_matches(column, [cell.lower() for cell in header], n=1)
     original = next((cell for cell in header if similar and cell.lower() == similar[0]), None)
     cure = f"Rename '{original[:_SHOWN]}' to '{column}'" if original else f"Add the column '{column}' and its values"
-    if ";" in header[0] or "\t" in header[0]:
-        cure = "Use ',' as the delimiter"
     return rejected("missing_column", f"column '{column}' is missing", cure, line=line, column=column)
 
 

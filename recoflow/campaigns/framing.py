@@ -49,8 +49,9 @@ def scan(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> F
     """Read the file once, in bounded memory, and find its rows.
 
     Raises:
-        RequestRejectedError: `empty_file`, `compressed`, `not_gzip`, `too_large`, `nul_byte`, `not_utf8`,
-            `cr_only_lines`, `stray_quote`, `header_too_long`, `unreadable_header`, `too_many_rows`, or `truncated`.
+        RequestRejectedError: `empty_file`, `compressed`, `not_gzip`, `too_large`, `wrong_delimiter`, `nul_byte`,
+            `not_utf8`, `cr_only_lines`, `stray_quote`, `header_too_long`, `unreadable_header`, `too_many_rows`, or
+            `truncated`.
     """
     scanner = _Scanner(max_rows)
     size = 0
@@ -103,6 +104,11 @@ class _Scanner:
             if _compression(chunk):
                 raise rejected("compressed", "the content is compressed twice", "Compress it once")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            first_line = chunk.partition(b"\n")[0]
+            if b"," not in first_line and any(delimiter in first_line for delimiter in (b";", b"\t", b"|")):
+                raise rejected(
+                    "wrong_delimiter", "the header is not separated by ','", "Use ',' as the delimiter", line=1
+                )
         if (place := chunk.find(b"\0")) >= 0:
             line = self._line(chunk, place)
             raise rejected("nul_byte", "the file contains NUL bytes", "Save it as UTF-8 text", line=line)

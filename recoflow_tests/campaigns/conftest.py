@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,20 @@ def make_bundle(
         popular=np.array(popular if popular is not None else range(len(items), 0, -1), np.float32),
         devices=pl.DataFrame(owners, schema=schema.IDENTITY, orient="row"),
         manifest={"model": {"name": "als", "algorithm": "als", "parameters": {}}},
+    )
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """The makers of this file, for tests that build a world of their own."""
+    return SimpleNamespace(
+        name=NAME,
+        now=NOW,
+        environment=make_environment,
+        items=make_items,
+        bundle=make_bundle,
+        recommendations=recommendations,
+        lists=lists,
     )
 
 

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recoflow import schema
+from recoflow.quality import expectations, suites
+from recoflow.quality.expectations import Check, Expectation
+
+COLUMNS = (*schema.RESPONSE_COLUMNS, "url", "rank", "page_type", "row", "score")
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Two lists of one user over three items, and how the suite is asked about them."""
+    recommendations = pl.DataFrame(
+        {
+            "user_id": "ann",
+            "device_id": pl.Series([None] * 3, dtype=pl.String),
+            "user_group": "recoflow",
+            "version": "v",
+            "campaign_id": "c",
+            "request_id": ["r0", "r0", "r1"],
+            "list_name": ["Top", "Top", "Other"],
+            "item_id": ["a", "b", "c"],
+            "url": ["u", None, "u"],
+            "rank": [1, 2, 1],
+            "page_type": "home",
+            "row": [0, 0, 1],
+            "score": pl.Series([3, 3, 1], dtype=pl.Float32),
+        }
+    )
+    requests = pl.DataFrame(
+        {
+            "row": [0, 1, 2],
+            "line": [2, 3, 4],
+            "subject": "u:ann",
+            "request_id": ["r0", "r1", "r2"],
+            "user_group": "recoflow",
+            "list_size": [2, 2, 2],
+            "may_repeat": False,
+            "items": [2, 1, 0],
+        }
+    )
+    items = pl.DataFrame(
+        {"item_id": ["a", "b", "c", "off"], "is_enabled": [True, True, True, False], "is_available": True}
+    )
+
+    def check(*, recommendations=recommendations, requests=requests, items=items, **settings):
+        for name, frame in (("requests", requests), ("items", items)):
+            frame.write_parquet(tmp_path / f"{name}.parquet")
+        halves = [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]
+        for path, half in zip(halves, (recommendations[:2], recommendations[2:]), strict=True):
+            half.write_parquet(path)
+        usual = {"columns": COLUMNS, "campaign_id": "c", "provider": "recoflow", "max_fallback_share": 0.5}
+        return suites.campaign(halves, tmp_path / "requests.parquet", tmp_path / "items.parquet", **(usual | settings))
+
+    check.recommendations, check.requests = recommendations, requests
+    return check
+
+
+def failed(findings):
+    return {finding.check for finding in findings if not finding.passed}
+
+
+def test_a_sound_campaign_passes_every_check(world):
+    findings = world()
+    assert [finding.check for finding in findings] == list(suites.CAMPAIGN_CHECKS)
+    assert failed(findings) == set()
+    json.dumps([finding.metadata for finding in findings])
+
+
+def test_everything_that_can_be_wrong_within_rows_is_found_and_explained(world):
+    """One forged file, so that great-expectations runs once; each line below breaks what it names."""
+    frame = world.recommendations.with_columns(
+        pl.Series("item_id", ["off", "off", None]),  # not recommendable, twice in a list, missing
+        pl.Series("rank", [1, 3, 1]),  # a gap
+        pl.Series("score", [1, 2, float("nan")], dtype=pl.Float32),  # rising, not finite
+        pl.Series("user_group", ["recoflow", "somebody", "recoflow"]),
+        pl.Series("campaign_id", ["c", "c", "d"]),
+        pl.Series("row", [0, 0, 9]),  # nobody's row
+    )
+    requests = world.requests.with_columns(
+        pl.Series("list_size", [1, 2, 2]), pl.Series("user_group", ["fallback", "fallback", "recoflow"])
+    )
+    findings = world(recommendations=frame, requests=requests)
+    assert failed(findings) == set(suites.CAMPAIGN_CHECKS) - {
+        "columns_complete",
+        "no_item_repeated",
+        "has_recommendations",
+    }
+    messages = {finding.check: finding.message for finding in findings}
+    assert "somebody" in messages["user_groups_known"]
+    assert "item_id: 1 of 3" in messages["required_values_present"]
+
+
+def test_columns_repetition_and_emptiness_are_checked(world):
+    repeated = world.recommendations.with_columns(pl.Series("item_id", ["a", "b", "a"])).drop("url")
+    assert failed(world(recommendations=repeated)) == {"columns_complete", "no_item_repeated"}
+    nothing = world(recommendations=world.recommendations[:0], requests=world.requests.with_columns(items=0))
+    assert failed(nothing) == {"has_recommendations"}
+    assert {finding.severity for finding in nothing if not finding.passed} == {"warn"}
+
+
+def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
+    checks = [
+        Check("sound", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),)),
+        Check("broken", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "b"}),)),
+    ]
+    findings = expectations.validate({"t": [tmp_path / "a.parquet"]}, checks)
+    assert [finding.passed for finding in findings] == [True, False]
+    assert "could not be computed" in findings[1].message
+
+
+def test_names_of_files_are_data(tmp_path: Path):
+    path = tmp_path / "it's.parquet"
+    pl.DataFrame({"a": [None]}, schema={"a": pl.Int64}).write_parquet(path)
+    check = Check("present", "t", "a is present.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),))
+    (finding,) = expectations.validate({"t": [path]}, [check])
+    assert finding.message == "Not so: a is present. a: 1 of 1 values (None)."
