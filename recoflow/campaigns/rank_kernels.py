@@ -30,13 +30,14 @@ BINS = 64
 CHUNK = 64
 NO_KEY = np.iinfo(np.int64).max
 LOW_BITS = 0xFFFFFFFF
+LARGE = np.float32(1e38)
+ROUNDING = 2.0**-20
 
 
 class Items(NamedTuple):
     """What the kernels need of a `rank_index.ItemIndex` (same names)."""
 
     factors: Floats
-    screen: Floats
     order: Integers
     position: Integers
 
@@ -86,6 +87,11 @@ _IS_CACHED = _ensure_cache_folder()
 def _compiled(kernel: Kernel) -> Kernel:
     """Compile at the first call, once per machine."""
     return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)  # type: ignore[no-any-return]
+
+
+def _compiled_loosely(kernel: Kernel) -> Kernel:
+    """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
+    return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(kernel)  # type: ignore[no-any-return]
 
 
 @_compiled
@@ -139,31 +145,26 @@ def keep_reachable(active: Integers, norms: Doubles, longest: float, floor: Floa
     return kept
 
 
-@_compiled
-def _histogram_bar(scores: Floats, k: int) -> np.float32:
+@_compiled_loosely
+def _histogram_bar(scores: Floats, k: int) -> float:
     """A value that at least k scores reach, and hardly more than k where their distribution is not too uneven."""
-    low: np.float32 = scores[0]
-    high = scores[0]
+    low = high = scores[0]
     for score in scores:
         low = min(low, score)
         high = max(high, score)
     scale = np.float32(BINS) / (high - low) if high > low else np.float32(0.0)
-    if not 0.0 < scale < np.inf:
-        return low
+    if not 0.0 < scale < LARGE:
+        return float(low)
     histogram = np.zeros(BINS, np.int32)
     for score in scores:
         histogram[min(int((score - low) * scale), BINS - 1)] += 1
-    chosen = BINS - 1
-    above = histogram[chosen]
+    chosen: int = BINS - 1
+    above: int = histogram[chosen]
     while above < k:
         chosen -= 1
         above += histogram[chosen]
-    # The bar is a score that fell into the bin, not the bin's edge, which is subject to rounding.
-    bar: np.float32 = high
-    for score in scores:
-        if score < bar and int((score - low) * scale) >= chosen:
-            bar = score
-    return bar
+    # The bin's lower edge, lowered by more than what rounding may have moved scores across it.
+    return float(low) + chosen / float(scale) - ROUNDING * max(abs(float(low)), abs(float(high)))
 
 
 @_compiled
@@ -171,30 +172,24 @@ def _tighten(candidates: Candidates, row: int, count: int) -> int:
     """Raise the floor as far as k candidates allow and drop what is below it: how many are left."""
     places = candidates.places[row]
     scores = candidates.scores[row]
-    bar = _histogram_bar(scores[:count], candidates.k) - np.float32(2.0) * candidates.slack[row]
-    candidates.floor[row] = max(candidates.floor[row], bar)
+    bar = _histogram_bar(scores[:count], candidates.k) - 2.0 * candidates.slack[row]
+    floor = max(candidates.floor[row], np.float32(bar))
     kept = 0
     for i in range(count):
-        if scores[i] >= candidates.floor[row]:
-            places[kept] = places[i]
-            scores[kept] = scores[i]
-            kept += 1
+        places[kept] = places[i]
+        scores[kept] = scores[i]
+        kept += scores[i] >= floor
+    candidates.floor[row] = floor
     return kept
 
 
-@_compiled
+@_compiled_loosely
 def _exact_score(user: Floats, item: Floats) -> np.float32:
-    """The dot product in float64, always summed in the same order, rounded to float32; never minus zero."""
-    first = second = third = fourth = 0.0
-    whole = len(user) // 4 * 4
-    for i in range(0, whole, 4):
-        first += np.float64(user[i]) * np.float64(item[i])
-        second += np.float64(user[i + 1]) * np.float64(item[i + 1])
-        third += np.float64(user[i + 2]) * np.float64(item[i + 2])
-        fourth += np.float64(user[i + 3]) * np.float64(item[i + 3])
-    for i in range(whole, len(user)):
-        first += np.float64(user[i]) * np.float64(item[i])
-    score = np.float32((first + second) + (third + fourth))
+    """The dot product in float64, rounded to float32; never minus zero."""
+    total = 0.0
+    for i in range(len(user)):
+        total += np.float64(user[i]) * np.float64(item[i])
+    score = np.float32(total)
     return score if score != 0.0 else np.float32(0.0)
 
 
@@ -230,34 +225,39 @@ def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
 
 
 @_compiled
+def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> int:
+    """Drop candidates until one more chunk of them finds room: how many are left."""
+    count = _tighten(candidates, row, count)
+    if count + CHUNK > candidates.places.shape[1]:
+        count = _settle(items, candidates, row, count)
+    return count
+
+
+@_compiled
 def collect(scores: Floats, active: Integers, first: int, items: Items, candidates: Candidates) -> None:
     """Add what reaches the floor, among screen scores [active × items from place `first`], to the candidates."""
-    k = candidates.k
-    capacity = candidates.places.shape[1]
-    width = scores.shape[1]
+    places, kept_scores = candidates.places, candidates.scores
     for slot in range(len(active)):
         row = active[slot]
         line = scores[slot]
         floor = candidates.floor[row]
         before = count = candidates.counts[row]
-        for start in range(0, width, CHUNK):
-            end = min(start + CHUNK, width)
+        for start in range(0, len(line), CHUNK):
+            end = min(start + CHUNK, len(line))
             hits = np.int32(0)
             for i in range(start, end):
                 hits += np.int32(line[i] >= floor)
             if hits == 0:
                 continue
-            if count + CHUNK > capacity:
-                count = _tighten(candidates, row, count)
-                if count + CHUNK > capacity:
-                    count = _settle(items, candidates, row, count)
+            if count + CHUNK > places.shape[1]:
+                count = _make_room(items, candidates, row, count)
                 floor = candidates.floor[row]
             for i in range(start, end):
                 if line[i] >= floor and line[i] > -np.inf:
-                    candidates.places[row, count] = first + i
-                    candidates.scores[row, count] = line[i]
+                    places[row, count] = first + i
+                    kept_scores[row, count] = line[i]
                     count += 1
-        if count > before and count > k + k // 4 + 4:
+        if count > before and count > candidates.k + candidates.k // 2 + 4:
             count = _tighten(candidates, row, count)
         candidates.counts[row] = count
 

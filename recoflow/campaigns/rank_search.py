@@ -90,7 +90,7 @@ class _Worker:
             self._index = self._search.index.restrict(self._search.masks[mask])
             self._mask = mask
         index = self._index
-        items = kernels.Items(index.factors, index.screen, index.order, index.position)
+        items = kernels.Items(index.factors, index.order, index.position)
         users, lengths = self._search.users[rows], self._search.lengths[rows]
         balanced = users @ index.to_balanced
         norms = np.sqrt(np.einsum("ij,ij->i", balanced, balanced))
@@ -122,7 +122,7 @@ class _Worker:
             if left < len(active):
                 active = active[:left].copy()
                 packed = users[active]
-            factors = items.screen[first : first + ITEMS_PER_BLOCK]
+            factors = self._index.screen[first : first + ITEMS_PER_BLOCK]
             seen = slice(starts[block], starts[block + 1])
             for start in range(0, left, USERS_PER_TILE):
                 some = active[start : start + USERS_PER_TILE]
