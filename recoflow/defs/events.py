@@ -51,8 +51,10 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         quiet = environment.sftp.quiet_seconds
         reports = []
         with installation.mailbox(environment) as mailbox:
-            for arrival in inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now()):
-                report = ingest_file(arrival.path, environment, lake, now(), name=arrival.name)
+            arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            for arrival in [*inbox.segments(installation.layout.spool(environment.name)), *arrived]:
+                name, dialect = arrival.name, arrival.dialect
+                report = ingest_file(arrival.path, environment, lake, now(), name=name, dialect=dialect)
                 context.log.info(f"{arrival.name}: {report.counts}")
                 arrival.done(mailbox)
                 reports.append(report)

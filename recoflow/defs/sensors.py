@@ -29,8 +29,8 @@ ACTIVE = [
 
 
 def build_sensors(environment: Environment) -> list[dg.SensorDefinition]:
-    """`<environment>_files`, `_first_training` and `_requests`."""
-    return [_files(environment), _first_training(environment), _requests(environment)]
+    """`<environment>_files`, `_spool`, `_first_training` and `_requests`."""
+    return [_files(environment), _spool(environment), _first_training(environment), _requests(environment)]
 
 
 def _files(environment: Environment) -> dg.SensorDefinition:
@@ -57,6 +57,27 @@ def _files(environment: Environment) -> dg.SensorDefinition:
         return dg.RunRequest(tags={"recoflow/files": str(len(arrived))})
 
     return files
+
+
+def _spool(environment: Environment) -> dg.SensorDefinition:
+    job = names.job(environment, "ingest")
+
+    @dg.sensor(
+        name=names.job(environment, "spool"),
+        job_name=job,
+        minimum_interval_seconds=environment.schedules.poll_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="What the gateway acknowledged: sealed segments of the spool. Does not depend on SFTP.",
+    )
+    def spool(context: dg.SensorEvaluationContext, installation: Installation) -> dg.RunRequest | dg.SkipReason:
+        sealed = inbox.segments(installation.layout.spool(environment.name))
+        if not sealed:
+            return dg.SkipReason("nothing came over the network")
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=ACTIVE)):
+            return dg.SkipReason("an ingest is running; the next one takes what arrives meanwhile")
+        return dg.RunRequest(tags={"recoflow/segments": str(len(sealed))})
+
+    return spool
 
 
 def _first_training(environment: Environment) -> dg.SensorDefinition:

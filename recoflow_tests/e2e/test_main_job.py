@@ -1,0 +1,127 @@
+"""The main job through real sensors, real SFTP and real Dagster runs."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import dagster as dg
+
+from recoflow.sandbox import world
+from recoflow_tests import scenario
+from recoflow_tests.scenario import Scenario, materializations
+
+NAME = "lorem_weekly_mail_2026-11-22T06:00:00Z.csv"
+COLUMNS = "user_id device_id user_group version campaign_id request_id list_name item_id url rank".split()
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_dropped_files_are_ingested_with_every_event_accounted_for(
+    tmp_path: Path, sample: world.World, sample_files: Path
+) -> None:
+    with scenario.installed(tmp_path / "data", "lorem") as made:
+        results = made.ingest_and_train(sample_files)
+        shown = materializations(results["ingest"])
+        expected, items = sample.expected, sample.items.height
+        assert shown["events"]["read"] == expected.read + items
+        assert shown["events"]["accepted"] == expected.accepted + items
+        assert shown["events"]["quarantined"] == expected.quarantined == shown["quarantine"]["dagster/row_count"]
+        assert shown["events"]["duplicates"] == expected.duplicates
+        assert shown["items"]["dagster/row_count"] == items
+        assert materializations(results["training"])["champion"]["model_version"]
+        with made.customer() as sftp:
+            assert sftp.listdir("periodic") == []
+        skipped = made.tick("lorem_files")
+        assert isinstance(skipped, dg.SkipReason)
+
+
+def test_a_request_on_sftp_becomes_the_response_beside_it(trained: Scenario, sample: world.World) -> None:
+    users = [*sample.users[:40], "somebody-new"]
+    trained.drop_request(world.request(sample, users), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    result = trained.campaign(request)
+    assert result.success
+    text = trained.fetch(NAME)
+    assert text.splitlines()[0] == ",".join(f'"{column}"' for column in COLUMNS)
+    rows = rows_of(text)
+    lists = {(row["user_id"], row["list_name"]) for row in rows}
+    assert len(lists) == len(users) * len(world.LISTS)
+    assert [row["rank"] for row in rows[:5]] == ["1", "2", "3", "4", "5"]
+    assert {row["user_group"] for row in rows if row["user_id"] == "somebody-new"} == {"fallback"}
+    assert "recoflow" in {row["user_group"] for row in rows}
+    manifest = json.loads(trained.fetch(NAME.replace(".csv", ".manifest.json")))
+    assert manifest["rows"] == len(rows)
+    assert manifest["campaign_id"] == rows[0]["campaign_id"]
+    with trained.customer() as sftp:
+        assert sftp.listdir("requests") == []
+
+
+def test_a_campaign_links_to_its_model_and_shows_a_preview(trained: Scenario, sample: world.World) -> None:
+    trained.drop_request(world.request(sample, sample.users[:5]), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    shown = materializations(trained.campaign(request))
+    version = shown["campaign_recommendations"]["model_version"]
+    assert (trained.layout.models("lorem") / str(version)).is_dir()
+    assert shown["campaign_recommendations"]["champion"] == dg.AssetKey(["lorem", "champion"])
+    assert "article-" in str(shown["campaign_recommendations"]["preview"])
+    assert shown["campaign_response"]["dagster/row_count"] == 50
+    published = trained.definitions.resources["installation"].lake(trained.environment("lorem")).scan("responses")
+    assert published.collect().height == 50
+
+
+def test_a_published_campaign_is_not_answered_again(trained: Scenario, sample: world.World) -> None:
+    trained.drop_request(world.request(sample, sample.users[:5]), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(request).success
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+
+
+def test_requests_wait_for_the_first_model(tmp_path: Path, sample: world.World) -> None:
+    with scenario.installed(tmp_path / "data", "lorem") as made:
+        made.drop_request(world.request(sample, sample.users[:5]), NAME)
+        for _ in range(3):
+            answer = made.tick("lorem_requests")
+        assert isinstance(answer, dg.SkipReason)
+        assert "wait for the first model" in str(answer.skip_message)
+
+
+def test_a_refused_request_is_answered_with_its_errors_only(trained: Scenario) -> None:
+    trained.drop_request('"environment","user_id"\n"lorem","u"\n', NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(request).success
+    assert sorted(trained.responses()) == [
+        NAME.replace(".csv", ".errors.csv"),
+        NAME.replace(".csv", ".manifest.json"),
+    ]
+    (error,) = rows_of(trained.fetch(NAME.replace(".csv", ".errors.csv")))
+    assert error["code"] == "missing_column"
+
+
+def test_two_environments_side_by_side_keep_to_themselves(
+    tmp_path: Path, sample: world.World, sample_files: Path, trained_data: Path
+) -> None:
+    with scenario.installed(tmp_path / "data", "lorem", "ipsum", template=trained_data) as made:
+        metarank = made.layout.root / "clicks"
+        metarank.mkdir()
+        events = [
+            {"event": "interaction", "id": f"{user}-{item}", "timestamp": 1_790_000_000_000 + 1000 * user + item}
+            | {"user": f"u{user}", "type": "click", "item": f"i{(user * item) % 40}"}
+            for user in range(60)
+            for item in range(1, 9)
+        ]
+        (metarank / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+        results = made.ingest_and_train(metarank, "ipsum")
+        assert materializations(results["ingest"])["events"]["accepted"] == len(events)
+        made.drop_request(world.request(sample, sample.users[:3]), NAME)
+        request = world.request(sample, ["u1", "u2"]).replace('"lorem"', '"ipsum"')
+        made.drop_request(request, NAME.replace("lorem", "ipsum"), "ipsum")
+        for account in ("lorem", "ipsum"):
+            (asked,) = made.run_requests(f"{account}_requests")
+            assert made.campaign(asked, account).success
+        items = {row["item_id"][0] for row in rows_of(made.fetch(NAME.replace("lorem", "ipsum"), "ipsum"))}
+        assert items == {"i"}
+        assert NAME in made.responses("lorem")
+        assert NAME not in made.responses("ipsum")
