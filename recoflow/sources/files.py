@@ -40,7 +40,12 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read(
-    path: Path, environment: Environment, received_at: datetime, *, name: str | None = None
+    path: Path,
+    environment: Environment,
+    received_at: datetime,
+    *,
+    name: str | None = None,
+    dialect: Dialect | None = None,
 ) -> Iterator[ParsedBatch]:
     """Read a file of Froomle events, Froomle items or Metarank events in batches of about a million rows.
 
@@ -50,6 +55,7 @@ def read(
         received_at: time of receipt, with a zone.
         name: what the file is called in rows, rejects and errors; also tells its purpose where the content does not
             (`events`, `items`, `purchases` in it). By default the path's own name.
+        dialect: the rules of the file's events, where they are known; by default told by the content. JSON only.
 
     Raises:
         SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
@@ -61,17 +67,18 @@ def read(
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
         head = head.removeprefix(_UTF8)
         if head.strip():
-            chunks, dialect = _framed(head, stream, shown)
-            yield from _batches(_parsed(chunks, dialect, _arrival(shown, dialect, environment, received_at)))
+            chunks, found = _framed(head, stream, shown, dialect)
+            yield from _batches(_parsed(chunks, found, _arrival(shown, found, environment, received_at)))
 
 
-def _framed(head: bytes, more: Read, name: str) -> tuple[Iterator[Chunk], Dialect]:
+def _framed(head: bytes, more: Read, name: str, dialect: Dialect | None) -> tuple[Iterator[Chunk], Dialect]:
     if _is_csv(name, head):
         header = csvtext.header_of(head, name)
         rest = head.partition(b"\n")[2]
         return csvtext.chunks(_rejoined(rest, more), header, CHUNK_BYTES), _dialect_of_header(header, name)
-    look_ahead = jsonstream.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES)
-    dialect = _dialect_of_values(look_ahead, name)
+    if dialect is None:
+        look_ahead = jsonstream.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES)
+        dialect = _dialect_of_values(look_ahead, name)
     return jsonstream.chunks(_rejoined(head, more), head, CHUNK_BYTES), dialect
 
 
@@ -166,7 +173,7 @@ def _dialect_of_keys(keys: frozenset[str], name: str) -> Dialect | None:
     """What an object or row with these keys is; the name decides between events and items that lack `event_type`."""
     if "event_type" in keys:
         return froomle.parse
-    if keys & {"event", "item", "items"} or ({"type", *metarank.LINKS} & keys and "id" in keys):
+    if keys & {"event", "item", "items"} or ("id" in keys and keys & {"type", "fields", *metarank.LINKS}):
         return metarank.parse
     if "item_id" in keys or "action_item" in keys:
         has_visitor = bool(keys & {"user_id", "device_id"})

@@ -46,8 +46,8 @@ def from_api(
     if not isinstance(row, dict):
         raise SourceError("the request's body", "is no JSON object", 'Send e.g. {"title": "Jeans"}')
     raw = "" if body is None else body.decode()
-    value = {**row, "item_id": item_id, "item_type": item_type}
-    collector.read([Piece(0, raw, value)], parse if body is not None else _parse_delete)
+    request = {"delete" if body is None else "put": {**row, "item_id": item_id, "item_type": item_type}}
+    collector.read([Piece(0, raw, request)], parse_request)
     return collector.batch()
 
 
@@ -64,9 +64,19 @@ def parse(value: object, arrival: Arrival, into: Collector) -> None:
     _add(value, "upsert", canonical.json_text(known), arrival, into)
 
 
-def _parse_delete(value: object, arrival: Arrival, into: Collector) -> None:
-    if isinstance(value, dict):
-        _add(value, "delete", "{}", arrival, into)
+def parse_request(value: object, arrival: Arrival, into: Collector) -> None:
+    """Add the update of one request of the items API, `{"put": {row}}` or `{"delete": {row}}`.
+
+    Raises:
+        EventError: naming the first rule that the row breaks.
+    """
+    if not isinstance(value, dict) or len(value) != 1:
+        raise EventError("not_an_object", None, f"{shortened(value)} is no request of the items API")
+    (operation, row), *_ = value.items()
+    if operation == "delete" and isinstance(row, dict):
+        _add(row, "delete", "{}", arrival, into)
+    else:
+        parse(row, arrival, into)
 
 
 def _add(row: Mapping[str, object], operation: str, fields: str, arrival: Arrival, into: Collector) -> None:

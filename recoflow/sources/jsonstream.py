@@ -197,10 +197,11 @@ class _Values:
         return self._line_end() if self._is_complete or depth == 0 else len(self._text)
 
     def _line_end(self) -> int:
-        following = _NEXT_OBJECT.search(self._text, self._at)
+        """Where to go on after an object that never ends, or after text that is no value."""
+        if self._text[self._at] == "{":
+            following = _NEXT_OBJECT.search(self._text, self._at)
+            return following.start() if following else len(self._text)
         newline = self._text.find("\n", self._at)
-        if following and self._text[self._at] == "{":
-            return following.start()
         return newline if newline >= 0 else len(self._text)
 
     def _skip_blank(self) -> bool:

@@ -38,15 +38,20 @@ def pieces(raw: bytes, line: int) -> Iterator[Piece]:
     if isinstance(only.value, dict) and is_wrapper(only.value):
         events = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])["events"]
         yield from (piece(bytes(event), line) for event in msgspec.json.decode(events, type=list[msgspec.Raw]))
-    elif isinstance(only.value, EventError) and (texts := _concatenated(only.raw)):
+    elif isinstance(only.value, EventError) and (texts := _concatenated(raw)):
         yield from (piece(text.encode(), line) for text in texts)
     else:
         yield only
 
 
-def _concatenated(text: str) -> list[str]:
+def _concatenated(raw: bytes) -> list[str]:
     """The objects of `{…}{…}`; none when there is anything else between or after them."""
-    texts, start = [], 0
+    texts: list[str] = []
+    start = 0
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return []
     while start < len(text):
         try:
             _, end = _DECODER.raw_decode(text, start)

@@ -16,7 +16,7 @@ EARLIEST: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 TOLERANCE: Final = timedelta(days=1)  # clocks of browsers and phones may run ahead by this much
 SECONDS_BELOW: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973: no number is both in range
 
-_WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,19})(?:\.0+)?")  # pandas writes a column with gaps as 1777636800000.0
 _DECIMAL = re.compile(r"[+-]?[0-9]*[.,][0-9]*([eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-]?[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ISO = re.compile(
@@ -104,8 +104,8 @@ def _whole_number(value: object, field: str) -> int | None:
         return int(value)
     if isinstance(value, str):
         text = value.strip()
-        if _WHOLE.fullmatch(text):
-            return int(text)
+        if match := _WHOLE.fullmatch(text):
+            return int(match[1])
         if _DECIMAL.fullmatch(text):
             raise _fraction(value, field)
     return None
