@@ -82,6 +82,22 @@ def up(data: Data = DATA) -> None:
             console.print("Stopping …")
 
 
+@app.command()
+def gateway(
+    data: Data = DATA,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; put a proxy with TLS in front of others.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8080,
+) -> None:
+    """Take events and items over HTTP until Ctrl-C; what is answered with 200 is on disk. See /docs on it."""
+    from recoflow.environment import load_all
+    from recoflow.gateway import server
+
+    layout = Layout(data.absolute())
+    server.serve(load_all(layout.environments), layout, host, port, lambda url: console.print(f"Gateway {url}"))
+
+
 @sandbox_app.command("sftp")
 def sandbox_sftp(data: Data = DATA, port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2222) -> None:
     """Serve the embedded environments' SFTP accounts on loopback until Ctrl-C."""

@@ -155,6 +155,20 @@ class Campaigns(Section):
         return value
 
 
+class Gateway(Section):
+    """Who may send over HTTP, and how much at once."""
+
+    token_files: tuple[Path, ...] = ()  # each holds one token; relative to the data folder unless absolute
+    token_variables: tuple[str, ...] = ()  # names of process variables, each with one token; no token at all: open
+    max_body_bytes: int = Field(4 * 1024**2, ge=1024, le=16 * 1024**2)
+    max_events: int = Field(10_000, ge=1)  # of one request
+    max_pending_bytes: int = Field(64 * 1024**2, ge=1024)  # bodies that are read or wait for the disk; beyond: 429
+    body_seconds: float = Field(30, gt=0)  # a body that takes longer to arrive is given up
+    seal_seconds: float = Field(10, gt=0)  # what was acknowledged waits for the ingest no longer than this
+    seal_bytes: int = Field(64 * 1024**2, ge=1024)
+    min_free_bytes: int = Field(256 * 1024**2, ge=0)  # with less space on the disk nothing is taken
+
+
 class Quality(Section):
     """Thresholds of the checks."""
 
@@ -174,6 +188,7 @@ class Environment(Section):
     schedules: Schedules = Schedules()
     training: Training = Training()
     campaigns: Campaigns = Campaigns()
+    gateway: Gateway = Gateway()
     quality: Quality = Quality()
 
     @pydantic.field_validator("name")

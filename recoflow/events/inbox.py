@@ -1,38 +1,49 @@
-"""Files of events and items that wait to be ingested: SFTP dumps in the mailbox, and the local inbox folder.
+"""Files that wait to be ingested: SFTP dumps in the mailbox, the local inbox folder, and the gateway's sealed segments.
 
 What belongs here: which files wait, and what happens to a file once it is in the lake. What does not: their content.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from recoflow.storage import names
+from recoflow.sources import froomle, items, metarank
+from recoflow.sources.collect import Dialect
+from recoflow.storage import names, spool
 from recoflow.storage.mailbox import Mailbox
 
 DUMP_FOLDERS: Final = ("periodic", "one_time")
 INGESTED: Final = "ingested"
+DIALECTS: Final[Mapping[str, Dialect]] = {  # of spool.KINDS
+    "events": froomle.parse,
+    "items": items.parse_request,
+    "metarank": metarank.parse,
+}
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file that waits; `claim_id` is None for one in the local inbox."""
+    """A file that waits. One with a `claim_id` is a dump; one whose dialect is known is a segment of the spool."""
 
     name: str
     path: Path
-    claim_id: str | None
+    claim_id: str | None = None
+    dialect: Dialect | None = None
 
     def done(self, mailbox: Mailbox) -> None:
-        """Its events are in the lake: consume the dump, or move the local file to `ingested/` beside it."""
+        """Its events are in the lake: consume the dump, drop the segment, or move the local file to `ingested/`."""
         if self.claim_id is not None:
             mailbox.consume(self.claim_id)
-            return
-        target = self.path.parent / INGESTED
-        target.mkdir(exist_ok=True)
-        self.path.replace(target / self.path.name)
+        elif self.dialect is not None:
+            self.path.unlink(missing_ok=True)
+        else:
+            target = self.path.parent / INGESTED
+            target.mkdir(exist_ok=True)
+            self.path.replace(target / self.path.name)
 
 
 def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> list[Arrival]:
@@ -47,10 +58,15 @@ def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime)
         if intake.folder in DUMP_FOLDERS
     ]
     local = [
-        Arrival(path.name, path, None)
+        Arrival(path.name, path)
         for path in (folder.iterdir() if folder.is_dir() else ())
         if path.is_file()
         and names.is_data(path.name.encode())
         and path.stat().st_mtime <= now.timestamp() - quiet_seconds
     ]
     return [*sorted(dumps, key=lambda each: each.name), *sorted(local, key=lambda each: each.name)]
+
+
+def segments(folder: Path) -> list[Arrival]:
+    """The sealed segments of the environment's spool, oldest first; those of one kind keep their order."""
+    return [Arrival(path.name, path, dialect=DIALECTS[spool.kind_of(path)]) for path in spool.sealed(folder)]

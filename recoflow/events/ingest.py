@@ -27,6 +27,7 @@ from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
 from recoflow.events import dedupe
 from recoflow.schema import Counts, ParsedBatch
+from recoflow.sources.collect import Dialect
 from recoflow.storage import artifacts, sql
 from recoflow.storage import lake as lakes
 from recoflow.storage.lake import CommitConflictError, Lake, Snapshot, StagedFile
@@ -70,7 +71,13 @@ class _Outcome:
 
 
 def ingest_file(
-    path: Path, environment: Environment, lake: Lake, received_at: datetime, *, name: str | None = None
+    path: Path,
+    environment: Environment,
+    lake: Lake,
+    received_at: datetime,
+    *,
+    name: str | None = None,
+    dialect: Dialect | None = None,
 ) -> FileReport:
     """Take one file of events or items in; a file whose content was taken in before is only looked up.
 
@@ -80,6 +87,7 @@ def ingest_file(
         lake: the environment's lake.
         received_at: time of receipt.
         name: what the file is called in reports and in the `source` column; the path's name unless given.
+        dialect: the rules of its events, where they are known; by default told by the content.
 
     Raises:
         SourceError: the file cannot be read at all; nothing of it is in the lake then.
@@ -88,7 +96,7 @@ def ingest_file(
     from recoflow.sources import files  # noqa: PLC0415  (parsers are heavy and a known file does not need them)
 
     name = name or path.name
-    batches = files.read(path, environment, received_at, name=name)
+    batches = files.read(path, environment, received_at, name=name, dialect=dialect)
     return ingest_batches(batches, lake, received_at, name=name, sha256=artifacts.sha256(path))
 
 
@@ -111,7 +119,7 @@ def ingest_batches(
             lake.discard(staged, lake.snapshot(table))
         raise
     with sql.connect() as connection:
-        outcomes = [_commit_new(connection, lake, table, delivery) for table in dedupe.KEYS]
+        outcomes = [_commit_new(connection, lake, table, delivery) for table in dedupe.PARTS]
     conflicts = pl.concat([outcome.conflicts for outcome in outcomes])
     refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", conflicts)] if conflicts.height else [])
     if refused:
@@ -219,7 +227,7 @@ def _conflicts(
 ) -> pl.DataFrame:
     """Rejects for the source events whose id is taken by another content, in the order of arrival."""
     rejects: list[dict[str, Any]] = []
-    scope = dedupe.KEYS[table][0]
+    scope = lakes.IDS[table][0]
     heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
     for (index,), rows in heads.group_by("file", maintain_order=True):
         frame = lake.scan(table, [arrived[index].path]).collect()

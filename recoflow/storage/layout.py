@@ -51,3 +51,7 @@ class Layout:
     def mailbox(self, environment: str) -> Path:
         """The SFTP ledger and the files that were fetched."""
         return self.root / "mailbox" / environment
+
+    def spool(self, environment: str) -> Path:
+        """What came over the network and is not in the lake yet."""
+        return self.root / "spool" / environment

@@ -1,0 +1,279 @@
+"""The HTTP side of the gateway: paths, statuses, tokens, limits.
+
+What belongs here: what a request is answered. What does not: judging bodies (`bodies`, `pubsub`), memory and disk
+(`intake`), and the process (`server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recoflow.environment import Environment
+from recoflow.errors import StorageError
+from recoflow.gateway import bodies, openapi, pubsub
+from recoflow.gateway.bodies import Accepted, NotJsonError, RefusedError, TooManyError
+from recoflow.gateway.intake import FullError, Intake, OverloadedError
+from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
+from recoflow.gateway.tokens import Access, Tokens
+from recoflow.storage.layout import Layout
+
+TEND_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = "2"
+Parse = Callable[[bytes, Environment, datetime], Accepted]
+
+_log = logging.getLogger("recoflow.gateway")
+_AGAIN: Final = {"Retry-After": RETRY_SECONDS}
+_GONE: Final = {"Connection": "close"}
+
+
+class TooLargeError(Exception):
+    """The body is longer than the environment takes."""
+
+
+class Gateway:
+    """All environments behind one door.
+
+    Args:
+        environments: those that are served.
+        layout: the data folder.
+        tokens: who may send.
+        clock: time in UTC.
+    """
+
+    def __init__(
+        self, environments: Sequence[Environment], layout: Layout, tokens: Tokens, clock: Callable[[], datetime]
+    ) -> None:
+        self.is_stopping = False  # true: nothing new is taken
+        self._metrics = Metrics()
+        self._tokens = tokens
+        self._intakes = {
+            each.name: Intake(each, layout.spool(each.name), clock, self._metrics) for each in environments
+        }
+        self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")  # so that health answers while bodies are read
+        self.app = self._build()
+
+    def _build(self) -> ASGIApp:
+        routes = [
+            Route("/api/{environment}/events", self.post_events, methods=["POST"]),
+            Route("/api/{environment}/metarank", self.post_metarank, methods=["POST"]),
+            Route("/api/{environment}/pubsub", self.post_pubsub, methods=["POST"]),
+            Route("/api/{environment}/items/{item_type}/{item_id:path}", self.change_item, methods=["PUT", "DELETE"]),
+            Route("/health", self.get_health),
+            Route("/ready", self.get_ready),
+            Route("/metrics", self.get_metrics),
+            Route("/openapi.json", self.get_openapi),
+            Route("/docs", self.get_docs),
+        ]
+        handlers: Mapping[Any, Any] = dict.fromkeys(_ANSWERS, _answer) | {HTTPException: _http, Exception: _unexpected}
+        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        return _Counted(app, self._metrics)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        for intake in self._intakes.values():
+            await intake.tend()
+        tending = asyncio.create_task(self._tend())
+        try:
+            yield
+        finally:
+            tending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tending
+            for intake in self._intakes.values():
+                await intake.close()
+            self._judge.shutdown()
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            for name, intake in self._intakes.items():
+                try:
+                    await intake.tend()
+                except (OSError, StorageError) as error:
+                    _log.warning("%s: the spool cannot be looked at: %s", name, error)
+
+    async def post_events(self, request: Request) -> Response:
+        """Froomle events."""
+        return await self._take(request, "events", bodies.events)
+
+    async def post_metarank(self, request: Request) -> Response:
+        """Metarank events."""
+        return await self._take(request, "metarank", bodies.metarank_events)
+
+    async def post_pubsub(self, request: Request) -> Response:
+        """A message that Pub/Sub pushes."""
+        return await self._take(request, "events", lambda body, _, received_at: pubsub.pushed(body, received_at))
+
+    async def change_item(self, request: Request) -> Response:
+        """PUT or DELETE of one item."""
+        item_type, item_id = request.path_params["item_type"], request.path_params["item_id"]
+
+        def parse(body: bytes, environment: Environment, received_at: datetime) -> Accepted:
+            content = None if request.method == "DELETE" else body
+            return bodies.item(content, item_type, item_id, environment, received_at)
+
+        return await self._take(request, "items", parse)
+
+    async def get_health(self, _request: Request) -> Response:
+        """Liveness: the process answers."""
+        return _json(200, {"status": "ok"})
+
+    async def get_ready(self, _request: Request) -> Response:
+        """Readiness: not stopping, and every spool has space and can be written."""
+        problems = {} if not self.is_stopping else {"gateway": "stopping"}
+        for name, intake in self._intakes.items():
+            if problem := await intake.problem():
+                problems[name] = problem
+        return _json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+
+    async def get_metrics(self, _request: Request) -> Response:
+        """Counters for Prometheus."""
+        return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def get_openapi(self, _request: Request) -> Response:
+        """This interface as an OpenAPI document."""
+        return _json(200, openapi.document(list(self._intakes)))
+
+    async def get_docs(self, _request: Request) -> Response:
+        """The same for people."""
+        return HTMLResponse(openapi.page(list(self._intakes)))
+
+    async def _take(self, request: Request, kind: str, parse: Parse) -> Response:
+        """Admit, read, judge, make durable; only then answer 200."""
+        intake = self._intake(request)
+        name, limits = intake.environment.name, intake.environment.gateway
+        _check_media_type(request)
+        length = _content_length(request)
+        if length is not None and length > limits.max_body_bytes:
+            raise TooLargeError(limits.max_body_bytes)
+        with intake.admission(length):
+            async with asyncio.timeout(limits.body_seconds):
+                body = await _body(request, limits.max_body_bytes)
+            work = partial(parse, body, intake.environment, intake.clock())
+            try:
+                accepted = await asyncio.get_running_loop().run_in_executor(self._judge, work)
+            except RefusedError as error:
+                for flaw in error.flaws:
+                    self._metrics.add("recoflow_events_refused_total", environment=name, code=flaw.code)
+                raise
+            await intake.keep(kind, accepted)
+        self._metrics.add("recoflow_events_accepted_total", accepted.events, environment=name, kind=kind)
+        return _json(200, {"accepted": accepted.events})
+
+    def _intake(self, request: Request) -> Intake:
+        if self.is_stopping:
+            raise HTTPException(503, "The gateway is stopping; try again", _AGAIN | _GONE)
+        name = request.path_params["environment"]
+        if name not in self._intakes:
+            raise HTTPException(404, f"There is no environment '{name}'")
+        access = self._tokens.access(name, _token(request))
+        if access is Access.UNKNOWN:
+            raise HTTPException(401, f"{name} needs a bearer token", {"WWW-Authenticate": "Bearer"})
+        if access is Access.FOREIGN:
+            raise HTTPException(403, f"This token is not for {name}")
+        return self._intakes[name]
+
+
+class _Counted:
+    """Counts each answer by endpoint and status, outside of everything else."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                endpoint = getattr(scope.get("endpoint"), "__name__", "none")
+                self._metrics.add("recoflow_requests_total", endpoint=endpoint, status=str(message["status"]))
+            await send(message)
+
+        await self._app(scope, receive, counting)
+
+
+def _token(request: Request) -> str | None:
+    """The bearer token; for Pub/Sub, which cannot send one, the parameter that Google's documents propose."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.query_params.get("token") if request.url.path.endswith("/pubsub") else None
+
+
+def _check_media_type(request: Request) -> None:
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json") or media_type == "application/x-ndjson"
+    if request.method != "DELETE" and not is_json:
+        raise HTTPException(415, f"'{media_type}' is not JSON; send application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "Compressed bodies are not read; send it plain")
+
+
+def _content_length(request: Request) -> int | None:
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal():
+        return int(stated)
+    return None if "transfer-encoding" in request.headers else 0
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    chunks, length = [], 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > limit:
+            raise TooLargeError(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+_ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = {
+    NotJsonError: (415, {}, "The body is not JSON: {}"),
+    TooManyError: (413, {}, "{}"),
+    TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
+    RefusedError: (400, {}, "{}"),
+    ClientDisconnect: (400, _GONE, "The body ended early"),
+    TimeoutError: (408, _GONE, "The body took too long"),
+    OverloadedError: (429, _AGAIN, "Too much is pending; try again"),
+    FullError: (503, _AGAIN, "The disk is full; nothing was taken, try again"),
+    StorageError: (503, _AGAIN, "Nothing was taken, try again: {}"),
+}
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    status, headers, message = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
+    content: dict[str, Any] = {"message": message.format(error)}
+    if isinstance(error, RefusedError) and error.flaws:
+        content["errors"] = error.flaws
+    if isinstance(error, StorageError):
+        _log.error("%s", error)
+    return _json(status, content, headers)
+
+
+async def _http(_request: Request, error: HTTPException) -> Response:
+    return _json(error.status_code, {"message": error.detail}, error.headers or {})
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    _log.error("a request failed", exc_info=error)
+    return _json(500, {"message": HTTPStatus.INTERNAL_SERVER_ERROR.phrase})
+
+
+def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(content), status, dict(headers or {}), "application/json")

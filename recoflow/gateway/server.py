@@ -1,0 +1,73 @@
+"""The gateway's process: uvicorn on one address, stopped by a signal without losing what it acknowledged.
+
+What belongs here: starting and stopping. What does not: what a request is answered (`app`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import FrameType
+
+import uvicorn
+
+from recoflow.environment import Environment
+from recoflow.gateway.app import Gateway
+from recoflow.gateway.tokens import Tokens
+from recoflow.storage.layout import Layout
+
+GRACE_SECONDS = 10  # for requests that have begun; what they have not been answered they send again
+
+
+def serve(
+    environments: Sequence[Environment], layout: Layout, host: str, port: int, tell: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT: then requests that have begun are finished, and everything is sealed.
+
+    Args:
+        environments: those that are served.
+        layout: the data folder.
+        host: address to listen on.
+        port: 0 takes a free one.
+        tell: called with the URL once requests are answered.
+
+    Raises:
+        ConfigurationError: a token cannot be read.
+        StorageError: what a crash left cannot be sealed.
+    """
+    tokens = Tokens(environments, layout.root, os.environ)
+    gateway = Gateway(environments, layout, tokens, lambda: datetime.now(UTC))
+    config = uvicorn.Config(
+        gateway.app,
+        host=host,
+        port=port,
+        lifespan="on",
+        ws="none",
+        access_log=False,  # would show the tokens of Pub/Sub's pushes
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when all is done
+    _Server(config, gateway, tell).run(sockets=[config.bind_socket()])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, tell: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._tell(f"http://{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._gateway.is_stopping = True
+        super().handle_exit(sig, frame)
