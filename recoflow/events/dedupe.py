@@ -17,14 +17,28 @@ import duckdb
 import polars as pl
 
 from recoflow.storage import sql
-from recoflow.storage.lake import StagedFile
+from recoflow.storage.lake import ID_HASH, IDS, StagedFile
 
-KEYS: Final = {"events": ("kind", "part"), "updates": ("entity", "0")}  # table → scope of its ids, part
+PARTS: Final = {"events": "part", "updates": "0"}
 
+CANDIDATES: Final = "SELECT DISTINCT file_index FROM {files} SEMI JOIN arrivals USING (id_hash)"
+
+FOUND: Final = """
+INSERT INTO in_lake
+SELECT scope, event_id, any_value(content_hash)
+FROM (SELECT {columns} FROM {files})
+SEMI JOIN arrivals USING (id_hash, scope, event_id)
+ANTI JOIN in_lake USING (scope, event_id)
+WHERE part <= 1 GROUP BY ALL
+"""
+
+# Hashes first: few of them repeat, and only their rows are looked at as texts.
 DROPPED: Final = """
-WITH repeated AS (
+WITH repeated_hash AS (
+    SELECT id_hash FROM arrivals WHERE part <= 1 GROUP BY id_hash HAVING count(*) > 1
+), repeated AS (
     SELECT scope, event_id, arg_min(content_hash, ordinal) AS first_hash
-    FROM arrivals WHERE part <= 1 GROUP BY ALL HAVING count(*) > 1
+    FROM arrivals SEMI JOIN repeated_hash USING (id_hash) WHERE part <= 1 GROUP BY ALL HAVING count(*) > 1
 ), suspects AS (
     SELECT scope, event_id, lake_hash, coalesce(lake_hash, first_hash) AS kept_hash
     FROM in_lake FULL JOIN repeated USING (scope, event_id)
@@ -61,18 +75,18 @@ class Lookup:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, arrived: Sequence[StagedFile]) -> None:
         self._connection = connection
-        self._scope, part = KEYS[table]
         # Delta holds content_hash as a signed integer: the same bits, and only equality is asked for here.
-        self._columns = f"{self._scope} AS scope, event_id, {part} AS part, content_hash"
+        self._columns = (
+            f"{IDS[table][0]} AS scope, event_id, {PARTS[table]} AS part, content_hash, {ID_HASH} AS id_hash"
+        )
+        self._compared: set[str] = set()
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW arrivals AS "
             f"SELECT (file_index::BIGINT << 32) | file_row_number AS ordinal, {self._columns} "
             f"FROM {sql.parquet([file.path for file in arrived])}"
         )
         connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
-        self._compared: set[str] = set()
-        [(heads,)] = connection.execute("SELECT count(*) FROM arrivals WHERE part <= 1").fetchall()
-        self.heads: int = heads
+        [(self.heads,)] = connection.execute("SELECT count(*) FROM arrivals WHERE part <= 1").fetchall()
 
     def compare(self, files: Sequence[str]) -> bool:
         """Look the delivery's keys up in files of the lake, each file once; returns whether that found any new ones."""
@@ -80,16 +94,11 @@ class Lookup:
         self._compared.update(files)
         if not files:
             return False
-        [(found,)] = self._connection.execute(
-            f"""
-            INSERT INTO in_lake
-            SELECT scope, event_id, any_value(content_hash)
-            FROM (SELECT {self._columns} FROM {sql.parquet(files)})
-            SEMI JOIN arrivals USING (scope, event_id)
-            ANTI JOIN in_lake USING (scope, event_id)
-            WHERE part <= 1 GROUP BY ALL
-            """
-        ).fetchall()
+        candidates = self._connection.execute(CANDIDATES.format(files=sql.parquet(files))).fetchall()
+        if not candidates:
+            return False
+        suspects = sql.parquet([files[index] for (index,) in sorted(candidates)])
+        [(found,)] = self._connection.execute(FOUND.format(columns=self._columns, files=suspects)).fetchall()
         return bool(found)
 
     def dropped(self) -> pl.DataFrame:
