@@ -6,7 +6,7 @@ import io
 import zipfile
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from recoflow.campaigns import framing
@@ -298,6 +298,9 @@ cells = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 )
 def test_whatever_a_csv_writer_writes_is_read_back_with_its_lines(ask, monkeypatch, people, form, chunk):
     ending, quoting = form
+    assume(
+        quoting == csv.QUOTE_ALL or not any("\r" in cell for user, page_type, _ in people for cell in (user, page_type))
+    )
     monkeypatch.setattr(framing, "CHUNK", chunk)
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator=ending, quoting=quoting)
