@@ -72,9 +72,9 @@ class Collector:
         self._arrival = arrival
         self.event_records: list[int] = []  # for each row of events the record that it is from
         self._record = 0
-        self._events: list[tuple[Value, ...]] = []
-        self._updates: list[tuple[Value, ...]] = []
-        self._rejects: list[tuple[Value, ...]] = []
+        self._events: list[Mapping[str, Value]] = []
+        self._updates: list[Mapping[str, Value]] = []
+        self._rejects: list[Mapping[str, Value]] = []
         self._ignored: Counter[str] = Counter()
         self._read = 0
 
@@ -93,11 +93,11 @@ class Collector:
     def add_event(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.EVENTS`; source and time of receipt are filled in."""
         self.event_records.append(self._record)
-        self._events.append(self._row(row, schema.EVENTS))
+        self._events.append(row)
 
     def add_update(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.UPDATES`; source and time of receipt are filled in."""
-        self._updates.append(self._row(row, schema.UPDATES))
+        self._updates.append(row)
 
     def ignore(self, keys: Iterable[str]) -> None:
         """Count keys that an accepted event carries and nobody reads."""
@@ -107,35 +107,41 @@ class Collector:
         """Everything gathered so far."""
         return ParsedBatch(
             read=self._read,
-            events=frame(self._events, schema.EVENTS),
-            updates=frame(self._updates, schema.UPDATES),
-            rejects=frame(self._rejects, schema.REJECTS),
+            events=self._frame(self._events, schema.EVENTS),
+            updates=self._frame(self._updates, schema.UPDATES),
+            rejects=self._frame(self._rejects, schema.REJECTS),
             ignored_keys=dict(self._ignored),
         )
 
-    def _row(self, row: Mapping[str, Value], table: pl.Schema) -> tuple[Value, ...]:
-        arrival: dict[str, Value] = {"source": self._arrival.source, "received_at": self._arrival.received_micros}
-        complete = {**row, **arrival}
-        return tuple(complete.get(name) for name in table)
-
     def _reject(self, piece: Piece, error: EventError) -> None:
         self._rejects.append(
-            (
-                self._arrival.source,
-                piece.line,
-                error.field,
-                error.code,
-                error.message,
-                piece.raw[:MAX_RAW],
-                self._arrival.received_micros,
-            )
+            {
+                "file": self._arrival.source,
+                "line": piece.line,
+                "field": error.field,
+                "code": error.code,
+                "message": error.message,
+                "raw": piece.raw[:MAX_RAW],
+            }
         )
 
-
-def frame(rows: Sequence[tuple[Value, ...]], table: pl.Schema) -> pl.DataFrame:
-    """Rows in the table's column order as a typed frame; times are microseconds since 1970."""
-    physical = {name: pl.Int64() if dtype == schema.UTC_TIME else dtype for name, dtype in table.items()}
-    return pl.DataFrame(rows, schema=physical, orient="row").cast(table)
+    def _frame(self, rows: Sequence[Mapping[str, Value]], table: pl.Schema) -> pl.DataFrame:
+        """Rows as a typed frame; names that a row lacks are null, times are microseconds since 1970."""
+        arrival: dict[str, str | int] = {
+            "source": self._arrival.source,
+            "received_at": self._arrival.received_micros,
+        }
+        present = set().union(*rows)
+        columns = {}
+        for name, dtype in table.items():
+            if name in arrival:
+                columns[name] = pl.repeat(arrival[name], len(rows), eager=True).cast(dtype)
+            elif name in present:
+                values = [row.get(name) for row in rows]
+                columns[name] = pl.Series(values, dtype=pl.Int64 if dtype == schema.UTC_TIME else dtype).cast(dtype)
+            else:
+                columns[name] = pl.Series([None], dtype=dtype).new_from_index(0, len(rows))
+        return pl.DataFrame(columns)
 
 
 def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:

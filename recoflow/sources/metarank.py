@@ -38,6 +38,7 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     "ranking": SHARED | {"user", "session", "items"},
     "interaction": SHARED | {"user", "session", "type", "item", *LINKS},
 }
+ITEM_KEYS: Final = frozenset({"id", "relevancy", "fields", "label"})
 EVENT_TYPES: Final[Mapping[str, str]] = {
     "purchase": "purchase",
     "add_to_cart": "add_to_cart",
@@ -131,7 +132,7 @@ def _add_ranking(
             ("kind", "ranking"),
             *((name, shared[name]) for name in ("timestamp", "user_id", "session_id")),
             ("properties", canonical.json_text(fields)),
-            *((f"{name}{rank}", item[name]) for rank, item in enumerate(items, 1) for name in item),
+            ("items", canonical.json_text(items)),
         ]
     )
     shared |= {
@@ -188,35 +189,33 @@ def _items(
         raise EventError("wrong_type", "items", 'items is no list; send [{"id": "p1"}, …]')
     if not items:
         raise EventError("empty_ranking", "items", "items is empty; a ranking shows at least one item")
+    shared_text = canonical.json_text(shared_fields) if shared_fields else None
     for index, item in enumerate(items):
         place = f"items[{index}]"
         if not isinstance(item, dict):
             raise EventError("wrong_type", place, f'{place} is no object; send {{"id": "p1"}}')
-        ignored += [f"items[].{key}" for key in item if key not in ("id", "relevancy", "fields", "label")]
+        if not item.keys() <= ITEM_KEYS:
+            ignored += [f"items[].{key}" for key in item if key not in ITEM_KEYS]
         fields = _fields(item, f"{place}.fields", ignored)
-        relevancy, label = (_number(item, name, f"{place}.{name}") for name in ("relevancy", "label"))
-        if relevancy is None:
-            relevancy = _relevancy_of(fields)
-        properties = {**shared_fields, **fields} | ({} if label is None else {"label": label})
+        label = _number(item, "label", place)
+        relevancy = _number(item, "relevancy", place)
+        if relevancy is None and _is_number(fields.get("relevancy")):  # where the current dialect keeps the score
+            relevancy = parsed_number(fields.pop("relevancy"), f"{place}.fields")
+        own = fields if label is None else {**fields, "label": label}
         yield {
             "item_id": _identifier(item, "id", f"{place}.id"),
             "relevancy": relevancy,
-            "properties": canonical.json_text(properties) if properties else None,
+            "properties": canonical.json_text({**shared_fields, **own}) if own else shared_text,
         }
 
 
 def _number(item: Mapping[str, object], name: str, place: str) -> float | None:
     value = item.get(name)
-    return None if value is None else parsed_number(value, place)
+    return None if value is None else parsed_number(value, f"{place}.{name}")
 
 
-def _relevancy_of(fields: dict[str, object]) -> float | None:
-    """Take the field `relevancy`, where the current dialect keeps the score, out of an item's fields."""
-    value = fields.get("relevancy")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    del fields["relevancy"]
-    return float(value)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _link(event: Mapping[str, object]) -> str | None:
@@ -288,5 +287,5 @@ def _fields(event: Mapping[str, object], place: str, ignored: list[str]) -> dict
 def _is_field_value(value: object) -> bool:
     if isinstance(value, list):
         are_texts = all(isinstance(entry, str) for entry in value)
-        return are_texts or all(isinstance(entry, int | float) and not isinstance(entry, bool) for entry in value)
+        return are_texts or all(_is_number(entry) for entry in value)
     return isinstance(value, bool | int | float | str)
