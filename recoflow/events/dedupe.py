@@ -17,7 +17,8 @@ import duckdb
 import polars as pl
 
 from recoflow.storage import sql
-from recoflow.storage.lake import ID_HASH, IDS, StagedFile
+from recoflow.storage.lake import StagedFile
+from recoflow.storage.stored import ID_HASH, IDS
 
 PARTS: Final = {"events": "part", "updates": "0"}
 

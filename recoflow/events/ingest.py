@@ -29,8 +29,8 @@ from recoflow.events import dedupe
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources.collect import Dialect
 from recoflow.storage import artifacts, sql
-from recoflow.storage import lake as lakes
-from recoflow.storage.lake import CommitConflictError, Lake, Snapshot, StagedFile
+from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot, StagedFile
+from recoflow.storage.stored import IDS
 
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
 CONFLICT: Final = "conflict"
@@ -159,7 +159,7 @@ def _commit_new(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, d
         return _Outcome(Counts(), 0, pl.DataFrame(schema=schema.REJECTS))
     lookup = dedupe.Lookup(connection, table, arrived)
     choice: _Choice | None = None
-    for _ in range(lakes.ATTEMPTS):
+    for _ in range(ATTEMPTS):
         snapshot = lake.ensure(table)
         if lookup.compare(snapshot.files) or choice is None:
             if choice is not None:
@@ -227,7 +227,7 @@ def _conflicts(
 ) -> pl.DataFrame:
     """Rejects for the source events whose id is taken by another content, in the order of arrival."""
     rejects: list[dict[str, Any]] = []
-    scope = lakes.IDS[table][0]
+    scope = IDS[table][0]
     heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
     for (index,), rows in heads.group_by("file", maintain_order=True):
         frame = lake.scan(table, [arrived[index].path]).collect()

@@ -7,10 +7,6 @@ Writing has two steps. `stage` puts Parquet files beside the table, where no rea
 of it at once. A commit is conditional: it names the snapshot that its writer looked at, and two commits that carry the
 same transaction id conflict (Delta protocol, "Transaction identifiers"), so one of two writers that raced has to look
 again. Files that were staged and never committed are removed by `vacuum`.
-
-Delta has no unsigned integers: UInt64 columns are stored as the Int64 with the same bits. Tables whose rows are looked
-up by an id have one more stored column that readers do not see: a hash of the id, because looking a number up takes a
-tenth of the time that a text takes, and that is what ingest does with every file that arrives.
 """
 
 from __future__ import annotations
@@ -30,29 +26,15 @@ from urllib.parse import unquote
 
 import deltalake
 import duckdb
-import numpy as np
 import polars as pl
-import xxhash
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
-from recoflow import schema
 from recoflow.errors import StorageError
-from recoflow.storage import sql
+from recoflow.storage import stored
 
-TABLES: Final[Mapping[str, pl.Schema]] = {
-    "events": schema.EVENTS,
-    "updates": schema.UPDATES,
-    "quarantine": schema.REJECTS,
-    "ingests": schema.INGESTS,
-    "items": schema.ITEMS,
-    "identity": schema.IDENTITY,
-    "interactions": schema.INTERACTIONS,
-    "responses": schema.RESPONSES,
-}
-ID_HASH: Final = "id_hash"  # XXH64 of the id: its values are specified, unlike those of polars' and DuckDB's hashes
-IDS: Final[Mapping[str, tuple[str, str]]] = {"events": ("kind", "event_id"), "updates": ("entity", "event_id")}
+TABLES: Final = stored.TABLES
 ATTEMPTS: Final = 200
 ORPHAN_HOURS: Final = 24  # staged files younger than this may still be committed by a running writer
 
@@ -154,8 +136,8 @@ class Lake:
         files = self.files(table) if files is None else files
         if not files:
             return pl.LazyFrame(schema=TABLES[table])
-        stored = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
-        return stored.select(_typed(name, dtype) for name, dtype in TABLES[table].items())
+        rows = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
+        return stored.from_stored(table, rows)
 
     def views(self, connection: duckdb.DuckDBPyConnection, *, catalog: str = "memory") -> None:
         """Make a view per table, empty and typed where the table does not exist yet; times of the connection are UTC.
@@ -167,13 +149,8 @@ class Lake:
             catalog: the database of the connection that gets them; an in-memory one calls itself `memory`.
         """
         connection.execute("SET TimeZone = 'UTC'")
-        for table, columns in TABLES.items():
-            files = self.files(table)
-            if files:
-                query = f"SELECT {', '.join(map(_sql_column, columns, columns.dtypes()))} FROM {sql.parquet(files)}"
-            else:
-                nulls = (f"NULL::{_sql_type(dtype)} AS {name}" for name, dtype in columns.items())
-                query = f"SELECT {', '.join(nulls)} WHERE false"
+        for table in TABLES:
+            query = stored.select(table, self.files(table))
             connection.execute(f"CREATE OR REPLACE VIEW {catalog}.{table} AS {query}")
 
     def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
@@ -189,7 +166,7 @@ class Lake:
                 f"{self._uri(table)}", f"rows do not have the table's columns (see {wrong})", "Build them by schema.py"
             )
         content = io.BytesIO()
-        _stored(table, frame).write_parquet(content, compression="zstd", compression_level=1)
+        stored.to_stored(table, frame).write_parquet(content, compression="zstd", compression_level=1)
         name = f"part-{uuid.uuid4()}.parquet"
         with self._explained(table):
             self._write(table, name, content.getbuffer())
@@ -252,7 +229,7 @@ class Lake:
                 return snapshot
             with contextlib.suppress(CommitConflictError), self._explained(table):
                 deltalake.DeltaTable.create(
-                    self._uri(table), _stored_schema(table), mode="ignore", storage_options=self._options
+                    self._uri(table), stored.arrow_schema(table), mode="ignore", storage_options=self._options
                 )
         raise self._busy(table)
 
@@ -382,40 +359,3 @@ class Lake:
             raise StorageError(
                 self._uri(table), f"cannot be read or written: {problem}", "Check the folder, its rights and free space"
             ) from error
-
-
-def _stored(table: str, frame: pl.DataFrame) -> pl.DataFrame:
-    unsigned = [name for name, dtype in TABLES[table].items() if dtype == pl.UInt64]
-    signed = frame.with_columns(pl.col(name).reinterpret(signed=True) for name in unsigned)
-    if table not in IDS:
-        return signed
-    texts = frame.select(pl.concat_str(IDS[table], separator="\0", ignore_nulls=True).cast(pl.Binary)).to_series()
-    hashes = np.fromiter(map(xxhash.xxh64_intdigest, texts), np.uint64, len(texts))
-    return signed.with_columns(pl.Series(ID_HASH, hashes.view(np.int64)))
-
-
-def _stored_schema(table: str) -> Any:
-    return _stored(table, pl.DataFrame(schema=TABLES[table])).to_arrow().schema
-
-
-def _typed(name: str, dtype: pl.DataType) -> pl.Expr:
-    return pl.col(name).reinterpret(signed=False) if dtype == pl.UInt64 else pl.col(name)
-
-
-def _sql_type(dtype: pl.DataType) -> str:
-    names: dict[pl.DataType, str] = {
-        pl.String(): "VARCHAR",
-        pl.Int32(): "INTEGER",
-        pl.Int64(): "BIGINT",
-        pl.UInt64(): "UBIGINT",
-        pl.Float64(): "DOUBLE",
-        pl.Boolean(): "BOOLEAN",
-        schema.UTC_TIME: "TIMESTAMPTZ",
-    }
-    return names[dtype]
-
-
-def _sql_column(name: str, dtype: pl.DataType) -> str:
-    if dtype == pl.UInt64:
-        return f"({name}::HUGEINT & 18446744073709551615)::UBIGINT AS {name}"
-    return name

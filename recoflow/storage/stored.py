@@ -1,0 +1,87 @@
+"""How the lake's tables are held in Parquet files, and how their rows come out again.
+
+What belongs here: the tables by name, and the difference between a contract of schema.py and its files. What does not:
+commits (lake.py).
+
+Delta has no unsigned integers: UInt64 columns are stored as the Int64 with the same bits. Tables whose rows are looked
+up by an id have one more stored column that readers do not see: a hash of the id, because looking a number up takes a
+tenth of the time that a text takes, and that is what ingest does with every file that arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import xxhash
+
+from recoflow import schema
+from recoflow.storage import sql
+
+TABLES: Final[Mapping[str, pl.Schema]] = {
+    "events": schema.EVENTS,
+    "updates": schema.UPDATES,
+    "quarantine": schema.REJECTS,
+    "ingests": schema.INGESTS,
+    "items": schema.ITEMS,
+    "identity": schema.IDENTITY,
+    "interactions": schema.INTERACTIONS,
+    "responses": schema.RESPONSES,
+}
+ID_HASH: Final = "id_hash"  # XXH64 of the id: its values are specified, unlike those of polars' and DuckDB's hashes
+IDS: Final[Mapping[str, tuple[str, str]]] = {"events": ("kind", "event_id"), "updates": ("entity", "event_id")}
+
+
+def to_stored(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the contract as they are written."""
+    unsigned = [name for name, dtype in TABLES[table].items() if dtype == pl.UInt64]
+    signed = frame.with_columns(pl.col(name).reinterpret(signed=True) for name in unsigned)
+    if table not in IDS:
+        return signed
+    texts = frame.select(pl.concat_str(IDS[table], separator="\0", ignore_nulls=True).cast(pl.Binary)).to_series()
+    hashes = np.fromiter(map(xxhash.xxh64_intdigest, texts), np.uint64, len(texts))
+    return signed.with_columns(pl.Series(ID_HASH, hashes.view(np.int64)))
+
+
+def arrow_schema(table: str) -> Any:
+    """The stored columns as a pyarrow schema."""
+    return to_stored(table, pl.DataFrame(schema=TABLES[table])).to_arrow().schema
+
+
+def select(table: str, files: Sequence[str]) -> str:
+    """DuckDB query for the contract's rows in the files; typed and empty when there are none."""
+    columns = TABLES[table]
+    if files:
+        return f"SELECT {', '.join(map(_sql_column, columns, columns.dtypes()))} FROM {sql.parquet(files)}"
+    nulls = (f"NULL::{_sql_type(dtype)} AS {name}" for name, dtype in columns.items())
+    return f"SELECT {', '.join(nulls)} WHERE false"
+
+
+def from_stored(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of the contract out of rows as they were written."""
+    return rows.select(_typed(name, dtype) for name, dtype in TABLES[table].items())
+
+
+def _typed(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).reinterpret(signed=False) if dtype == pl.UInt64 else pl.col(name)
+
+
+def _sql_type(dtype: pl.DataType) -> str:
+    names: dict[pl.DataType, str] = {
+        pl.String(): "VARCHAR",
+        pl.Int32(): "INTEGER",
+        pl.Int64(): "BIGINT",
+        pl.UInt64(): "UBIGINT",
+        pl.Float64(): "DOUBLE",
+        pl.Boolean(): "BOOLEAN",
+        schema.UTC_TIME: "TIMESTAMPTZ",
+    }
+    return names[dtype]
+
+
+def _sql_column(name: str, dtype: pl.DataType) -> str:
+    if dtype == pl.UInt64:
+        return f"({name}::HUGEINT & 18446744073709551615)::UBIGINT AS {name}"
+    return name
