@@ -35,7 +35,7 @@ def number_text(value: float) -> str:
 
 def text(fields: Iterable[tuple[str, str | int | float | None]]) -> str:
     """Canonical text of `(name, value)` pairs; None is absent. Distinct events have distinct texts."""
-    return SEPARATOR.join(f"{name}={_value_text(value)}" for name, value in fields if value is not None)
+    return SEPARATOR.join([f"{name}={_value_text(value)}" for name, value in fields if value is not None])
 
 
 def _value_text(value: str | float) -> str:

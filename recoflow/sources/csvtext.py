@@ -115,7 +115,7 @@ def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]
             yield CsvChunk(header, rest[:cut], line)
             line += rest.count(b"\n", 0, cut)
             rest = rest[cut:]
-        elif len(rest) > 4 * size:  # a quote that never closes: the exact path finds the next record
+        elif len(rest) > MAX_EVENT + size:  # a quote that never closes: the exact path finds the next record
             cut = rest.rindex(b"\n") + 1 if b"\n" in rest else len(rest)
             yield CsvChunk(header, rest[:cut], line)
             line += rest.count(b"\n", 0, cut)

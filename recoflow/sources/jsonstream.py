@@ -170,7 +170,9 @@ class _Values:
         while True:
             try:
                 _, end = _DECODER.raw_decode(self._text, self._at)
-            except (ValueError, RecursionError):
+            except json.JSONDecodeError as error:
+                end = len(self._text) if self._is_cut(error) else self._broken_end()
+            except RecursionError:
                 end = self._broken_end()
             if end < len(self._text) or self._is_complete:
                 break
@@ -182,6 +184,11 @@ class _Values:
         place = self._line
         self._advance(end)
         return _checked(raw, place)
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Whether more text may mend this: the longest token that says so late is an escaped pair of characters."""
+        is_at_end = error.pos >= len(self._text) - 12 or error.msg.startswith("Unterminated string")
+        return is_at_end and not self._is_complete
 
     def _broken_end(self) -> int:
         """Where a broken value ends by its brackets, but never beyond the next object that begins in column 0."""
@@ -206,10 +213,8 @@ class _Values:
 
     def _skip_blank(self) -> bool:
         while True:
-            rest = self._text[self._at :] if self._at else self._text
-            blank = len(rest) - len(rest.lstrip())
-            if blank < len(rest) or self._is_complete:
-                self._advance(self._at + blank)
+            self._advance(jsontext.blank_end(self._text, self._at))
+            if self._at < len(self._text) or self._is_complete:
                 return self._at < len(self._text)
             self._refill()
 

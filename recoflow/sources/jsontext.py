@@ -15,6 +15,7 @@ from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
 _DECODER = json.JSONDecoder()
+_BLANK = re.compile(r"\s*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _FLAWS = (  # searched in the text without its strings, in this order
     (re.compile(r"//|/\*|#"), "json_comment", "has a comment, which JSON does not know; remove it"),
@@ -58,8 +59,14 @@ def _concatenated(raw: bytes) -> list[str]:
         except (ValueError, RecursionError):
             return []
         texts.append(text[start:end])
-        start = end + len(text[end:]) - len(text[end:].lstrip())
+        start = blank_end(text, end)
     return texts if all(found[:1] == "{" for found in texts) else []
+
+
+def blank_end(text: str, start: int) -> int:
+    """Position of the first character from `start` on that is no white space."""
+    match = _BLANK.match(text, start)
+    return match.end() if match else start
 
 
 def is_wrapper(value: dict[str, object]) -> bool:

@@ -149,13 +149,15 @@ def test_lines_are_counted_in_every_framing(read_bytes: ReadBytes) -> None:
 
 
 @pytest.mark.usefixtures("_both_paths")
-@pytest.mark.parametrize("size", [64, 100, 257])
+@pytest.mark.parametrize("size", [1, 64, 100, 257])
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("a.jsonl", "".join(f"{ONE}\n{TWO}\n" for _ in range(20))),
         ("a.json", "[" + ",\n".join([ONE, TWO] * 20) + "]"),
         ("b.json", PRETTY * 20),
+        ("c.json", json.dumps([{**VISIT, "z": '}]{["\\\n'}, OTHER] * 20)),
+        ("d.json", f'{ONE[:-1]}, "z": "\\"{{}}}}\\ud83d\\ude00"}}{TWO}' * 20),
         ("a.csv", HEADER + ",note\n" + (f'{ROW},"a\nb, ""c"""\n{ROW.replace("u1", "u2")},\n' * 20)),
     ],
 )
