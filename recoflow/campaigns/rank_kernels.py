@@ -7,6 +7,7 @@ BLAS.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -64,24 +65,25 @@ class Candidates(NamedTuple):
     scores: Floats
 
 
-def _ensure_cache_folder() -> bool:
-    """Give numba a private folder for compiled code where neither the package nor the home can be written.
+def ensure_cache_folder() -> bool:
+    """Give numba a private folder for compiled code where it finds none that it can write.
 
-    Numba unpickles what it finds there, so a folder that another account could have made is never used.
+    It looks beside this file and in the user's cache. It unpickles what it finds, so a folder in a place that all
+    accounts share is only used if no other account could have made or changed it.
     """
-    places = [Path(__file__).parent, Path(os.path.expanduser("~"))]  # noqa: PTH111 - Path.home() raises without one
-    if numba.config.CACHE_DIR or any(os.access(place, os.W_OK) for place in places):
-        return True
-    folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        return False
-    numba.config.CACHE_DIR = str(folder)
+    try:
+        numba.njit(ensure_cache_folder, cache=True)
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
+            return False
+        numba.config.CACHE_DIR = str(folder)
     return True
 
 
-_IS_CACHED = _ensure_cache_folder()
+_IS_CACHED = ensure_cache_folder()
 
 
 def _compiled(kernel: Kernel) -> Kernel:

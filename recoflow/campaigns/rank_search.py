@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Booleans = NDArray[np.bool_]
 
 USERS_PER_BLOCK = 2048
+CANDIDATES_PER_BLOCK = 4_000_000
 USERS_PER_TILE = 256
 ITEMS_PER_BLOCK = 512
 
@@ -49,18 +50,18 @@ class Search:
 def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
     """Answer all users: `groups` are pairs of a row of masks (-1 for none) and the users that it filters."""
 
+    capacity = 4 * search.items.shape[1] + 2 * kernels.CHUNK
+    fair = -(-len(search.items) // threads)
+    size = max(1, min(USERS_PER_BLOCK, CANDIDATES_PER_BLOCK // capacity, fair))
+
     def work() -> None:
-        worker = _Worker(search)
+        worker = _Worker(search, size, capacity)
         for mask, rows in blocks:
             worker.rank(mask, rows)
 
     # The threads share one iterator over a list, which is safe, and BLAS must not start threads of its own.
     blocks: Iterator[tuple[int, Longs]] = iter(
-        [
-            (mask, rows[start : start + USERS_PER_BLOCK])
-            for mask, rows in groups
-            for start in range(0, len(rows), USERS_PER_BLOCK)
-        ]
+        [(mask, rows[start : start + size]) for mask, rows in groups for start in range(0, len(rows), size)]
     )
     with threadpool_limits(limits=1, user_api="blas"):
         if threads == 1:
@@ -74,12 +75,11 @@ def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
 class _Worker:
     """One thread's buffers and, because blocks come sorted by mask, the index of the last mask."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, size: int, capacity: int) -> None:
         self._search = search
         self._k = search.items.shape[1]
-        capacity = 4 * self._k + 2 * kernels.CHUNK
-        self._places = np.empty((USERS_PER_BLOCK, capacity), np.int32)
-        self._scores = np.empty((USERS_PER_BLOCK, capacity), np.float32)
+        self._places = np.empty((size, capacity), np.int32)
+        self._scores = np.empty((size, capacity), np.float32)
         self._tile = np.empty(USERS_PER_TILE * ITEMS_PER_BLOCK, np.float32)
         self._mask = -1
         self._index = search.index

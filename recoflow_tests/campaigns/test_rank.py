@@ -31,6 +31,7 @@ FACTORS = {
     "equal rows": lambda random, rows, f: np.tile(random.standard_normal((1, f)), (rows, 1)),
     "zipf-like lengths": lambda random, rows, f: random.standard_normal((rows, f)) / (1 + np.arange(rows))[:, None],
     "equal lengths": lambda random, rows, f: np.sign(random.standard_normal((rows, f))),
+    "columns of different scales": lambda random, rows, f: random.standard_normal((rows, f)) * 10.0 ** -np.arange(f),
     "tiny": lambda random, rows, f: random.standard_normal((rows, f)) * 1e-30,
 }
 
@@ -96,6 +97,28 @@ def test_threads_blocks_and_a_prepared_index_never_change_a_byte(factors):
     parts = [top_k(users[start : start + 700], index, 10) for start in range(0, len(users), 700)]
     assert (np.concatenate([items for items, _ in parts]) == whole[0]).all()
     assert (np.concatenate([scores for _, scores in parts]) == whole[1]).all()
+
+
+def test_an_index_that_knows_no_users_gives_the_same_answers(factors):
+    users, items = (array[:500] for array in factors)
+    assert (top_k(users, prepare(items), 10)[0] == top_k(users, prepare(items, users), 10)[0]).all()
+
+
+def test_a_home_and_a_package_that_cannot_be_written_still_leave_a_place_for_compiled_code(tmp_path, monkeypatch):
+    from recoflow.campaigns import rank_kernels
+
+    def refuse(*_args, **_settings):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(rank_kernels.numba, "njit", refuse)
+    monkeypatch.setattr(rank_kernels.numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(rank_kernels.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert rank_kernels.ensure_cache_folder()
+    (folder,) = tmp_path.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert str(folder) == rank_kernels.numba.config.CACHE_DIR
+    folder.chmod(0o777)
+    assert not rank_kernels.ensure_cache_folder()
 
 
 def test_arguments_are_left_as_they_were(factors):
