@@ -1,6 +1,7 @@
 # The two commands of the README, and what developers use. Each works on a fresh machine with Python ≥ 3.11 and make.
 PYTHON ?= python3
 export DAGSTER_HOME := $(CURDIR)
+export DAGSTER_DISABLE_TELEMETRY := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 

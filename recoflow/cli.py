@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recoflow.commands import sftp
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
 
@@ -39,6 +40,7 @@ with a CSV response file, behind quality checks.
 )
 sandbox_app = typer.Typer(no_args_is_help=True, help="The embedded SFTP server and the sample world.")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(sftp.app, name="sftp")
 
 Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
 DATA = Path("data")

@@ -47,7 +47,7 @@ class Installation(dg.ConfigurableResource):
     def mailbox(self, environment: Environment) -> Iterator[Mailbox]:
         """The environment's SFTP account, for one user at a time in this process."""
         folder = self.layout.mailbox(environment.name)
-        account = Account.of(environment, self.layout, port=self._embedded_port(environment))
+        account = Account.of(environment, self.layout)
         with _opening:
             shared = _shared.get(folder)
             if shared is None or shared.account != account:
@@ -55,9 +55,3 @@ class Installation(dg.ConfigurableResource):
                 shared = _shared[folder] = _Shared(account, mailbox)
         with shared.guard:
             yield shared.mailbox
-
-    def _embedded_port(self, environment: Environment) -> int | None:
-        """The port that the embedded server took, when the environment uses it."""
-        if not environment.sftp.embedded or not self.layout.sftp_port.exists():
-            return None
-        return int(self.layout.sftp_port.read_text())

@@ -58,7 +58,12 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     if sftp_port is not None:
         command = (sys.executable, "-m", "recoflow.cli", "sandbox", "sftp", "--port", str(sftp_port))
         children.insert(0, services.Service("sftp", command, logs / "sftp.log"))
-    variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(layout.root)}
+    variables = {
+        **os.environ,
+        "DAGSTER_HOME": str(root),
+        "RECOFLOW_DATA": str(layout.root),
+        "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
+    }
     with services.running(children, variables, root):
         if sftp_port is not None:
             services.await_port(sftp_port, children, START_SECONDS)

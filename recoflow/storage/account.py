@@ -42,13 +42,14 @@ class Account:
     reply_seconds: float = 30
 
     @staticmethod
-    def of(environment: Environment, layout: Layout, *, port: int | None = None) -> Account:
-        """The account of an environment; `port` overrides the file's (the embedded server may have taken another)."""
+    def of(environment: Environment, layout: Layout) -> Account:
+        """The account of an environment; the embedded server tells in a file which port it took."""
         settings = environment.sftp
+        has_told = settings.embedded and layout.sftp_port.exists()
         return Account(
             environment=environment.name,
             host=settings.host,
-            port=port or settings.port,
+            port=int(layout.sftp_port.read_text()) if has_told else settings.port,
             username=settings.username,
             private_key=layout.root / settings.private_key,
             known_hosts=layout.root / settings.known_hosts,

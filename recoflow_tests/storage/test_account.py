@@ -28,5 +28,10 @@ def test_an_account_has_the_environments_settings_and_the_layouts_paths():
     )
 
 
-def test_the_port_that_the_embedded_server_took_goes_before_the_files():
-    assert Account.of(environment(), Layout(Path("/data")), port=40_000).port == 40_000
+def test_the_port_that_the_embedded_server_took_goes_before_the_files(tmp_path):
+    layout = Layout(tmp_path)
+    assert Account.of(environment(embedded=True), layout).port == 2222
+    layout.sftp.mkdir()
+    layout.sftp_port.write_text("40000")
+    assert Account.of(environment(embedded=True), layout).port == 40_000
+    assert Account.of(environment(), layout).port == 2222

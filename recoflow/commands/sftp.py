@@ -1,0 +1,55 @@
+"""`recoflow sftp …`: trusting a server, and mending a lost ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recoflow import environment
+from recoflow.storage.account import Account
+from recoflow.storage.layout import Layout
+
+console = Console()
+app = typer.Typer(no_args_is_help=True, help="The SFTP accounts that recoflow itself uses.")
+
+Name = Annotated[str, typer.Argument(help="The environment.")]
+Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
+DATA = Path("data")
+
+
+@app.command()
+def trust(
+    name: Name,
+    data: Data = DATA,
+    replace: Annotated[bool, typer.Option("--replace", help="The server's key was replaced on purpose.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show the fingerprint of an environment's SFTP server and, if you agree, pin its host key."""
+    from recoflow.storage import sftp_link
+
+    account = _account(name, data)
+    key = sftp_link.host_key(account.host, account.port)
+    console.print(f"{account.host}:{account.port} shows {key.get_name()} {key.fingerprint}")
+    if yes or typer.confirm("Is this what the server's administrator tells you?"):
+        sftp_link.pin(account.known_hosts, account.host, account.port, key, replace=replace)
+        console.print(f"Pinned in {account.known_hosts}")
+
+
+@app.command()
+def rebuild(name: Name, data: Data = DATA) -> None:
+    """Make an environment's lost ledger again from the claims on the server and the files in the inbox."""
+    from recoflow.storage.ledger import Ledger
+    from recoflow.storage.mailbox import Mailbox
+
+    folder = Layout(data.absolute()).mailbox(name)
+    with Mailbox(_account(name, data), Ledger(folder / "ledger.sqlite"), folder / "inbox") as mailbox:
+        console.print(f"{mailbox.rebuild()} files were taken up again")
+
+
+def _account(name: str, data: Path) -> Account:
+    layout = Layout(data.absolute())
+    found = environment.load(layout.environments / f"{name}.yaml")
+    return Account.of(found, layout)

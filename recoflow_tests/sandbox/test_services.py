@@ -1,0 +1,65 @@
+"""Child processes are started, watched and stopped; a taken port is told and another one used."""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recoflow.sandbox import services, stack
+from recoflow.sandbox.services import Service, ServiceError
+
+WAITS = "import time; print('up', flush=True); time.sleep(60)"
+
+
+def python(code: str, log: Path) -> Service:
+    return Service("child", (sys.executable, "-c", code), log)
+
+
+def test_a_taken_port_gives_another_one_and_is_told() -> None:
+    told: list[str] = []
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        port = stack._port(taken, "the SFTP server", told.append)
+    assert port != taken
+    assert told == [f"Port {taken} is taken: the SFTP server listens on {port} instead."]
+
+
+def test_a_free_port_is_the_one_that_was_wished() -> None:
+    wished = services.free_port(0)
+    assert services.free_port(wished) == wished
+
+
+def test_services_are_stopped_when_the_block_ends(tmp_path: Path) -> None:
+    child = python(WAITS, tmp_path / "log")
+    with services.running([child], os.environ, tmp_path):
+        services.await_true(lambda: "up" in child.log.read_text(), [child], 30, "the child")
+    assert child.process is not None
+    assert child.process.poll() is not None
+
+
+def test_a_service_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "STOP_SECONDS", 0.2)
+    child = python(f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITS}", tmp_path / "log")
+    started = time.monotonic()
+    with services.running([child], os.environ, tmp_path):
+        services.await_true(lambda: "up" in child.log.read_text(), [child], 30, "the child")
+    assert child.process is not None
+    assert child.process.returncode == -9
+    assert time.monotonic() - started < 30
+
+
+def test_a_service_that_ends_by_itself_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+    child = python("raise SystemExit('no disk left')", tmp_path / "log")
+    with services.running([child], os.environ, tmp_path), pytest.raises(ServiceError, match="no disk left"):
+        services.await_true(lambda: False, [child], 30, "never")
+
+
+def test_waiting_has_an_end(tmp_path: Path) -> None:
+    child = python(WAITS, tmp_path / "log")
+    with services.running([child], os.environ, tmp_path), pytest.raises(ServiceError, match="did not come within 0 s"):
+        services.await_true(lambda: False, [child], 0.1, "the miracle")
