@@ -33,7 +33,7 @@ from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
 from recoflow.gateway.tokens import Access, Tokens
 from recoflow.storage.layout import Layout
 
-TEND_SECONDS: Final = 1.0
+TEND_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = "2"
 Parse = Callable[[bytes, Environment, datetime], Accepted]
 

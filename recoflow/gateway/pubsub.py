@@ -11,7 +11,6 @@ which stays the same when Pub/Sub delivers twice.
 from __future__ import annotations
 
 import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -40,7 +39,7 @@ def pushed(body: bytes, received_at: datetime) -> Accepted:
     try:
         message = msgspec.json.decode(body, type=_Envelope).message
         data = base64.b64decode(message.data, validate=True)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RefusedError(f"This is no push request of Pub/Sub: {error}") from None
     return taken(data, _moment(message.publish_time) or received_at)
 

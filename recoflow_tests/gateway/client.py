@@ -1,0 +1,96 @@
+"""A real gateway process on a free port of loopback, and what a client needs to speak with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import polars as pl
+
+from recoflow import environment
+from recoflow.environment import Environment
+from recoflow.events import inbox
+from recoflow.events.ingest import ingest_file
+from recoflow.schema import Counts
+from recoflow.storage.lake import Lake
+from recoflow.storage.layout import Layout
+
+YAML = """
+name: {name}
+sftp: {{ username: {name}, private_key: key, known_hosts: known_hosts }}
+events: {{ item_types: [article] }}
+gateway: {gateway}
+"""
+TOKENS = {"IPSUM_TOKEN": "ipsum-secret", "DOLOR_TOKEN": "dolor-secret"}
+
+
+class Running:
+    """One gateway process."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        command = [sys.executable, "-m", "recoflow.cli", "gateway", "--data", str(layout.root), "--port", "0"]
+        variables = {**os.environ, **TOKENS, "COLUMNS": "200"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=variables)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().decode().removeprefix("Gateway ").strip()
+        assert self.url.startswith("http://127.0.0.1:"), self.url
+        self.client = httpx.Client(base_url=self.url, timeout=20)
+
+    def post(self, events: list[Any], name: str = "lorem", **options: Any) -> httpx.Response:
+        return self.client.post(f"/api/{name}/events", json={"events": events}, **options)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and give the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end and give the exit code."""
+        code = self.process.wait(20)
+        self.client.close()
+        self.process.stdout.close()
+        return code
+
+    def ingest(self, name: str = "lorem") -> Counts:
+        """What the sensor's run does with the sealed segments."""
+        return ingest_spool(self.layout, name)
+
+    def table(self, table: str, name: str = "lorem") -> pl.DataFrame:
+        return Lake(self.layout.lake(name)).scan(table).collect()
+
+
+def ingest_spool(layout: Layout, name: str = "lorem") -> Counts:
+    found = environment.load(layout.environments / f"{name}.yaml")
+    total = Counts()
+    for arrival in inbox.segments(layout.spool(name)):
+        lake, now = Lake(layout.lake(name)), datetime.now(UTC)
+        total += ingest_file(arrival.path, found, lake, now, name=arrival.name, dialect=arrival.dialect).counts
+        arrival.path.unlink()
+    return total
+
+
+def write_environment(layout: Layout, name: str, gateway: str = "{}") -> Environment:
+    layout.environments.mkdir(parents=True, exist_ok=True)
+    path = layout.environments / f"{name}.yaml"
+    path.write_text(YAML.format(name=name, gateway=gateway))
+    return environment.load(path)
+
+
+def view(number: int | str = 0, **changes: Any) -> dict[str, Any]:
+    """A good event."""
+    event = {
+        "event_type": "detail_pageview",
+        "event_id": f"event-{number}",
+        "user_id": "u1",
+        "channel": "www",
+        "page_type": "article_detail",
+        "action_item": "a1",
+        "timestamp": "2026-05-01T12:00:00Z",
+    }
+    return {key: value for key, value in {**event, **changes}.items() if value is not None}

@@ -1,0 +1,105 @@
+"""What was answered with 200 is in the lake exactly once, however the gateway ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from recoflow_tests.gateway.client import Running, ingest_spool, view
+
+Start = Callable[..., Running]
+CLIENTS = 4
+BATCH = 20
+
+
+def _send_until(gateway: Running, stop: threading.Event, client: int) -> list[str]:
+    """Send batches until the gateway is gone; gives the batches that were acknowledged."""
+    acknowledged: list[str] = []
+    with httpx.Client(base_url=gateway.url, timeout=20) as connection:
+        for number in range(10**6):
+            batch = f"{client}-{number}"
+            events = [view(f"{batch}-{index}") for index in range(BATCH)]
+            try:
+                answer = connection.post("/api/lorem/events", json={"events": events})
+            except httpx.TransportError:
+                break
+            if answer.status_code == 200:
+                acknowledged.append(batch)
+            if stop.is_set():
+                break
+    return acknowledged
+
+
+def _run_and_end(gateway: Running, number: int) -> tuple[list[str], int]:
+    stop = threading.Event()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        futures = [pool.submit(_send_until, gateway, stop, client) for client in range(CLIENTS)]
+        time.sleep(0.7)
+        code = gateway.end(number)
+        stop.set()
+    return [batch for future in futures for batch in future.result()], code
+
+
+def _assert_exactly_once(gateway: Running, acknowledged: list[str]) -> None:
+    ids = gateway.table("events")["event_id"].to_list()
+    assert len(ids) == len(set(ids))
+    assert {f"event-{batch}-{index}" for batch in acknowledged for index in range(BATCH)} <= set(ids)
+    assert len(ids) % BATCH == 0, "part of a request was kept"
+    assert gateway.table("quarantine").is_empty()
+
+
+def test_after_kill_every_acknowledged_event_is_in_the_lake_once(start: Start) -> None:
+    gateway = start()
+    acknowledged, code = _run_and_end(gateway, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert len(acknowledged) > CLIENTS
+    following = start()  # seals what was left
+    again = acknowledged[-1]
+    assert following.post([view(f"{again}-{index}") for index in range(BATCH)]).status_code == 200  # a client in doubt
+    assert following.end() == 0
+    counts = following.ingest()
+    assert counts.duplicates == BATCH
+    _assert_exactly_once(following, acknowledged)
+
+
+def test_a_graceful_stop_under_load_loses_nothing_and_leaves_no_open_segment(start: Start) -> None:
+    gateway = start()
+    acknowledged, code = _run_and_end(gateway, signal.SIGTERM)
+    assert code == 0
+    assert list(gateway.layout.spool("lorem").glob("*.open")) == []
+    gateway.ingest()
+    _assert_exactly_once(gateway, acknowledged)
+    assert gateway.table("events").height == len(acknowledged) * BATCH
+
+
+def test_a_crash_between_the_lake_and_the_removal_of_a_segment_counts_nothing_twice(start: Start) -> None:
+    gateway = start()
+    gateway.post([view(number) for number in range(10)])
+    gateway.end()
+    (segment,) = gateway.layout.spool("lorem").iterdir()
+    content = segment.read_bytes()
+    first = gateway.ingest()
+    segment.write_bytes(content)
+    assert ingest_spool(gateway.layout) == first
+    assert gateway.table("events").height == 10
+
+
+def test_a_request_that_had_begun_is_finished_before_the_end(start: Start) -> None:
+    gateway = start()
+    host, port = gateway.url.removeprefix("http://").split(":")
+    body = b'{"events": []}'
+    head = b"POST /api/lorem/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head % len(body) + body[:5])
+        time.sleep(0.2)
+        gateway.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        connection.sendall(body[5:])
+        assert b" 200 " in connection.recv(1000)
+    assert gateway.wait() == 0
