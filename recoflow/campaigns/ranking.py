@@ -160,14 +160,16 @@ class Ranking:
         )
 
     def _seen(self, lists: Longs) -> tuple[Longs, Indices]:
-        """What the lists must not hold, as CSR with ascending items."""
+        """What the lists must not hold, as CSR; an item may stand there more than once."""
         pairs = [source.pairs(lists) for source in self._consumed]
         owners = np.concatenate([owner for owner, _ in pairs])
         items = np.concatenate([item for _, item in pairs])
-        is_excluded = ~self._lists.keeps_consumed[lists][owners]
-        unique = np.unique(owners[is_excluded] * len(self._eligible) + items[is_excluded])
-        lengths = np.bincount(unique // len(self._eligible), minlength=len(lists))
-        return np.concatenate(([0], np.cumsum(lengths))), (unique % len(self._eligible)).astype(np.int32)
+        if self._lists.keeps_consumed[lists].any():
+            is_excluded = ~self._lists.keeps_consumed[lists][owners]
+            owners, items = owners[is_excluded], items[is_excluded]
+        order = np.argsort(owners, kind="stable")  # merges runs that are sorted already: one for each source
+        starts = np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(lists)))))
+        return starts, items[order]
 
     def _index(self, ranking: int) -> rank.ItemIndex:
         if ranking not in self._indices:
@@ -184,6 +186,8 @@ class Ranking:
         from recoflow.models import kernels  # noqa: PLC0415 - imports numba
 
         starts, seen = self._seen(lists)
+        owners = np.repeat(np.arange(len(lists)), np.diff(starts))
+        nothing = np.zeros_like(starts)  # what is consumed is taken out of the scores instead: it may stand there twice
         items = np.full((len(lists), k), -1, np.int32)
         best = np.full((len(lists), k), -np.inf, np.float32)
         step = max(1, DENSE_SCORES // len(self._bundle.items))
@@ -194,7 +198,9 @@ class Ranking:
             )
             masked = np.flatnonzero(mask_of[block] >= 0)
             scores[masked] = np.where(masks[mask_of[block[masked]]], scores[masked], -np.inf)
-            kernels.top_k(scores, block, starts, seen, items[block[0] : block[-1] + 1])
+            begins, ends = starts[block[0]], starts[block[-1] + 1]
+            scores[owners[begins:ends] - block[0], seen[begins:ends]] = -np.inf
+            kernels.top_k(scores, block, nothing, seen, items[block[0] : block[-1] + 1])
             best[block] = np.where(items[block] >= 0, np.take_along_axis(scores, items[block], axis=1), -np.inf)
         return items, best
 
