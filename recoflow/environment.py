@@ -103,6 +103,8 @@ class Model(Section):
     factors: int | None = Field(None, ge=1, le=4096)
     alpha: float | None = Field(None, gt=0)
     regularization: float | None = Field(None, ge=0)
+    exponent: float | None = Field(None, ge=0, le=2)  # als: of the frequency in λ; spectral: of the normalization
+    neighbours: int | None = Field(None, ge=1, le=10_000)  # kept per item
     iterations: int | None = Field(None, ge=1, le=1000)
 
 
@@ -149,7 +151,7 @@ class Campaigns(Section):
     @pydantic.field_validator("information_fields")
     @classmethod
     def _no_clash(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        clash = [name for name in value if name in (*schema.RESPONSE_COLUMNS, "rank")]
+        clash = [name for name in value if name in (*schema.RESPONSE_COLUMNS, "rank", "page_type", "row", "score")]
         if clash or len(set(value)) != len(value):
             raise ValueError(f"{clash or value} would give two columns of one name")
         return value
@@ -226,8 +228,13 @@ def load(path: Path) -> Environment:
         raise ConfigurationError(
             str(path), "does not exist", "Copy data/environments/lorem.yaml and change it"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(str(path), f"is not YAML: {error}", "Mend the line that is named") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(str(path), f"is not UTF-8 text: {error}", "Save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{path}:{line}", f"is not YAML: {error.problem}", "Mend this line") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(str(path), f"is not YAML: {error}", "Mend the file") from None
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError(f"{path}:1", "is not a mapping of keys", "Begin with `name: …`")
     lines = dict(_lines(node, (), path))
