@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.storage import names
-from recoflow.storage.ledger import Sighting
+from recoflow.storage.claims import Sighting
 from recoflow.storage.sftp_wire import Entry
 
 EMPTY_FACTOR: Final = 10  # an empty file is more often a begun upload than a whole one

@@ -15,8 +15,9 @@ from typing import Final
 
 from recoflow.errors import MailboxError, StorageError
 from recoflow.storage.account import Account
+from recoflow.storage.claims import Claim
 from recoflow.storage.clock import Clock
-from recoflow.storage.ledger import ID_LENGTH, Claim, Ledger
+from recoflow.storage.ledger import ID_LENGTH, Ledger
 from recoflow.storage.sftp_link import Link
 from recoflow.storage.sftp_wire import LinkLostError, Session
 

@@ -11,8 +11,8 @@ import io
 from typing import Final
 
 from recoflow.storage import completeness, names, transfer
+from recoflow.storage.claims import Claim, Outgoing, State
 from recoflow.storage.desk import Desk
-from recoflow.storage.ledger import Claim, Outgoing, State
 from recoflow.storage.sftp_wire import Attributes, MissingError, RefusedError
 
 FOLDERS: Final = ("requests", "periodic", "one_time")

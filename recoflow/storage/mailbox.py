@@ -16,9 +16,10 @@ from typing import Final, TypeVar
 from recoflow.errors import MailboxError
 from recoflow.storage import intake, names, outbox, retention, transfer
 from recoflow.storage.account import Account
+from recoflow.storage.claims import ARRIVED, Claim, Outgoing, State
 from recoflow.storage.clock import Clock, SystemClock
 from recoflow.storage.desk import Desk
-from recoflow.storage.ledger import ARRIVED, Claim, Ledger, Outgoing, State
+from recoflow.storage.ledger import Ledger
 from recoflow.storage.retention import Sweep
 from recoflow.storage.sftp_wire import LinkLostError
 

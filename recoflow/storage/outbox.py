@@ -11,8 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from recoflow.storage import transfer
+from recoflow.storage.claims import Claim, Outgoing, State
 from recoflow.storage.desk import Desk
-from recoflow.storage.ledger import Claim, Outgoing, State
 from recoflow.storage.sftp_wire import MissingError
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from recoflow.storage import names
+from recoflow.storage.claims import ANSWERING, FINAL, Claim, State
 from recoflow.storage.desk import Desk
 from recoflow.storage.intake import FOLDERS
-from recoflow.storage.ledger import ANSWERING, FINAL, Claim, State
 from recoflow.storage.sftp_wire import MissingError
 
 DAY: Final = 86_400.0

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recoflow.sandbox import feeder, keys, sftp_server
-from recoflow.storage.ledger import Ledger, State
+from recoflow.storage.claims import State
+from recoflow.storage.ledger import Ledger
 
 STEPS = [
     "claiming",

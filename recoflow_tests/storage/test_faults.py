@@ -15,7 +15,8 @@ from paramiko import sftp
 from recoflow.errors import MailboxError, StorageError
 from recoflow.sandbox import feeder, keys, namespace, sftp_server
 from recoflow.storage.account import Account
-from recoflow.storage.ledger import Ledger, State
+from recoflow.storage.claims import State
+from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 from recoflow.storage.sftp_wire import LinkLostError
 

@@ -5,7 +5,8 @@ import sqlite3
 import pytest
 
 from recoflow.errors import StorageError
-from recoflow.storage.ledger import Ledger, State
+from recoflow.storage.claims import State
+from recoflow.storage.ledger import Ledger
 from recoflow.storage.transfer import Content
 
 DAY = 86_400.0

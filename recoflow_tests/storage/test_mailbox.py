@@ -10,7 +10,7 @@ import pytest
 
 from recoflow.errors import MailboxError
 from recoflow.sandbox import namespace
-from recoflow.storage.ledger import State
+from recoflow.storage.claims import State
 
 REQUEST = b"environment,user_id,list_name,list_size,page_type\nlorem,u1,home,3,email\n"
 

@@ -19,7 +19,8 @@ from recoflow.sandbox import keys
 from recoflow.sandbox.namespace import EXCHANGE, INTERNAL
 from recoflow.storage import sftp_link
 from recoflow.storage.account import Account
-from recoflow.storage.ledger import Ledger, State
+from recoflow.storage.claims import State
+from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
