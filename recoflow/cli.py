@@ -33,7 +33,7 @@ with a CSV response file, behind quality checks.
 [bold]A tour[/bold]
 
 1. [cyan]recoflow demo[/cyan]   the whole path on a sample world, from events to a response file fetched over SFTP
-2. [cyan]recoflow up[/cyan]     the same installation, kept running: Dagster UI, daemon, SFTP server
+2. [cyan]recoflow up[/cyan]     the same installation, kept running: Dagster UI, daemon, SFTP server, gateway
 3. [cyan]recoflow check[/cyan]  read data/environments/*.yaml and say what is wrong, by file, line and key
 4. [cyan]dg launch --assets 'key:"lorem/interactions"'[/cyan]   materialize one asset by hand
 """,
@@ -69,7 +69,7 @@ def demo(data: Data = DATA) -> None:
 
 @app.command()
 def up(data: Data = DATA) -> None:
-    """Keep the Dagster UI, the daemon and the SFTP server running until Ctrl-C."""
+    """Keep the Dagster UI, the daemon, the SFTP server and the gateway running until Ctrl-C."""
     from recoflow.sandbox import stack
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -98,6 +98,27 @@ def gateway(
 
     layout = Layout(data.absolute())
     server.serve(load_all(layout.environments), layout, host, port, lambda url: console.print(f"Gateway {url}"))
+
+
+@app.command()
+def pubsub(
+    environment: Annotated[str, typer.Option(help="Where the events belong.")],
+    subscription: Annotated[str, typer.Option(help="projects/PROJECT/subscriptions/NAME")],
+    data: Data = DATA,
+) -> None:
+    """Take events from a Google Pub/Sub subscription until Ctrl-C; what is acknowledged is on disk."""
+    from recoflow.environment import load
+    from recoflow.gateway.subscriber import Subscriber
+
+    layout = Layout(data.absolute())
+    limits = load(layout.environments / f"{environment}.yaml").gateway
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    subscriber = Subscriber(subscription, layout.spool(environment), limits, lambda: datetime.now(UTC))
+    console.print(f"Taking {subscription} for {environment}")
+    events = subscriber.run(stop.is_set, stop.wait)
+    console.print(f"{events} events were taken")
 
 
 @sandbox_app.command("sftp")

@@ -1,4 +1,4 @@
-"""Everything of an installation at once: the SFTP server, the daemon and the UI, on ports that are free.
+"""Everything of an installation at once: SFTP server, gateway, daemon and UI, on ports that are free.
 
 What belongs here: which services there are and how they find each other. What does not: the sample world, and how a
 single process is started and stopped (`services`).
@@ -20,6 +20,7 @@ from recoflow.sandbox.dagster_ui import DagsterUi
 from recoflow.storage.layout import Layout
 
 UI_PORT = 3000
+GATEWAY_PORT = 8080
 START_SECONDS = 120.0
 
 
@@ -54,7 +55,9 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     ui_port = _port(UI_PORT, "the Dagster UI", tell)
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
     sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
-    children = services.dagster_services(ui_port, logs)
+    gateway_port = _port(GATEWAY_PORT, "the gateway", tell)
+    command: tuple[str, ...] = (sys.executable, "-m", "recoflow.cli", "gateway", "--port", str(gateway_port))
+    children = [services.Service("gateway", command, logs / "gateway.log"), *services.dagster_services(ui_port, logs)]
     if sftp_port is not None:
         command = (sys.executable, "-m", "recoflow.cli", "sandbox", "sftp", "--port", str(sftp_port))
         children.insert(0, services.Service("sftp", command, logs / "sftp.log"))
@@ -68,6 +71,9 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
         if sftp_port is not None:
             services.await_port(sftp_port, children, START_SECONDS)
             tell(f"SFTP server  sftp://127.0.0.1:{sftp_port} (keys in {layout.sftp / 'keys'})")
+        gateway = f"http://127.0.0.1:{gateway_port}"
+        services.await_http(f"{gateway}/health", children, START_SECONDS)
+        tell(f"Gateway      {gateway}/docs")
         url = f"http://127.0.0.1:{ui_port}"
         services.await_http(f"{url}/server_info", children, START_SECONDS)
         tell(f"Dagster UI   {url}")
