@@ -84,7 +84,7 @@ def campaign_key(environment: str, name: str, sha256: str, revision: int) -> str
     It is made for every name, the unusable ones too, because those are answered as well.
     """
     readable = _UNSAFE_IN_KEY.sub("-", _stem(name))[-KEY_STEM:].strip("-") or "request"
-    identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogateescape")
+    identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogatepass")
     return f"{readable}.{hashlib.sha256(identity).hexdigest()[:12]}.r{revision}"
 
 

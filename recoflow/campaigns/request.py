@@ -72,7 +72,7 @@ class Request:
 
 def campaign_id(environment: str, name: str, sha256: str) -> str:
     """The identifier of one campaign: the same for the same environment, file name and content."""
-    identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogateescape")
+    identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(identity).hexdigest()[:20]
 
 

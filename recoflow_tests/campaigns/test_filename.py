@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoflow.campaigns import filename
@@ -60,6 +60,7 @@ def test_other_names_are_refused_with_a_reason(name: str, code: str) -> None:
     assert refused.value.rejection.code == code
 
 
+@settings(deadline=None)
 @given(name=st.text(st.characters(codec=None), max_size=300), revision=st.integers(1, 999))
 def test_keys_are_safe_for_a_partition_whatever_the_name(name: str, revision: int) -> None:
     key = filename.campaign_key("lorem", name, "ab" * 32, revision)
@@ -88,6 +89,7 @@ def test_side_files_stand_beside_the_response() -> None:
     assert filename.manifest_name(name) == "lorem_weekly_mail_2020-02-02T20:22:02Z.manifest.json"
 
 
+@settings(deadline=None)
 @given(name=st.text(st.characters(codec=None), max_size=300))
 def test_side_files_have_safe_names_whatever_the_request_is_called(name: str) -> None:
     safe = filename.errors_name(name)
