@@ -172,11 +172,35 @@ class Gateway(Section):
 
 
 class Quality(Section):
-    """Thresholds of the checks."""
+    """Thresholds of the checks; a share is of what its check looks at."""
 
     max_quarantined_share: float = Field(0.05, ge=0, le=1)
     max_fallback_share: float = Field(1.0, ge=0, le=1)
     min_coverage: float = Field(0.01, ge=0, le=1)
+    window_days: int = Field(28, ge=1)  # events are judged over so many days before the latest one
+    click_seconds: float = Field(120, gt=0)  # between impression, click and page view
+    max_anonymous_share: float = Field(0.5, ge=0, le=1)
+    max_unattributed_share: float = Field(0.05, ge=0, le=1)  # clicks without impression, page view, recommendation …
+    max_unknown_items_share: float = Field(0.05, ge=0, le=1)
+    max_unweighted_types_share: float = Field(0.0, ge=0, le=1)
+    max_duplicate_share: float = Field(0.01, ge=0, le=1)
+    max_mistimed_share: float = Field(0.01, ge=0, le=1)
+    max_event_age_days: float = Field(3650, gt=0)  # between an event and its receipt
+    max_shared_devices_share: float = Field(0.05, ge=0, le=1)
+    min_volume_ratio: float = Field(0.5, ge=0)  # a day's events against that weekday in the weeks before
+    max_volume_ratio: float = Field(2.0, gt=0)
+    max_silence_hours: float = Field(48, gt=0)
+    min_subjects: int = Field(50, ge=0)
+    min_items: int = Field(20, ge=0)
+    min_interactions: int = Field(500, ge=0)
+
+
+class Retention(Section):
+    """For how many days rows of a table are kept, and by which of their times; null: for ever."""
+
+    events: float | None = Field(None, gt=0)  # timestamp
+    quarantine: float | None = Field(None, gt=0)  # received_at
+    responses: float | None = Field(None, gt=0)  # published_at
 
 
 class Environment(Section):
@@ -192,6 +216,7 @@ class Environment(Section):
     campaigns: Campaigns = Campaigns()
     gateway: Gateway = Gateway()
     quality: Quality = Quality()
+    retention: Retention = Retention()
 
     @pydantic.field_validator("name")
     @classmethod

@@ -6,11 +6,11 @@ customer's check could hide another's.
 
 import dagster as dg
 
-from recoflow.defs import campaigns, events, interactions, models, names, sensors, upkeep
+from recoflow.defs import campaigns, event_checks, events, interactions, models, names, sensors, upkeep
 from recoflow.environment import Environment
 
 STAGES = {
-    "ingest": ("events", "quarantine", "items", "identity", "interactions"),
+    "ingest": ("events", "quarantine", "items", "identity", "interactions", "readiness"),
     "training": ("factors", "champion"),
     "campaign": ("campaign_request", "campaign_recommendations", "campaign_response"),
 }
@@ -21,6 +21,7 @@ def build_environment(environment: Environment) -> dg.Definitions:
     assets = [
         *events.build_assets(environment),
         *interactions.build_assets(environment),
+        *event_checks.build_assets(environment),
         *models.build_assets(environment),
         *campaigns.build_assets(environment),
     ]
@@ -36,6 +37,7 @@ def build_environment(environment: Environment) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=assets,
+        asset_checks=event_checks.build_checks(environment),
         jobs=[*jobs, upkeep.build_job(environment)],
         sensors=sensors.build_sensors(environment),
         schedules=[

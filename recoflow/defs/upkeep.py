@@ -13,6 +13,7 @@ from recoflow.environment import Environment
 from recoflow.storage.lake import TABLES
 
 KEEP_CAMPAIGNS = timedelta(days=30)
+AGES = {"events": "timestamp", "quarantine": "received_at", "responses": "published_at"}  # environment.Retention
 
 
 def build_job(environment: Environment) -> dg.JobDefinition:
@@ -37,13 +38,7 @@ def build_job(environment: Environment) -> dg.JobDefinition:
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
 
-    @dg.op(name=f"{environment.name}_vacuum", description="Files of the lake that no current version needs.")
-    def vacuum(context: dg.OpExecutionContext, installation: Installation) -> None:
-        lake = installation.lake(environment)
-        for table in TABLES:
-            if lake.version(table) is not None:
-                lake.compact(table)
-                context.log.info(f"{table}: {lake.vacuum(table)} files removed")
+    expire, vacuum = _lake_ops(environment)
 
     @dg.job(
         name=names.job(environment, "retention"),
@@ -53,9 +48,34 @@ def build_job(environment: Environment) -> dg.JobDefinition:
     def retention() -> None:
         sweep()
         forget_campaigns()
-        vacuum()
+        vacuum(expire())
 
     return retention
+
+
+def _lake_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinition]:
+    @dg.op(name=f"{environment.name}_expire", description="Rows of the lake past the retention of their table.")
+    def expire(context: dg.OpExecutionContext, installation: Installation) -> None:
+        lake = installation.lake(environment)
+        for table, column in AGES.items():
+            days = getattr(environment.retention, table)
+            if days is not None:
+                expired = lake.expire(table, column, now() - timedelta(days=days))
+                context.log.info(f"{table}: {expired} rows older than {days:g} days removed")
+
+    @dg.op(
+        name=f"{environment.name}_vacuum",
+        ins={"expired": dg.In(dg.Nothing)},
+        description="Files of the lake that no current version needs.",
+    )
+    def vacuum(context: dg.OpExecutionContext, installation: Installation) -> None:
+        lake = installation.lake(environment)
+        for table in TABLES:
+            if lake.version(table) is not None:
+                lake.compact(table)
+                context.log.info(f"{table}: {lake.vacuum(table)} files removed")
+
+    return expire, vacuum
 
 
 def _older_than(folder: Path, moment: float, waiting: set[str]) -> list[Path]:

@@ -1,0 +1,78 @@
+"""Checks of `events` and `interactions`, and the go-live readiness table of an environment.
+
+The checks are a step of their own after `items`, `identity` and `interactions`, because most of them join these. They
+warn and never block: what is odd about events must not keep what is right about them from being used.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from recoflow import schema
+from recoflow.defs import metadata, names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.performance import event_checks, interaction_checks, readiness
+
+JOINED = ("items", "identity", "interactions")
+
+
+def build_checks(environment: Environment) -> list[dg.AssetChecksDefinition]:
+    """The checks of `performance.event_checks` and `performance.interaction_checks`, made by one step."""
+    events, interactions = names.key(environment, "events"), names.key(environment, "interactions")
+    after = [names.key(environment, name) for name in JOINED]
+
+    @dg.multi_asset_check(
+        name=f"{environment.name}__check_events",
+        specs=[
+            *_specs(events, event_checks.CHECKS, after),
+            *_specs(interactions, interaction_checks.CHECKS, [key for key in after if key != interactions]),
+        ],
+    )
+    def check_events(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
+        moment = now()
+        with duckdb.get_connection() as connection:
+            installation.lake(environment).views(connection)
+            of_events = event_checks.check(connection, environment, moment)
+            of_interactions = interaction_checks.check(connection, environment, moment)
+        about = {"window_days": environment.quality.window_days}
+        yield from metadata.check_results(of_events, event_checks.CHECKS, events, about)
+        yield from metadata.check_results(of_interactions, interaction_checks.CHECKS, interactions, {})
+
+    return [check_events]
+
+
+def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
+    """`readiness` of one environment."""
+
+    @dg.asset(
+        key=names.key(environment, "readiness"),
+        deps=[names.key(environment, "events")],
+        description="Go-live readiness: what is seen of each event type, at what rate, and how well it is attributed.",
+        metadata={"dagster/column_schema": metadata.column_schema(readiness.TABLE)},
+        **names.shown(environment, "performance", {"duckdb"}),
+    )
+    def readiness_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
+        with duckdb.get_connection() as connection:
+            installation.lake(environment).views(connection)
+            found = readiness.table(connection, environment, now())
+        return dg.MaterializeResult(
+            metadata={
+                "ready_before_placements": readiness.is_ready(found, with_placements=False),
+                "ready_for_live_placements": readiness.is_ready(found, with_placements=True),
+                "event_types_seen": found["last_at"].count(),
+                "event_types_known": len(schema.EVENT_TYPES),
+                "readiness": metadata.preview(found, found.height),
+            }
+        )
+
+    return [readiness_]
+
+
+def _specs(key: dg.AssetKey, checks: dict[str, str], after: list[dg.AssetKey]) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(name=name, asset=key, description=description, additional_deps=after)
+        for name, description in checks.items()
+    ]
