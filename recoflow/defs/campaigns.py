@@ -98,6 +98,8 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
                 "short_lists": result.counts.short,
                 "empty_lists": result.counts.empty,
                 "champion": dg.MetadataValue.asset(names.key(environment, "champion")),
+                "catalogue": dg.MetadataValue.asset(names.key(environment, "items")),
+                "model_path": dg.MetadataValue.path(str(installation.layout.models(environment.name) / bundle.version)),
                 "preview": metadata.preview(preview),
             },
             check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, key, about),
@@ -127,7 +129,12 @@ def _response(environment: Environment) -> dg.AssetsDefinition:
         if isinstance(answered, Staged):
             rows = publication.rows(answered, now())
             installation.lake(environment).append("responses", rows, transaction=opened.key)
-            shown |= {"dagster/row_count": rows.height, "model_version": answered.model_version}
+            shown |= {
+                "dagster/row_count": rows.height,
+                "dagster/table_name": f"{environment.name}.responses",
+                "model_version": answered.model_version,
+                "champion": dg.MetadataValue.asset(names.key(environment, "champion")),
+            }
         path, name = files[-1]
         return dg.MaterializeResult(
             metadata={

@@ -121,6 +121,9 @@ def _requests(environment: Environment) -> dg.SensorDefinition:
             if not bundles.champion_version(installation.layout.models(environment.name)):
                 return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
             due = [intake for intake in pending if _is_due(context.instance, intake, now())]
+            for intake in pending:
+                if intake not in due and intake.attempts >= MAX_ATTEMPTS:
+                    context.log.error(f"{intake.name} failed {MAX_ATTEMPTS} times; mend it and re-execute its last run")
             runs = [_attempt(environment, installation, intake, mailbox.attempted(intake.claim_id)) for intake in due]
         if not runs:
             return dg.SkipReason(f"{len(pending)} request files are being answered, or wait for their next attempt")
