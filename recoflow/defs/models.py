@@ -32,7 +32,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[names.key(environment, name) for name in TRAINED_ON],
-        description="The candidate that is best on the hold-out, refitted on everything, as a bundle; it does not serve.",
+        description="The candidate that is best on the hold-out, refitted on everything; it does not serve.",
         check_specs=metadata.check_specs(key, pipeline.CHECKS),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
         pool="training",
