@@ -116,7 +116,7 @@ class SpoolWriter:
 
 def sealed(folder: Path) -> list[Path]:
     """Segments that wait for the ingest, the oldest of each kind first."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+    return sorted(path for kind in KINDS for path in folder.glob(f"{kind}-*{SUFFIX}"))
 
 
 def kind_of(path: Path) -> str:
