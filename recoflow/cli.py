@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from recoflow.commands import sftp
+from recoflow.commands import files, forget, quarantine, sftp
+from recoflow.commands.terminal import DATA, Data, console, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
-
-console = Console()
-errors = Console(stderr=True)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,9 +38,9 @@ with a CSV response file, behind quality checks.
 sandbox_app = typer.Typer(no_args_is_help=True, help="The embedded SFTP server and the sample world.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(sftp.app, name="sftp")
-
-Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
-DATA = Path("data")
+app.add_typer(quarantine.app, name="quarantine")
+app.command()(files.validate)
+app.command()(forget.forget)
 
 
 @app.command()

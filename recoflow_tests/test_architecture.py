@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment"}
-STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance")
+STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")  # privacy forgets what any may keep
 STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both
-OUTER = {"sandbox", "gateway", "engines", "api", "cli"}  # may use anything but defs
+OUTER = {"sandbox", "gateway", "engines", "api", "commands", "cli"}  # may use anything but defs
 DAGSTER = {"defs", "definitions"}
 COMPILER = "numba"  # kernels need it as soon as they are imported, so nothing that starts a program imports a kernel
 STARTS = ("recoflow.definitions", "recoflow.cli", "recoflow.api")
