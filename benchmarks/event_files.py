@@ -1,4 +1,4 @@
-"""Seeded event files of a size, one per format, for benchmarks of reading: made by columns, kept where git ignores them.
+"""Seeded event files of a size, one per format, to measure reading with: made by columns, kept where git ignores them.
 
 Froomle files hold one person's typical mix: page visits, detail page views, impressions of lists of ten, clicks,
 purchases. The Metarank file has the shares of a recommender's log: rankings of 4 to 12 items, interactions with them,
