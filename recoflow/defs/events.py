@@ -10,10 +10,12 @@ from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.events import inbox
+from recoflow.events import quarantine as quarantined
 from recoflow.events.ingest import FileReport, ingest_file
 
 QUARANTINED_SHARE = "quarantined_share"
 SHOWN_REJECTS = 20
+REJECT_COLUMNS = ("received_at", "file", "line", "field", "code", "message", "raw")
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -73,12 +75,14 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
             },
             check_results=[_quarantined_share(environment, counts, events)],
         )
-        latest = lake.scan("quarantine").sort("received_at", descending=True).head(SHOWN_REJECTS).collect()
+        codes = quarantined.by_code(lake)
+        latest = quarantined.listing(lake, limit=SHOWN_REJECTS).select(REJECT_COLUMNS)
         yield dg.MaterializeResult(
             asset_key=quarantine,
             metadata={
-                "dagster/row_count": metadata.row_count(lake, "quarantine"),
+                "dagster/row_count": int(codes["events"].sum()),
                 "dagster/table_name": f"{environment.name}.quarantine",
+                "codes": metadata.preview(codes, codes.height),
                 "latest": metadata.preview(latest, SHOWN_REJECTS),
             },
         )
