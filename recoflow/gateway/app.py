@@ -35,6 +35,7 @@ from recoflow.storage.layout import Layout
 
 TEND_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = "2"
+JUDGES: Final = 4
 Parse = Callable[[bytes, Environment, datetime], Accepted]
 
 _log = logging.getLogger("recoflow.gateway")
@@ -65,7 +66,8 @@ class Gateway:
         self._intakes = {
             each.name: Intake(each, layout.spool(each.name), clock, self._metrics) for each in environments
         }
-        self._judge = ThreadPoolExecutor(1, thread_name_prefix="judge")  # so that health answers while bodies are read
+        # Beside the event loop, so that health answers meanwhile; several, so that short bodies pass a long one.
+        self._judge = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
         self.app = self._build()
 
     def _build(self) -> ASGIApp:

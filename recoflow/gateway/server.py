@@ -1,6 +1,10 @@
 """The gateway's process: uvicorn on one address, stopped by a signal without losing what it acknowledged.
 
 What belongs here: starting and stopping. What does not: what a request is answered (`app`).
+
+Why uvicorn with httptools and uvloop: measured on one busy core with bodies of 500 events that are only read, bare ASGI
+took 308,000 events/s, with Starlette's routing 300,000, hypercorn 247,000, granian 527,000; with single events 2,200,
+1,900, 600 and 2,800 requests/s. Judging is the larger part of the work, and Dagster's own UI brings uvicorn already.
 """
 
 from __future__ import annotations

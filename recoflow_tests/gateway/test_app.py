@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from recoflow_tests.gateway.client import Running, view
+from recoflow.gateway.app import Gateway
+from recoflow.gateway.tokens import Tokens
+from recoflow.storage.layout import Layout
+from recoflow_tests.gateway.client import Running, view, write_environment
 
 
 def test_good_events_are_acknowledged_and_come_into_the_lake_with_all_fields(gateway: Running) -> None:
@@ -213,6 +219,21 @@ def test_the_documentation_page_needs_nothing_from_outside(gateway: Running) -> 
     assert "://" not in page
     for path in gateway.client.get("/openapi.json").json()["paths"]:
         assert path in page
+
+
+def test_while_stopping_nothing_new_is_taken(tmp_path: Path) -> None:
+    lorem = write_environment(Layout(tmp_path), "lorem")
+    stopping = Gateway([lorem], Layout(tmp_path), Tokens([lorem], tmp_path, {}), lambda: datetime.now(UTC))
+    stopping.is_stopping = True
+
+    async def ask() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(stopping.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.post("/api/lorem/events", json={"events": []}), await client.get("/ready")
+
+    taken, ready = asyncio.run(ask())
+    assert (taken.status_code, taken.headers["Connection"], "Retry-After" in taken.headers) == (503, "close", True)
+    assert (ready.status_code, ready.json()["problems"]["gateway"]) == (503, "stopping")
 
 
 def _send(gateway: Running, body: Any) -> httpx.Response:

@@ -22,7 +22,7 @@ CHECKS = [
 
 
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_described(case: Any, gateway: Running) -> None:
     if "environment" in case.path_parameters:
         case.path_parameters["environment"] = "lorem"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
+import os
 import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -104,6 +106,21 @@ def test_a_full_disk_refuses_the_batch_and_keeps_what_was_acknowledged(tmp_path:
     one.seal()
     assert sorted(contents(tmp_path)) == [b"1\n\n", b"3\n\n"]
     assert opened(tmp_path) == []
+
+
+def test_what_is_not_flushed_is_not_acknowledged_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    one = writer(tmp_path)
+    one.append([b"1\n"], NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        with pytest.raises(StorageError, match="Input/output error"):
+            one.append([b"2\n"], NOW)
+    one.append([b"3\n"], NOW)
+    one.seal()
+    assert sorted(contents(tmp_path)) == [b"1\n\n", b"3\n\n"]
 
 
 def test_a_first_batch_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
