@@ -1,0 +1,46 @@
+"""`recoflow forget`: a person leaves an environment.
+
+What belongs here: options and wording. What does not: what is removed (`recoflow.privacy`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recoflow.commands.terminal import DATA, AsJson, Data, Name, console, environment_of, print_json, table
+from recoflow.storage.layout import Layout
+
+
+def forget(
+    name: Name,
+    user_id: Annotated[list[str] | None, typer.Option(help="A log-in; may be given several times.")] = None,
+    device_id: Annotated[list[str] | None, typer.Option(help="A device; may be given several times.")] = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a person from every table, file and model of an environment, and prove it.
+
+    Devices on which only that user was seen are forgotten with the user. Exit 0 when no file mentions the person any
+    more, 1 when some still do: the report names them; run it again when segments are sealed and ingests are through.
+    """
+    from recoflow.environment import load_all
+    from recoflow.privacy import forget as privacy
+    from recoflow.storage.lake import Lake
+
+    layout = Layout(data.absolute())
+    environment = environment_of(name, data)
+    lakes = {each.name: Lake(layout.lake(each.name)) for each in load_all(layout.environments)}
+    report = privacy.forget(layout, environment, lakes, user_ids=user_id or (), device_ids=device_id or ())
+    if as_json:
+        print_json(report.as_json())
+    else:
+        removed = [(each.place, each.count, each.what) for each in report.removals]
+        table(f"Forgotten in {name}", removed, ["place", "removed", "of"])
+        console.print(f"{report.files_searched} files searched, {len(report.remaining)} still mention the person.")
+        for path in report.remaining:
+            console.print(f"  [red]{path}[/red]", highlight=False)
+        for place in privacy.NOT_COVERED:
+            console.print(f"  [dim]Not covered: {place}.[/dim]", highlight=False)
+    raise typer.Exit(0 if report.is_forgotten else 1)

@@ -1,0 +1,1 @@
+"""Forgetting a person: every place that holds the ids, how each is cleared, and the proof that none is left."""

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from recoflow.cli import app
+from recoflow.environment import Environment, Sftp
+from recoflow.errors import ConfigurationError
+from recoflow.events.ingest import ingest_file
+from recoflow.models import bundle as bundles
+from recoflow.privacy import search
+from recoflow.privacy.forget import forget
+from recoflow.privacy.person import Person
+from recoflow.storage.lake import Lake
+from recoflow.storage.layout import Layout
+from recoflow_tests.privacy.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
+
+WHOLE = Person(frozenset({ANN}), frozenset({PHONE}))
+
+
+@pytest.fixture
+def made(world: Path, tmp_path: Path) -> Installed:
+    shutil.copytree(world, tmp_path / "data")
+    layout = Layout(tmp_path / "data")
+    sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
+    return Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))
+
+
+def mentions(made: Installed, text: str) -> list[str]:
+    """Files that hold the text somewhere in their bytes: what `search` finds in uncompressed ones, told another way."""
+    files = [path for path in made.layout.root.rglob("*") if path.is_file()]
+    return [
+        str(path)
+        for path in files
+        if text.encode() in path.read_bytes() or text.encode("utf-32-le") in path.read_bytes()
+    ]
+
+
+def test_a_person_leaves_every_place_and_the_search_proves_it(made):
+    found = search.search([made.layout.root], WHOLE)[1]
+    places = {path.relative_to(made.layout.root).parts[0] for path in found}
+    assert places == {"lake", "models", "campaigns", "inbox", "mailbox", "spool", "warehouse.duckdb"}
+    assert search.in_warehouse(made.layout.warehouse, "lorem", WHOLE)
+
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+
+    assert report.is_forgotten
+    assert report.files_searched > 20
+    assert search.search([made.layout.root], WHOLE)[1] == []
+    assert not search.in_warehouse(made.layout.warehouse, "lorem", WHOLE)
+    assert mentions(made, ANN) == mentions(made, PHONE) == []
+    assert ANN not in json.dumps(report.as_json())
+    counts = {(each.place, each.what): each.count for each in report.removals}
+    assert counts["lake/quarantine", "rows"] == 1
+    assert counts["lake/responses", "rows"] == 1
+    assert counts["spool", "records"] == 1
+    assert counts["models", "versions"] == 1
+    assert counts["campaigns/staging", "folders"] == 1
+
+
+def test_what_a_device_did_before_the_log_in_goes_with_its_only_user_and_ambiguous_events_go_too(made):
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert (report.user_ids, report.device_ids) == (1, 1)
+    events = made.rows("events")
+    assert events.filter(device_id=PHONE).is_empty()
+    left = events.filter(device_id=TABLET)
+    assert left["user_id"].to_list() == [OTHERS[0]]  # the anonymous one could have been Ann's
+    assert events.filter(user_id=OTHERS[1]).height == 8  # without the event whose referrer names Ann
+
+
+def test_everybody_else_stays(made):
+    names = ("items", "ingests")
+    before = {name: made.rows(name) for name in names}
+    interactions = made.rows("interactions")
+    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    for name in names:
+        assert made.rows(name).equals(before[name])
+    assert made.rows("interactions").equals(interactions.filter(interactions["subject"] != f"u:{ANN}"))
+    assert made.rows("responses")["user_id"].to_list() == [OTHERS[0]]
+    (segment,) = made.layout.spool("lorem").glob("*.jsonl")
+    assert json.loads(segment.read_text().strip())["user_id"] == OTHERS[2]
+    assert segment.read_text().endswith("}\n\n")
+    assert (made.layout.mailbox("lorem") / "inbox/0123456789abcdef").read_text().splitlines() == [
+        '"environment","user_id","device_id"',
+        f'"lorem","{OTHERS[0]}",""',
+    ]
+    response = made.layout.campaigns("lorem") / "lorem_weekly-1/response"
+    assert response.read_text() == f'"user_id","item_id"\n"{OTHERS[0]}","article\n-2"\n'
+    with duckdb.connect(str(made.layout.warehouse), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM lorem.interactions").fetchall() == [(interactions.height - 6,)]
+
+
+def test_the_champion_is_followed_by_itself_without_the_person(made):
+    models = made.layout.models("lorem")
+    old = bundles.champion(models)
+    assert f"u:{ANN}" in old.subjects
+    train(made, NOW + timedelta(hours=1))  # a newer version, which serves now
+    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert old.version not in bundles.versions(models)
+    assert len(bundles.versions(models)) == 2
+    new = bundles.champion(models)
+    assert new.version == bundles.versions(models)[-1]
+    assert new.version.split("-")[0] == "20260301T130000Z"
+    assert f"u:{ANN}" not in new.subjects
+    assert PHONE not in new.devices["device_id"]
+    assert len(new.subjects) == len(old.subjects) - 1
+    row, was = new.subjects.tolist().index(f"u:{OTHERS[5]}"), old.subjects.tolist().index(f"u:{OTHERS[5]}")
+    assert (new.user_factors[row] == old.user_factors[was]).all()
+    seen = new.seen_indices[new.seen_indptr[row] : new.seen_indptr[row + 1]]
+    assert (seen == old.seen_indices[old.seen_indptr[was] : old.seen_indptr[was + 1]]).all()
+
+
+def test_a_device_alone_can_be_forgotten(made):
+    before = made.rows("events")
+    report = forget(made.layout, made.environment, made.lakes, device_ids=[TABLET])
+    assert report.is_forgotten
+    assert mentions(made, TABLET) == []
+    assert made.rows("events").height == before.height - 3
+    assert made.rows("events").filter(user_id=ANN).height == 5
+
+
+def test_forgetting_twice_changes_nothing_more(made):
+    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    bundle, events = bundles.champion_version(made.layout.models("lorem")), made.rows("events")
+    again = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert again.is_forgotten
+    assert {each.count for each in again.removals if each.place != "warehouse"} == {0}
+    assert bundles.champion_version(made.layout.models("lorem")) == bundle
+    assert made.rows("events").equals(events)
+
+
+def test_a_known_file_stays_known_and_new_events_come_in(made, tmp_path):
+    dump = made.layout.inbox("lorem") / "ingested/lorem_events_2026-02-28.jsonl"
+    original = tmp_path / dump.name
+    shutil.copy(dump, original)
+    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert ingest_file(original, made.environment, made.lake, NOW).was_known
+    made.ingest("new.jsonl", lines([event({"user_id": "zoe-1234"}, 1, 1)]))
+    assert made.rows("events").filter(user_id="zoe-1234").height == 1
+
+
+def test_what_cannot_be_cleared_yet_is_told(made):
+    waiting = made.layout.inbox("lorem") / "waiting.json"
+    waiting.write_text(json.dumps([event({"user_id": ANN}, 1, 1)], indent=1))
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert report.remaining == ("inbox/lorem/waiting.json",)
+    ingest_file(waiting, made.environment, made.lake, NOW)
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
+    assert not waiting.exists()
+
+
+@pytest.mark.parametrize("ids", [{}, {"user_ids": [""]}])
+def test_nobody_cannot_be_forgotten(made, ids):
+    with pytest.raises(ConfigurationError, match="has no id"):
+        forget(made.layout, made.environment, made.lakes, **ids)
+
+
+def test_the_command_reports_as_json_and_exits_by_the_proof(made):
+    made.layout.environments.mkdir()
+    (made.layout.environments / "lorem.yaml").write_text(
+        "name: lorem\nsftp: {username: lorem, private_key: key, known_hosts: hosts}\n"
+    )
+    arguments = ["forget", "-e", "lorem", "--user-id", ANN, "--data", str(made.layout.root), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0
+    report = json.loads(done.stdout)
+    assert report["is_forgotten"]
+    assert report["remaining"] == []
+    (made.layout.inbox("lorem") / "waiting.json").write_text(json.dumps([event({"user_id": ANN}, 1, 1)], indent=1))
+    assert CliRunner().invoke(app, arguments).exit_code == 1
