@@ -55,8 +55,8 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         with installation.mailbox(environment) as mailbox:
             arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
             for arrival in [*inbox.segments(installation.layout.spool(environment.name)), *arrived]:
-                name, dialect = arrival.name, arrival.dialect
-                report = ingest_file(arrival.path, environment, lake, now(), name=name, dialect=dialect)
+                received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
+                report = ingest_file(arrival.path, environment, lake, received_at, name=name, dialect=dialect)
                 context.log.info(f"{arrival.name}: {report.counts}")
                 arrival.done(mailbox)
                 reports.append(report)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,12 @@ class Arrival:
     path: Path
     claim_id: str | None = None
     dialect: Dialect | None = None
+
+    def received_at(self, now: datetime) -> datetime:
+        """When the last of its events was received: a segment tells by its time of change, of other files it is now."""
+        if self.dialect is None:
+            return now
+        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
 
     def done(self, mailbox: Mailbox) -> None:
         """Its events are in the lake: consume the dump, drop the segment, or move the local file to `ingested/`."""

@@ -69,8 +69,8 @@ def ingest_spool(layout: Layout, name: str = "lorem") -> Counts:
     found = environment.load(layout.environments / f"{name}.yaml")
     total = Counts()
     for arrival in inbox.segments(layout.spool(name)):
-        lake, now = Lake(layout.lake(name)), datetime.now(UTC)
-        total += ingest_file(arrival.path, found, lake, now, name=arrival.name, dialect=arrival.dialect).counts
+        lake, received_at = Lake(layout.lake(name)), arrival.received_at(datetime.now(UTC))
+        total += ingest_file(arrival.path, found, lake, received_at, name=arrival.name, dialect=arrival.dialect).counts
         arrival.path.unlink()
     return total
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def test_an_event_without_a_time_gets_that_of_its_receipt_and_without_an_id_gets
     (row,) = gateway.table("events").filter(user_id="timeless").rows(named=True)
     assert before <= row["timestamp"].timestamp() <= time.time()
     assert len(row["event_id"]) == 32
+    assert abs(row["received_at"] - row["timestamp"]) < timedelta(seconds=1)  # not the time of the ingest
 
 
 def test_one_bad_event_refuses_all_and_is_named_by_index_field_and_reason(gateway: Running) -> None:
