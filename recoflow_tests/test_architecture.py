@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment"}
-STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")  # privacy forgets what any may keep
+# Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.
+STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")
 STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both
 OUTER = {"sandbox", "gateway", "engines", "api", "commands", "cli"}  # may use anything but defs
 DAGSTER = {"defs", "definitions"}
