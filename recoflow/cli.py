@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from recoflow.commands import files, forget, quarantine, sftp
+from recoflow.commands import files, forget, profile, quarantine, sftp
 from recoflow.commands.terminal import DATA, Data, console, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
@@ -40,6 +40,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(sftp.app, name="sftp")
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(files.validate)
+app.command()(profile.profile)
 app.command()(forget.forget)
 
 
