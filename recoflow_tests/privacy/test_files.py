@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recoflow.privacy.files import redact, unpacked
+from recoflow.privacy.person import Person
+
+ANN = Person(frozenset({"ann-4711"}), frozenset())
+OWN, OTHER = {"user_id": "ann-4711", "n": 1}, {"user_id": "bob-0815", "n": 2}
+
+
+def keep(_path):
+    return False
+
+
+def drop(_path):
+    return True
+
+
+def written(path, content, packing=""):
+    data = content.encode()
+    if packing == "gzip":
+        data = gzip.compress(data)
+    elif packing == "zstd":
+        data = pa.compress(data, codec="zstd", asbytes=True)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("packing", ["", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        (f"{json.dumps(OWN)}\n{json.dumps(OTHER)}\n\n", f"{json.dumps(OTHER)}\n\n"),
+        (f"{json.dumps([OWN, OTHER])}\n", f"{json.dumps([OTHER])}\n"),
+        (f"{json.dumps({'events': [OTHER, OWN]})}", f"{json.dumps({'events': [OTHER]})}\n"),
+        ("user_id,n\nann-4711,1\nbob-0815,2\n", "user_id,n\nbob-0815,2\n"),
+        ('n,"user_id"\r\n"1\r\n2","ann-4711"\r\n3,bob-0815\r\n', 'n,"user_id"\r\n3,bob-0815\r\n'),
+        ("\ufeffuser_id,n\nann-4711,1\n", "\ufeffuser_id,n\n"),
+    ],
+)
+def test_records_about_the_person_go_and_the_others_stay_byte_for_byte(tmp_path, packing, content, left):
+    path = written(tmp_path / "file", content, packing)
+    done = redact(path, ANN, keep)
+    assert (done.records, done.is_removed) == (1, False)
+    assert unpacked(path.read_bytes()).decode() == left
+    assert path.read_bytes()[:2] == {"": left.encode()[:2], "gzip": b"\x1f\x8b", "zstd": b"\x28\xb5"}[packing]
+    assert redact(path, ANN, keep) is None
+
+
+def test_a_file_that_cannot_be_cut_goes_as_a_whole_when_it_is_kept_elsewhere(tmp_path):
+    path = written(tmp_path / "file.json", json.dumps([OWN, OTHER], indent=1))
+    assert redact(path, ANN, keep) is None
+    assert path.exists()
+    assert redact(path, ANN, drop).is_removed
+    assert not path.exists()
+
+
+def test_a_damaged_archive_is_left_as_it_lies(tmp_path):
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(json.dumps(OWN).encode())[:-10])
+    assert redact(path, ANN, drop) is None
+    assert path.exists()
+
+
+PEOPLE = st.sampled_from(["ann-4711", "bob-0815", "ann-47110", "", 'a "b", c\n'])
+
+
+@given(rows=st.lists(st.tuples(PEOPLE, st.text(max_size=5)), max_size=8))
+def test_no_mix_of_csv_records_loses_anybody_else(tmp_path_factory, rows):
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("user_id", "text"), *rows])
+    path = written(tmp_path_factory.mktemp("rows") / "file", text.getvalue())
+    redact(path, ANN, keep)
+    left = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
+    assert [tuple(row) for row in left[1:]] == [row for row in rows if row[0] != "ann-4711"]
