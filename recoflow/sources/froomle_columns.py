@@ -17,12 +17,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow import schema
-from recoflow.sources import canonical, froomle, spans, spanvalues
+from recoflow.sources import canonical, froomle, spanhashes, spans, spanvalues
 from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
 from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
-from recoflow.sources.spanvalues import ODD, Column, Content
+from recoflow.sources.spanhashes import Content
+from recoflow.sources.spanvalues import ODD, Column
 
 MAX_NAMES: Final = 250  # names of fields that are looked for in a chunk of JSON
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
@@ -154,13 +155,13 @@ def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     numbers = {name: table.numbers(name) for name in (*froomle.NUMBERS, "rank")}
     rank = numbers["rank"]
     table.is_odd |= (rank != np.floor(rank)) & ~np.isnan(rank) | (rank < 0) | (rank > froomle.MAX_RANK)
-    moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest)
+    moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest, has_seconds=True)
     table.is_odd |= moments <= ODD
     others = table.other_fields()
     event_ids = table.texts("event_id")
     table.is_odd |= _lacks_required(kinds, texts, has_default=environment.default_item_type is not None)
     content = _content(table, (kind_names, texts), numbers, moments, others)
-    hashes = spanvalues.hashes(content, len(moments))
+    hashes = spanhashes.hashes(content, len(moments))
     columns = {name: spanvalues.strings(table.text, column) for name, column in texts.items() if column.kinds.any()}
     columns |= {name: pl.Series(values, nan_to_null=True) for name, values in numbers.items()}
     columns |= {
@@ -214,8 +215,8 @@ def _content(
     """The fields of `froomle.CONTENT` in their order."""
     (words, event_types), columns = texts
     found = {name: Content(name, (table.data, column), None) for name, column in columns.items()}
-    found |= {name: Content(name, None, spanvalues.double_bits(numbers[name])) for name in froomle.NUMBERS}
-    found["rank"] = Content("rank", None, spanvalues.whole(numbers["rank"]))
+    found |= {name: Content(name, None, spanhashes.double_bits(numbers[name])) for name in froomle.NUMBERS}
+    found["rank"] = Content("rank", None, spanhashes.whole(numbers["rank"]))
     found["timestamp"] = Content("timestamp", None, moments)
     found["event_type"] = Content("event_type", (np.frombuffer(words, np.uint8), event_types), None)
     if others is not None:

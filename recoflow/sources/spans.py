@@ -12,20 +12,18 @@ matrices [names × records]: the kind of each value, and the position and length
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from recoflow.compiled import compiled
 
 ABSENT: Final = 0
 TEXT: Final = 1
 WHOLE: Final = 2  # a JSON number without a point, as every printer prints it
 DECIMAL: Final = 3  # a JSON number with a point, as every printer prints it
 TRUTH: Final = 4  # true or false
-
-_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)
 
 _COMMA, _QUOTE, _COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
 _OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x2D, 0x2E, 0x30, 0x39
@@ -81,7 +79,7 @@ def _empty(records: int, columns: int) -> Spans:
     )
 
 
-@_compiled
+@compiled
 def find_word(data, begin, end, word_data, word_starts):
     """Index of the word that equals the text, -1 when there is none."""
     length = end - begin
@@ -91,7 +89,7 @@ def find_word(data, begin, end, word_data, word_starts):
     return -1
 
 
-@_compiled
+@compiled
 def _is_word(data, begin, length, word_data, word_starts, word):
     start = word_starts[word]
     if word_starts[word + 1] - start != length:
@@ -99,7 +97,7 @@ def _is_word(data, begin, length, word_data, word_starts, word):
     return _equals(data, begin, word_data, start, length)
 
 
-@_compiled
+@compiled
 def _json_records(data, begins, ends, word_data, word_starts, kinds, starts, lengths, is_odd):
     guesses = np.zeros(kinds.shape[0] + 1, np.int64)  # the key at this place in the record before
     for record in range(len(begins)):
@@ -109,7 +107,7 @@ def _json_records(data, begins, ends, word_data, word_starts, kinds, starts, len
         )
 
 
-@_compiled
+@compiled
 def _json_record(data, at, end, word_data, word_starts, guesses, record, kinds, starts, lengths):
     at = _skip_blank(data, at, end)
     place = 0
@@ -126,7 +124,7 @@ def _json_record(data, at, end, word_data, word_starts, guesses, record, kinds, 
     return place > 0 and at < end and data[at] == _CLOSE and _skip_blank(data, at + 1, end) == end
 
 
-@_compiled
+@compiled
 def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
     if at >= end or data[at] != _QUOTE:
@@ -144,7 +142,7 @@ def _json_key(data, at, end, word_data, word_starts, guesses, place):
     return key, colon + 1
 
 
-@_compiled
+@compiled
 def _json_value(data, at, end):
     """Kind (-1 when odd), start and length of the value at this place, and where the text goes on."""
     if at >= end:
@@ -164,7 +162,7 @@ def _json_value(data, at, end):
     return -1, 0, 0, at
 
 
-@_compiled
+@compiled
 def _json_number(data, at, end):
     begin = at
     if data[at] == _MINUS:
@@ -188,25 +186,25 @@ def _json_number(data, at, end):
     return DECIMAL, after
 
 
-@_compiled
+@compiled
 def _goes_on(data, at, end):
     """Whether something other than the end of the value follows: an exponent, a second point, letters."""
     return at < end and data[at] not in (_COMMA, _CLOSE, _SPACE, _TAB, _RETURN)
 
 
-@_compiled
+@compiled
 def _digits_end(data, at, end):
     while at < end and _ZERO <= data[at] <= _NINE:
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _starts_with(data, at, end, literal):
     return at + len(literal) <= end and _equals(data, at, literal, 0, len(literal))
 
 
-@_compiled
+@compiled
 def _equals(data, at, other, other_at, length):
     first, second = np.uintp(at), np.uintp(other_at)
     for index in range(np.uintp(length)):  # noqa: SIM110 (numba compiles no generators)
@@ -215,7 +213,7 @@ def _equals(data, at, other, other_at, length):
     return True
 
 
-@_compiled
+@compiled
 def _text_end(data, at, end):
     """Position of the closing quote; -1 when there is none before a control character or an escape."""
     place = np.uintp(at)
@@ -229,19 +227,19 @@ def _text_end(data, at, end):
     return -1
 
 
-@_compiled
+@compiled
 def _has_outer_space(data, begin, end):
     return begin < end and (data[begin] == _SPACE or data[end - 1] == _SPACE)
 
 
-@_compiled
+@compiled
 def _skip_blank(data, at, end):
     while at < end and (data[at] == _SPACE or data[at] == _TAB or data[at] == _RETURN):
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
     for record in range(len(begins)):
         end = ends[record]
@@ -250,7 +248,7 @@ def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
         is_odd[record] = not _csv_record(data, begins[record], end, columns, record, kinds, starts, lengths)
 
 
-@_compiled
+@compiled
 def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     if at >= end:
         return False
@@ -271,7 +269,7 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     return False
 
 
-@_compiled
+@compiled
 def _cell_end(data, at, end):
     """Position behind a bare cell; -1 when it has a quote, a control character or a backslash."""
     place = np.uintp(at)
@@ -281,3 +279,13 @@ def _cell_end(data, at, end):
             return -1
         place += _NEXT
     return np.int64(place)
+
+
+@compiled
+def copy_bytes(source, begin, length, target, at):
+    """Copy so many bytes and return the position behind them."""
+    # Unsigned positions need no test for negative ones, so that this becomes a block copy.
+    first, to = np.uintp(begin), np.uintp(at)
+    for index in range(np.uintp(length)):
+        target[to + index] = source[first + index]
+    return at + length

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 # ruff: noqa: PLR0917 (a kernel takes arrays, not objects)
-"""Columns from spans: times, numbers, vocabulary codes, strings, canonical texts and their hashes, compiled with numba.
+"""Columns from spans: times, numbers, vocabulary codes, and strings, compiled with numba.
 
 What belongs here: reading the easy form of a value, where there is no doubt what `times`, `fields` and `canonical` make
 of it. Whatever is not easy is odd, and odd records go through those modules. What does not: which columns a dialect
@@ -9,28 +9,22 @@ has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word, words
+from recoflow.compiled import compiled
+from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, copy_bytes, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1
 
-_compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)
-
 _MAX_DIGITS: Final = 15
 _SECOND: Final = 1_000_000
-_U = np.uint64
-_P1, _P2, _P3 = _U(0x9E3779B185EBCA87), _U(0xC2B2AE3D27D4EB4F), _U(0x165667B19E3779F9)
-_P4, _P5 = _U(0x85EBCA77C2B2AE63), _U(0x27D4EB2F165667C5)
 
 
 class Column(NamedTuple):
@@ -41,10 +35,10 @@ class Column(NamedTuple):
     lengths: NDArray[np.int32]
 
 
-def times(data: Bytes, column: Column, latest: int) -> NDArray[np.int64]:
-    """Microseconds since 1970 of epoch seconds or milliseconds or ISO 8601; MISSING or ODD where there is none."""
+def times(data: Bytes, column: Column, latest: int, *, has_seconds: bool) -> NDArray[np.int64]:
+    """Microseconds since 1970 of epoch milliseconds (or seconds) or ISO 8601; MISSING or ODD where there is none."""
     moments: NDArray[np.int64] = np.empty(len(column.kinds), np.int64)
-    _times(data, *column, latest, moments)
+    _times(data, *column, latest, SECONDS_BELOW if has_seconds else 0, moments)
     return moments
 
 
@@ -95,54 +89,8 @@ def json_objects(data: Bytes, columns: list[Column], keys: Words) -> tuple[bytes
     return text.tobytes(), Column((sizes > 0).astype(np.uint8), ends[:-1].astype(np.int32), sizes.astype(np.int32))
 
 
-class Content(NamedTuple):
-    """One field of the canonical text: its name and either texts with the bytes they lie in, or whole numbers."""
-
-    name: str
-    texts: tuple[Bytes, Column] | None
-    numbers: NDArray[np.int64] | None  # MISSING where absent
-
-
-def hashes(fields: list[Content], count: int) -> NDArray[np.uint64]:
-    """XXH64 with the seeds 0 and 1, [records × 2], of the canonical text of each record; see `canonical`.
-
-    All texts must lie in three arrays of bytes at most.
-    """
-    names = words([f"{field.name}=" for field in fields])
-    sources: list[Bytes] = []
-    places = np.full(len(fields), -1, np.int64)  # which array a field's texts lie in, -1 for numbers
-    begins = np.zeros((len(fields), count), np.int64)  # of texts; numbers themselves
-    lengths = np.full((len(fields), count), -1, np.int32)  # of texts, -1 when absent
-    for index, (_, texts, numbers_) in enumerate(fields):
-        if texts is not None:
-            data, column = texts
-            places[index] = next((place for place, source in enumerate(sources) if source is data), len(sources))
-            if places[index] == len(sources):
-                sources.append(data)
-            begins[index] = column.starts
-            np.copyto(lengths[index], column.lengths, where=column.kinds != ABSENT)
-        elif numbers_ is not None:
-            begins[index] = numbers_
-    longest = int(lengths.max(axis=1, initial=0).sum()) + len(names.data) + 21 * len(fields)
-    scratch = np.zeros(longest // 8 + 2, np.uint64)
-    first, second, third = (*sources, *[np.zeros(0, np.uint8)] * 3)[:3]
-    found = np.empty((count, 2), np.uint64)
-    _hash_records(first, second, third, *names, places, begins, lengths, scratch, found)
-    return found
-
-
-def double_bits(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bits of doubles, MISSING for NaN."""
-    return np.where(np.isnan(values), MISSING, (values + 0.0).view(np.int64))
-
-
-def whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole doubles as integers, MISSING for NaN."""
-    return np.where(np.isnan(values), MISSING, np.nan_to_num(values, posinf=0, neginf=0).astype(np.int64))
-
-
-@_compiled
-def _times(data, kinds, starts, lengths, latest, moments):
+@compiled
+def _times(data, kinds, starts, lengths, latest, seconds_below, moments):
     for record in range(len(kinds)):
         kind, begin = kinds[record], starts[record]
         end = begin + lengths[record]
@@ -153,13 +101,13 @@ def _times(data, kinds, starts, lengths, latest, moments):
         if kind in (TEXT, WHOLE):
             value, after = _digits(data, begin, end)
             if after == end and 0 < end - begin <= _MAX_DIGITS:
-                moment = value * _SECOND if value < SECONDS_BELOW else value * 1000
+                moment = value * _SECOND if value < seconds_below else value * 1000
             elif kind == TEXT:
                 moment = _iso_time(data, begin, end)
         moments[record] = moment if EARLIEST <= moment <= latest else ODD
 
 
-@_compiled
+@compiled
 def _digits(data, at, end):
     """The whole number of the digits from `at`, at most 18 of them, and where they end."""
     value = np.int64(0)
@@ -170,13 +118,13 @@ def _digits(data, at, end):
     return value, at
 
 
-@_compiled
+@compiled
 def _two_digits(data, at):
     tens, ones = data[at] - 0x30, data[at + 1] - 0x30
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else 100
 
 
-@_compiled
+@compiled
 def _iso_time(data, at, end):
     """`YYYY-MM-DDTHH:MM:SS`, up to six decimals, then `Z` or `±HH:MM`."""
     has_marks = end - at >= 20 and data[at + 4] == 0x2D and data[at + 7] == 0x2D and data[at + 10] == 0x54
@@ -204,7 +152,7 @@ def _iso_time(data, at, end):
     return seconds * _SECOND + fraction
 
 
-@_compiled
+@compiled
 def _zone(data, at, end):
     """Minutes east of UTC."""
     if end - at == 1 and data[at] == 0x5A:
@@ -218,14 +166,14 @@ def _zone(data, at, end):
     return offset if data[at] == 0x2B else -offset
 
 
-@_compiled
+@compiled
 def _days_of(year, month):
     if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-@_compiled
+@compiled
 def _days_since_1970(year, month, day):
     """Howard Hinnant, chrono-compatible low-level date algorithms: days_from_civil."""
     if month <= 2:
@@ -237,7 +185,7 @@ def _days_since_1970(year, month, day):
     return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
 
 
-@_compiled
+@compiled
 def _numbers(data, kinds, starts, lengths, found, is_odd):
     for record in range(len(kinds)):
         found[record] = np.nan
@@ -259,7 +207,7 @@ def _numbers(data, kinds, starts, lengths, found, is_odd):
         found[record] = (-value if is_negative else value) + 0.0
 
 
-@_compiled
+@compiled
 def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
@@ -269,7 +217,7 @@ def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
         found[record] = word if word >= 0 else -2
 
 
-@_compiled
+@compiled
 def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
@@ -279,7 +227,7 @@ def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
                 found[record] |= _is_lower(data, starts[record], lengths[record], word_data, word_starts[word])
 
 
-@_compiled
+@compiled
 def _is_lower(data, begin, length, word_data, word_start):
     for index in range(length):
         byte = data[begin + index]
@@ -290,7 +238,7 @@ def _is_lower(data, begin, length, word_data, word_start):
     return True
 
 
-@_compiled
+@compiled
 def _views(data, kinds, starts, lengths, views):
     """Arrow's string views: length, then twelve bytes inline or a prefix of four, the buffer and the position in it."""
     for record in range(len(kinds)):
@@ -306,7 +254,7 @@ def _views(data, kinds, starts, lengths, views):
             views[record, 3] = begin
 
 
-@_compiled
+@compiled
 def _object_ends(kinds, lengths, key_starts, ends):
     for record in range(kinds.shape[1]):
         size = 0
@@ -318,7 +266,7 @@ def _object_ends(kinds, lengths, key_starts, ends):
         ends[record + 1] = ends[record] + (size + 1 if size else 0)
 
 
-@_compiled
+@compiled
 def _write_objects(data, kinds, starts, lengths, key_data, key_starts, ends, text):
     for record in range(kinds.shape[1]):
         at = ends[record]
@@ -329,110 +277,12 @@ def _write_objects(data, kinds, starts, lengths, key_data, key_starts, ends, tex
             if kind == ABSENT:
                 continue
             text[at] = 0x7B if at == ends[record] else 0x2C
-            at = _copy(key_data, key_starts[column], key_starts[column + 1] - key_starts[column], text, at + 1)
+            at = copy_bytes(key_data, key_starts[column], key_starts[column + 1] - key_starts[column], text, at + 1)
             if kind == TEXT:
                 text[at] = 0x22
                 at += 1
-            at = _copy(data, starts[column, record], lengths[column, record], text, at)
+            at = copy_bytes(data, starts[column, record], lengths[column, record], text, at)
             if kind == TEXT:
                 text[at] = 0x22
                 at += 1
         text[at] = 0x7D
-
-
-@_compiled
-def _copy(source, begin, length, target, at):
-    # Unsigned positions need no test for negative ones, so that this becomes a block copy.
-    first, to = np.uintp(begin), np.uintp(at)
-    for index in range(np.uintp(length)):
-        target[to + index] = source[first + index]
-    return at + length
-
-
-@_compiled
-def _hash_records(first, second, third, name_data, name_starts, places, begins, lengths, scratch, found):
-    text = scratch.view(np.uint8)
-    for record in range(begins.shape[1]):
-        size = np.int64(0)
-        for field in range(begins.shape[0]):
-            begin, length = begins[field, record], lengths[field, record]
-            place = places[field]
-            if (begin == MISSING) if place < 0 else (length < 0):
-                continue
-            if size > 0:
-                text[size] = 0x1F
-                size += 1
-            size = _copy(name_data, name_starts[field], name_starts[field + 1] - name_starts[field], text, size)
-            if place < 0:
-                size = _write_number(begin, text, size)
-            elif place == 0:
-                size = _copy(first, begin, length, text, size)
-            else:
-                size = _copy(second if place == 1 else third, begin, length, text, size)
-        found[record, 0] = _xxh64(scratch, size, np.uint64(0))
-        found[record, 1] = _xxh64(scratch, size, np.uint64(1))
-
-
-@_compiled
-def _write_number(number, text, at):
-    if number < 0:
-        text[at] = 0x2D
-        at += 1
-    rest = np.uint64(-number) if number < 0 else np.uint64(number)
-    count = 1
-    above = rest // np.uint64(10)
-    while above > np.uint64(0):
-        above //= np.uint64(10)
-        count += 1
-    for index in range(count):
-        text[at + count - 1 - index] = np.uint8(rest % np.uint64(10)) + 0x30
-        rest //= np.uint64(10)
-    return at + count
-
-
-@_compiled
-def _xxh64(words64, size, seed):
-    """XXH64 of the first `size` bytes, as the xxHash specification 0.2.0 has it; little endian machines only."""
-    word = np.uintp(0)
-    rest = np.uint64(size)
-    if size >= 32:
-        lane1, lane2, lane3, lane4 = seed + _P1 + _P2, seed + _P2, seed, seed - _P1
-        while rest >= np.uint64(32):
-            lane1 = _round(lane1, words64[word])
-            lane2 = _round(lane2, words64[word + np.uintp(1)])
-            lane3 = _round(lane3, words64[word + np.uintp(2)])
-            lane4 = _round(lane4, words64[word + np.uintp(3)])
-            word += np.uintp(4)
-            rest -= np.uint64(32)
-        total = _rotate(lane1, 1) + _rotate(lane2, 7) + _rotate(lane3, 12) + _rotate(lane4, 18)
-        for lane in (lane1, lane2, lane3, lane4):
-            total = (total ^ _round(np.uint64(0), lane)) * _P1 + _P4
-    else:
-        total = seed + _P5
-    total += np.uint64(size)
-    while rest >= np.uint64(8):
-        total = _rotate(total ^ _round(np.uint64(0), words64[word]), 27) * _P1 + _P4
-        word += np.uintp(1)
-        rest -= np.uint64(8)
-    last = words64[word]
-    if rest >= np.uint64(4):
-        total = _rotate(total ^ ((last & np.uint64(0xFFFFFFFF)) * _P1), 23) * _P2 + _P3
-        last >>= np.uint64(32)
-        rest -= np.uint64(4)
-    while rest > np.uint64(0):
-        total = _rotate(total ^ ((last & np.uint64(0xFF)) * _P5), 11) * _P1
-        last >>= np.uint64(8)
-        rest -= np.uint64(1)
-    total = (total ^ (total >> np.uint64(33))) * _P2
-    total = (total ^ (total >> np.uint64(29))) * _P3
-    return total ^ (total >> np.uint64(32))
-
-
-@_compiled
-def _round(lane, word):
-    return _rotate(lane + word * _P2, 31) * _P1
-
-
-@_compiled
-def _rotate(value, bits):
-    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import xxhash
+from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.storage import sql
@@ -31,6 +32,7 @@ TABLES: Final[Mapping[str, pl.Schema]] = {
     "responses": schema.RESPONSES,
 }
 ID_HASH: Final = "id_hash"  # XXH64 of the id: its values are specified, unlike those of polars' and DuckDB's hashes
+COMPILED_FROM: Final = 20_000  # rows; fewer are hashed before the compiled hash is loaded
 IDS: Final[Mapping[str, tuple[str, str]]] = {"events": ("kind", "event_id"), "updates": ("entity", "event_id")}
 
 
@@ -40,9 +42,16 @@ def to_stored(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     signed = frame.with_columns(pl.col(name).reinterpret(signed=True) for name in unsigned)
     if table not in IDS:
         return signed
-    texts = frame.select(pl.concat_str(IDS[table], separator="\0", ignore_nulls=True).cast(pl.Binary)).to_series()
-    hashes = np.fromiter(map(xxhash.xxh64_intdigest, texts), np.uint64, len(texts))
-    return signed.with_columns(pl.Series(ID_HASH, hashes.view(np.int64)))
+    texts = frame.select(pl.concat_str(IDS[table], separator="\0", ignore_nulls=True)).to_series()
+    return signed.with_columns(pl.Series(ID_HASH, _hashes(texts).view(np.int64)))
+
+
+def _hashes(texts: pl.Series) -> NDArray[np.uint64]:
+    if len(texts) < COMPILED_FROM:
+        return np.fromiter(map(xxhash.xxh64_intdigest, texts.cast(pl.Binary)), np.uint64, len(texts))
+    from recoflow import xxh64  # noqa: PLC0415 (loads numba)
+
+    return xxh64.of_texts(texts)
 
 
 def arrow_schema(table: str) -> Any:

@@ -5,8 +5,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoflow.sources import canonical, spans, spanvalues
-from recoflow.sources.spanvalues import Column, Content
+from recoflow.sources import canonical, spanhashes, spans, spanvalues
+from recoflow.sources.spanhashes import Content
+from recoflow.sources.spanvalues import Column
 
 FIELDS = st.lists(
     st.tuples(
@@ -33,9 +34,9 @@ def test_hashes_by_columns_are_those_of_the_canonical_text(
     )
     data = np.frombuffer(b"".join(texts) + b"\0", np.uint8)
     whole = np.array([spanvalues.MISSING if number is None else number for _, number, _ in rows], np.int64)
-    doubles = spanvalues.double_bits(np.array([np.nan if number is None else number for _, _, number in rows]))
+    doubles = spanhashes.double_bits(np.array([np.nan if number is None else number for _, _, number in rows]))
     fields = [Content("a", (data, column), None), Content("bb", None, whole), Content("c", None, doubles)]
-    found = spanvalues.hashes(fields, len(rows))
+    found = spanhashes.hashes(fields, len(rows))
     for row, (first, second) in zip(rows, found.tolist(), strict=True):
         text = canonical.text(zip(("a", "bb", "c"), row, strict=True))
         assert first == canonical.hash64(text)

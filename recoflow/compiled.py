@@ -1,0 +1,37 @@
+"""How loops are compiled: with numba, once per machine, without the interpreter lock.
+
+What belongs here: the decorator of every kernel. What does not: kernels. Import this inside the function that needs a
+kernel, or in a module that is imported so: numba is heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+
+def _has_cache_folder() -> bool:
+    """Give numba a private folder for compiled code where it finds none that it can write.
+
+    It looks beside the kernel's file and in the user's cache. It unpickles what it finds, so a folder in a place that
+    all accounts share is only used if no other account could have made or changed it.
+    """
+    try:
+        numba.njit(_has_cache_folder, cache=True)
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
+            return False
+        numba.config.CACHE_DIR = str(folder)
+    return True
+
+
+compiled: Callable[..., Any] = numba.njit(nogil=True, cache=_has_cache_folder())
