@@ -97,7 +97,7 @@ class Schedules(Section):
 
 
 class Model(Section):
-    """One candidate of the training; parameters that are left out are chosen from the data's size."""
+    """One candidate of the training; settings that are left out are chosen on a hold-out or from the data's size."""
 
     algorithm: MODELS
     factors: int | None = Field(None, ge=1, le=4096)
@@ -106,6 +106,18 @@ class Model(Section):
     exponent: float | None = Field(None, ge=0, le=2)  # als: of the frequency in λ; spectral: of the normalization
     neighbours: int | None = Field(None, ge=1, le=10_000)  # kept per item
     iterations: int | None = Field(None, ge=1, le=1000)
+    components: dict[str, Model] | None = Field(None, min_length=1)  # of a blend
+    weights: dict[str, Annotated[float, Field(ge=0)]] | None = None  # of the blend's components
+
+    @pydantic.model_validator(mode="after")
+    def _blend(self) -> Model:
+        if self.algorithm != "blend" and (self.components is not None or self.weights is not None):
+            raise ValueError("components and weights belong to algorithm blend")
+        if self.weights is not None and (
+            set(self.weights) != set(self.components or ()) or not any(self.weights.values())
+        ):
+            raise ValueError("weights must name exactly the components, and one must be above 0")
+        return self
 
 
 class Training(Section):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.models.matrix import UserItems
-from recoflow.models.scorer import Scorer
+from recoflow.models.scorer import Encoder, Scorer
 
 
 def popular(data: UserItems) -> Scorer:
@@ -37,4 +37,4 @@ def newest(data: UserItems) -> Scorer:
 
 def _for_everyone(data: UserItems, scores: NDArray[np.floating]) -> Scorer:
     everyone = np.ones((data.shape[0], 1), np.float32)
-    return Scorer(everyone, scores.astype(np.float32).reshape(-1, 1))
+    return Scorer(everyone, scores.astype(np.float32).reshape(-1, 1), encoders=(Encoder("constant", 1),))

@@ -13,6 +13,7 @@ silence: loading it raises.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -28,7 +29,8 @@ from scipy import sparse
 
 from recoflow import schema
 from recoflow.errors import ModelError
-from recoflow.models.scorer import Matrix, Scorer
+from recoflow.models.matrix import Confidence
+from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.storage import artifacts
 
 FORMAT: Final = 1
@@ -60,9 +62,10 @@ class Bundle:
         seen_indices: int32, ascending within a user.
         popular: float32 [items], distinct subjects per item.
         devices: IDENTITY.
-        manifest: JSON values; `model` holds name, algorithm and parameters.
+        manifest: JSON values; `model` holds name, algorithm and parameters, and `recipe`'s part of the scorer.
         history: CSR float32 [users × items], or None when scores are products of factors alone.
         similarity: CSR float32 [items × items], or None together with `history`; see `scorer.Scorer`.
+        projection: float32 [items × columns], or None; see `scorer.Scorer`.
     """
 
     version: str
@@ -77,12 +80,31 @@ class Bundle:
     manifest: dict[str, Any]
     history: sparse.csr_matrix | None = None
     similarity: sparse.csr_matrix | None = None
+    projection: Matrix | None = None
 
     @property
     def scorer(self) -> Scorer:
         """What scores blocks of users: `bundle.scorer.score(rows)`."""
-        parameters = self.manifest["model"]["parameters"]
-        return Scorer(self.user_factors, self.item_factors, parameters, self.history, self.similarity)
+        model = self.manifest.get("model", {})
+        return Scorer(
+            user_factors=self.user_factors,
+            item_factors=self.item_factors,
+            parameters=model.get("parameters", {}),
+            confidence=Confidence(**model.get("confidence", {})),
+            encoders=tuple(Encoder(**each) for each in model.get("encoders", ())),
+            projection=self.projection,
+            history=self.history,
+            similarity=self.similarity,
+        )
+
+
+def recipe(scorer: Scorer) -> dict[str, Any]:
+    """What a manifest's `model` keeps of a scorer beside its arrays: parameters, confidence and encoders."""
+    return {
+        "parameters": scorer.parameters,
+        "confidence": dataclasses.asdict(scorer.confidence),
+        "encoders": [dataclasses.asdict(each) for each in scorer.encoders],
+    }
 
 
 def save(bundle: Bundle, folder: Path) -> None:
@@ -102,7 +124,7 @@ def save(bundle: Bundle, folder: Path) -> None:
     building.mkdir()
     for name, array in _arrays(bundle).items():
         np.save(building / f"{name}.npy", array, allow_pickle=False)
-    bundle.items.write_parquet(building / "items.parquet")
+    bundle.items.write_parquet(items_file(building))
     bundle.devices.write_parquet(building / "devices.parquet")
     files = {path.name: artifacts.sha256(path) for path in sorted(building.iterdir())}
     manifest = bundle.manifest | {"format": FORMAT, "version": bundle.version, "content": _content(bundle)}
@@ -127,8 +149,12 @@ def load(folder: Path) -> Bundle:
         if artifacts.sha256(path) != expected:
             raise ModelError(str(path), "differs from the sha256 in its manifest", RETRAIN)
     arrays = {name: _array(folder / f"{name}.npy", kind) for name, kind in ARRAYS.items()}
-    items = _frame(folder / "items.parquet", schema.ITEMS)
-    extra = {name: _csr(folder, name, items.height) for name in SPARSE if f"{name}_indptr.npy" in manifest["files"]}
+    items = _frame(items_file(folder), schema.ITEMS)
+    extra: dict[str, Any] = {
+        name: _csr(folder, name, items.height) for name in SPARSE if f"{name}_indptr.npy" in manifest["files"]
+    }
+    if "projection.npy" in manifest["files"]:
+        extra["projection"] = _array(folder / "projection.npy", "f")
     bundle = Bundle(
         version=manifest["version"],
         items=items,
@@ -184,6 +210,11 @@ def versions(models: Path) -> list[str]:
     return sorted(path.parent.name for path in models.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
 
 
+def items_file(folder: Path) -> Path:
+    """The Parquet file of a bundle's items."""
+    return folder / "items.parquet"
+
+
 def prune(models: Path, keep: int) -> list[str]:
     """Delete all but the newest `keep` versions and the champion; returns the versions that went."""
     current = champion_version(models)
@@ -210,6 +241,8 @@ def check(bundle: Bundle, culprit: str) -> None:
     )
     factors = bundle.item_factors.shape[-1]
     shapes = {"user_factors": (users, factors), "item_factors": (items, factors), "popular": (items,)}
+    if bundle.projection is not None:
+        shapes["projection"] = (items, sum(e.columns for e in bundle.scorer.encoders if e.kind == "linear"))
     for name, shape in shapes.items():
         array = getattr(bundle, name)
         _refuse_unless(array.shape == shape, f"{culprit}/{name}.npy", f"has shape {array.shape} instead of {shape}")
@@ -248,7 +281,7 @@ def _arrays(bundle: Bundle) -> dict[str, NDArray[Any]]:
         matrix = getattr(bundle, name)
         if matrix is not None:
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in ("indptr", "indices", "data")}
-    return arrays
+    return arrays if bundle.projection is None else arrays | {"projection": bundle.projection}
 
 
 def _content(bundle: Bundle) -> str:

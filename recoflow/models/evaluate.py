@@ -70,15 +70,15 @@ def evaluate(scorer: Scores, train: sparse.csr_matrix, test: sparse.csr_matrix, 
     relevant = np.diff(test.indptr).astype(np.int64)
     users = np.flatnonzero((relevant > 0) & (np.diff(train.indptr) > 0))
     lists = top_lists(scorer, train, users, min(k, train.shape[1]))
-    hits = _hits(lists, test, users)
+    found = hits(lists, test, users)
     relevant = relevant[users]
-    ndcg = metrics.ndcg(hits, relevant)
+    ndcg = metrics.ndcg(found, relevant)
     popularity = np.bincount(train.indices, minlength=train.shape[1]).astype(np.float64)
     values = {
-        "recall": _mean(metrics.recall(hits, relevant)),
+        "recall": _mean(metrics.recall(found, relevant)),
         "ndcg": _mean(ndcg),
-        "map": _mean(metrics.average_precision(hits, relevant)),
-        "hit_rate": _mean(metrics.hit_rate(hits)),
+        "map": _mean(metrics.average_precision(found, relevant)),
+        "hit_rate": _mean(metrics.hit_rate(found)),
         "coverage": metrics.coverage(lists, train.shape[1]),
         "novelty": _mean(metrics.novelty(lists, popularity, train.shape[0])),
         "gini": metrics.gini(lists, train.shape[1]),
@@ -104,7 +104,8 @@ def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64],
     return lists
 
 
-def _hits(lists: NDArray[np.int32], test: sparse.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+def hits(lists: NDArray[np.int32], test: sparse.csr_matrix, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each place of the lists of `users` holds one of their entries in `test`, bool [users × k]."""
     items = test.shape[1]
     rows = np.repeat(np.arange(test.shape[0], dtype=np.int64), np.diff(test.indptr))
     held = np.sort(rows * items + test.indices)

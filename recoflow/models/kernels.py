@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)
+# Sums in any order, so that they use the processor's vectors: never where NaN or infinity must be told apart.
+_fast: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=True)
 
 
 @_compiled
@@ -43,3 +45,37 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
                     place -= 1
                 best[place] = score
                 lists[row, place] = column
+
+
+@_fast
+def add_observed(indptr, indices, weights, first, factors, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Add Σ_e w_e (y_e · v_r) y_e to out[r] for the entries e of CSR row first + r, for each vector v_r."""
+    for row in range(vectors.shape[0]):
+        for entry in range(indptr[first + row], indptr[first + row + 1]):
+            other = factors[indices[entry]]
+            product = np.float32(0)
+            for column in range(factors.shape[1]):
+                product += other[column] * vectors[row, column]
+            product *= weights[entry]
+            for column in range(factors.shape[1]):
+                out[row, column] += product * other[column]
+
+
+@_compiled
+def largest_per_row(indptr, indices, data, keep, kept_indices, kept_data, lengths):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Copy the `keep` largest entries of each CSR row, in the order of their columns; equal ones by column."""
+    for row in range(len(indptr) - 1):
+        begin, end = indptr[row], indptr[row + 1]
+        bar, ties = np.float32(-np.inf), end - begin
+        if end - begin > keep:
+            bar = np.partition(data[begin:end], end - begin - keep)[end - begin - keep]
+            ties = keep - np.count_nonzero(data[begin:end] > bar)
+        place = 0
+        for entry in range(begin, end):
+            if data[entry] == bar:
+                ties -= 1
+            if data[entry] > bar or (data[entry] == bar and ties >= 0):
+                kept_indices[row, place] = indices[entry]
+                kept_data[row, place] = data[entry]
+                place += 1
+        lengths[row] = place

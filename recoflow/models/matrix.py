@@ -104,6 +104,29 @@ def from_interactions(
     )
 
 
+@dataclass(frozen=True)
+class Confidence:
+    """From weights to confidences: log(1 + w / mean) / scale, of mean 1 over the data that it was measured on.
+
+    Event weights have long tails (a hundred views are not a hundred times the evidence of one), and their unit is
+    arbitrary; a model's settings must depend on neither. Equal weights become 1.
+    """
+
+    mean: float = 1.0
+    scale: float = float(np.log(2))
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_matrix) -> Confidence:
+        """Measured on all weights of a matrix that has any."""
+        mean = float(matrix.data.mean(dtype=np.float64))
+        return cls(mean, float(np.log1p(matrix.data / mean).mean(dtype=np.float64)))
+
+    def apply(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The same entries as confidences, CSR float32."""
+        data = (np.log1p(matrix.data / self.mean) / self.scale).astype(np.float32)
+        return sparse.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
 def csr(
     rows: NDArray[np.int64], columns: NDArray[np.int64], data: NDArray[Any], users: int, items: int
 ) -> sparse.csr_matrix:

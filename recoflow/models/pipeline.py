@@ -21,8 +21,9 @@ from scipy import sparse
 
 from recoflow import schema
 from recoflow.environment import Environment, Model
-from recoflow.models import evaluate, matrix, select, split, train
-from recoflow.models.bundle import Bundle
+from recoflow.errors import ModelError
+from recoflow.models import evaluate, holdout, matrix, select, split, train, tune
+from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
@@ -37,6 +38,13 @@ TABLE = pl.Schema(
     | METRICS
     | {"ndcg_low": pl.Float64, "ndcg_high": pl.Float64, "fit_seconds": pl.Float64}
 )
+
+CHECKS = select.SOUNDNESS | {
+    "better_than_random": "the chosen candidate beats random lists on the hold-out",
+    "not_worse_than_champion": "the chosen candidate is not worse than the model in service by more than the margin",
+    "split_does_not_leak": "no training interaction is later than the hold-out",
+    "final_model_sound": "the model trained on everything is finite and tells items apart",
+}
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,12 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     """
     arena = _Arena.of(interactions, catalogue, environment)
     models = _models(environment)
+    hold = holdout.hold_out(arena.data, arena.seed, is_temporal=arena.parts.kind == "temporal")
     judged: dict[str, _Judged] = {}
     for name, model in models.items():
-        on_step(f"train and evaluate {name}")
-        judged[name] = arena.judge(name, model)
+        on_step(f"choose settings, train and evaluate {name}")
+        models[name] = tune.resolve(model, hold, arena.seed, {known: models[known] for known in judged})
+        judged[name] = arena.judge(name, models[name])
     random = arena.evaluate(evaluate.RandomScores(arena.data.shape[1], environment.training.seed))
     in_service = None if champion is None else _in_service(champion, judged, arena)
     decision = select.decide(
@@ -113,10 +123,11 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             "environment": environment.name,
             "as_of": as_of.isoformat(),
             "seed": environment.training.seed,
-            "model": {"name": decision.chosen, "algorithm": model.algorithm, "parameters": scorer.parameters},
+            "model": {"name": decision.chosen, "algorithm": model.algorithm, **recipe(scorer)},
             "tables": dict(table_versions),
             "split": {"kind": arena.parts.kind, "at": arena.parts.at.isoformat() if arena.parts.at else None},
             "metrics": metrics.drop("fit_seconds").to_dicts(),
+            "refused_by": [each.check for each in findings if not each.passed and each.severity == "error"],
         }
         seen = _seen(interactions, everything)
         bundle = _bundle(scorer, everything, seen, catalogue, identity, manifest=manifest, as_of=as_of)
@@ -147,6 +158,10 @@ class _Arena:
         parts = split.usable(interactions, settings.split, settings.holdout, settings.seed)
         items = matrix.ids(interactions.filter(pl.col("weight") > 0)["item_id"])
         data = matrix.from_interactions(parts.train, items=items, catalogue=catalogue)
+        if not data.matrix.nnz:
+            raise ModelError(
+                "interactions", "hold no positive weight to train on", "Ingest events, or mend events.weights"
+            )
         test = matrix.from_interactions(parts.test, subjects=data.subjects, items=items).matrix
         return cls(parts, data, test, settings.k, settings.seed)
 
@@ -239,6 +254,7 @@ def _bundle(
         manifest=manifest,
         history=scorer.history,
         similarity=scorer.similarity,
+        projection=scorer.projection,
     )
 
 

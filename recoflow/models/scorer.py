@@ -1,18 +1,46 @@
 """The one form that every trained model takes, so that one scoring core serves them all.
 
-What belongs here: scoring, its algebra and what makes it degenerate. What does not: how a model is trained.
+What belongs here: scoring, its algebra, users met after training, and what makes a model degenerate. What does not: how
+a model is trained.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recoflow.models.matrix import Confidence
+
 Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How a user's history becomes a stretch of the user's factors.
+
+    Attributes:
+        kind: `constant`: 1 for everyone with a history; `least_squares`: the ridge solution against the item factors,
+            as a half-step of ALS; `linear`: history × projection.
+        columns: how many factors it gives.
+        weight: what the result is multiplied with (the share in a blend).
+        alpha: of `least_squares`: weight of all items against a weight of 1 for those of the history.
+        regularization: of `least_squares`: λ.
+        exponent: of `least_squares`: ν; the ridge of a user with entries of total n is λ (n + α · items)^ν.
+    """
+
+    kind: Literal["constant", "least_squares", "linear"]
+    columns: int
+    weight: float = 1.0
+    alpha: float = 0.0
+    regularization: float = 0.0
+    exponent: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -23,13 +51,19 @@ class Scorer:
         user_factors: float32 [users × f]; a row of zeros where the model knows nothing of the user.
         item_factors: float32 [items × f].
         parameters: the settings that the model was trained with, those chosen for it included; JSON values.
-        history: CSR float32 [users × items], or None: the model is a product of factors alone.
+        confidence: what weights become before a model learns from them.
+        encoders: how user_factors come from a history; their columns sum to f.
+        projection: float32 [items × columns of the linear encoders], in their order; None without any.
+        history: CSR float32 [users × items], damped confidences, or None: the model is a product of factors alone.
         similarity: CSR float32 [items × items], or None together with `history`.
     """
 
     user_factors: Matrix
     item_factors: Matrix
     parameters: dict[str, Any] = field(default_factory=dict)
+    confidence: Confidence = field(default_factory=Confidence)
+    encoders: tuple[Encoder, ...] = ()
+    projection: Matrix | None = None
     history: sparse.csr_matrix | None = None
     similarity: sparse.csr_matrix | None = None
 
@@ -45,6 +79,46 @@ class Scorer:
             block += (self.history[rows] @ self.similarity).toarray()
         return block
 
+    def fold_in(self, weights: sparse.csr_matrix) -> Scorer:
+        """The same model for other users, known by what they did: no item changes, nothing is trained.
+
+        Args:
+                weights: CSR float32 [users × items], as in INTERACTIONS; a column is an item of the model.
+        """
+        from recoflow.models import als  # noqa: PLC0415 - it needs this module
+
+        confidences = self.confidence.apply(weights)
+        history = damped(confidences)
+        parts: list[Matrix] = []
+        column = projected = 0
+        for encoder in self.encoders:
+            stop = column + encoder.columns
+            if encoder.kind == "least_squares":
+                part = als.solve_users(confidences, self.item_factors[:, column:stop], encoder)
+            elif encoder.kind == "linear" and self.projection is not None:
+                part = history @ self.projection[:, projected : projected + encoder.columns]
+                projected += encoder.columns
+            else:
+                part = np.repeat((np.diff(weights.indptr) > 0)[:, None], encoder.columns, 1).astype(np.float32)
+            parts.append((encoder.weight * part).astype(np.float32))
+            column = stop
+        factors = np.hstack(parts) if parts else np.zeros((weights.shape[0], 0), np.float32)
+        return replace(self, user_factors=factors, history=None if self.history is None else history)
+
+    def explain(self, row: int, item: int) -> Matrix:
+        """How much each item of a user's history adds to the score of one item, float32 [entries of the history].
+
+        Only for models that are linear in the history; the parts sum to the score. Least-squares factors are not.
+        """
+        if self.history is None or self.similarity is None or any(e.kind != "linear" for e in self.encoders):
+            raise ValueError("only a model that is linear in the history can be explained by it")
+        entries = self.history[[row]]
+        parts = self.similarity[entries.indices][:, [item]].toarray().ravel()
+        if self.projection is not None:
+            parts = parts + self.projection[entries.indices] @ self.item_factors[item]
+        explained: Matrix = (entries.data * parts).astype(np.float32)
+        return explained
+
     def is_finite(self) -> bool:
         """Whether no stored number is NaN or infinite."""
         parts = [self.user_factors, self.item_factors]
@@ -58,3 +132,34 @@ class Scorer:
             known |= np.diff(self.history.indptr)[:block] > 0
         scores = self.score(np.flatnonzero(known))
         return bool((scores.max(1, initial=-np.inf) <= scores.min(1, initial=np.inf)).all())
+
+
+def damped(confidences: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Histories divided by the root of their sum, CSR float32.
+
+    This changes no list of a model that is linear in the history; in a blend it keeps long histories from drowning the
+    models whose scores do not grow with them.
+    """
+    roots = np.sqrt(np.repeat(np.asarray(confidences.sum(1)).ravel(), np.diff(confidences.indptr)))
+    data = (confidences.data / np.maximum(roots, 1e-12)).astype(np.float32)
+    return sparse.csr_matrix((data, confidences.indices, confidences.indptr), shape=confidences.shape)
+
+
+def combine(scorers: Sequence[Scorer], weights: Sequence[float]) -> Scorer:
+    """The scorer whose scores are the weighted sum of others' over the same users, items and history."""
+    pairs = list(zip(scorers, map(np.float32, weights), strict=True))
+    similar = [scorer.similarity * weight for scorer, weight in pairs if scorer.similarity is not None]
+    projections = [scorer.projection for scorer in scorers if scorer.projection is not None]
+    return Scorer(
+        user_factors=np.hstack([scorer.user_factors * weight for scorer, weight in pairs]),
+        item_factors=np.hstack([scorer.item_factors for scorer in scorers]),
+        confidence=scorers[0].confidence,
+        encoders=tuple(
+            replace(encoder, weight=encoder.weight * float(weight))
+            for scorer, weight in pairs
+            for encoder in scorer.encoders
+        ),
+        projection=np.hstack(projections) if projections else None,
+        history=next((scorer.history for scorer in scorers if scorer.history is not None), None),
+        similarity=sparse.csr_matrix(functools.reduce(operator.add, similar)) if similar else None,
+    )

@@ -1,0 +1,245 @@
+"""How good the models' lists are on a public data set, beside published figures.
+
+    python -m benchmarks.quality PATH [--models als,spectral,blend] [--k 20] [--seed 42] [--share 1.0]
+
+PATH is a folder with `interactions.parquet` (user, item, split = train | test), or with one event log that has users,
+items and timestamps (Parquet or CSV), which is split at the time point after which a tenth of the pairs first occur.
+Settings and the choice are made on a hold-out of the training part only; each model is then fitted on all of it and
+judged once on the test part: all items but a user's training items are ranked, and the mean is over the test users that
+the training part knows.
+The peer is implicit's ALS with its own defaults, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from implicit.cpu.als import AlternatingLeastSquares
+from rich.console import Console
+from rich.table import Table
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from recoflow import schema
+from recoflow.environment import Model
+from recoflow.models import evaluate, holdout, matrix, split, train, tune
+from recoflow.models.matrix import UserItems
+from recoflow.models.scorer import Scorer
+
+MODELS = ("popular", "trending", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
+USER = ("user", "personId", "userId", "user_id")
+ITEM = ("item", "contentId", "movieId", "item_id")
+TIME = ("timestamp",)
+# openbenchmark/BARS, leaderboard gowalla_m1; BSPM: Choi et al. 2023, SIGIR. Recall@20, NDCG@20.
+PUBLISHED = {
+    (810_128, 217_242): {
+        "MF-BPR": (0.1627, 0.1378),
+        "EASE": (0.1765, 0.1467),
+        "LightGCN": (0.1820, 0.1547),
+        "GF-CF": (0.1849, 0.1518),
+        "UltraGCN": (0.1862, 0.1580),
+        "SimpleX": (0.1872, 0.1557),
+        "BSPM": (0.1920, 0.1597),
+    }
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A training matrix and what is to be predicted, both [users × items]."""
+
+    train: UserItems
+    test: sparse.csr_matrix
+    is_temporal: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    model: Model
+    holdout_ndcg: float
+    tune_s: float
+    fit_s: float
+    recall: float
+    ndcg: float
+    coverage: float
+
+
+def main() -> None:
+    arguments = _arguments()
+    console = Console()
+    data = read(arguments.path, arguments.share, arguments.seed)
+    hold = holdout.hold_out(data.train, arguments.seed, is_temporal=data.is_temporal)
+    console.print(
+        f"{arguments.path.name}: {data.train.shape[0]:,} users × {data.train.shape[1]:,} items,"
+        f" {data.train.matrix.nnz:,} pairs to learn from, {data.test.nnz:,} to predict,"
+        f" {'temporal' if data.is_temporal else 'given'} split; chosen on {len(hold.judged):,} users of a hold-out"
+    )
+    results: dict[str, Result] = {}
+    for name in arguments.models.split(","):
+        known = {other: result.model for other, result in results.items()}
+        results[name] = run(Model(algorithm=name), data, hold, known, arguments)
+        result = results[name]
+        console.print(
+            f"{name:16} {result.recall:.4f} {result.ndcg:.4f}  fit {result.fit_s:.1f} s  {_settings(result.model)}"
+        )
+    peer = implicit_defaults(data, arguments)
+    chosen = max(results, key=lambda name: results[name].holdout_ndcg)
+    console.print(_table(results, peer, chosen, data, arguments.k))
+    console.print(_plot(results))
+    k = arguments.k
+    models = {
+        name: {f"recall@{k}": round(r.recall, 4), f"ndcg@{k}": round(r.ndcg, 4), "fit_s": round(r.fit_s, 1)}
+        for name, r in results.items()
+    }
+    print(
+        json.dumps(
+            {
+                "data": arguments.path.name,
+                "chosen": chosen,
+                f"recall@{k}": models[chosen][f"recall@{k}"],
+                f"ndcg@{k}": models[chosen][f"ndcg@{k}"],
+                "tune_s": round(sum(result.tune_s for result in results.values()), 1),
+                "models": models,
+                "peer": {"implicit_als_defaults": {f"recall@{k}": round(peer[0], 4), f"ndcg@{k}": round(peer[1], 4)}},
+            }
+        )
+    )
+
+
+def run(
+    model: Model, data: Data, hold: holdout.HoldOut, known: dict[str, Model], arguments: argparse.Namespace
+) -> Result:
+    started = time.perf_counter()
+    model = tune.resolve(model, hold, arguments.seed, known)
+    holdout_ndcg = hold.ndcg(train.train(hold.data, model, arguments.seed))
+    tuned = time.perf_counter()
+    scorer = train.train(data.train, model, arguments.seed)
+    fitted = time.perf_counter()
+    values = _values(scorer, data, arguments)
+    return Result(
+        model, holdout_ndcg, tuned - started, fitted - tuned, values["recall"], values["ndcg"], values["coverage"]
+    )
+
+
+def implicit_defaults(data: Data, arguments: argparse.Namespace) -> tuple[float, float, float]:
+    """Recall, NDCG and seconds of the peer."""
+
+    started = time.perf_counter()
+    with threadpool_limits(1, "blas"):
+        trained = AlternatingLeastSquares(random_state=arguments.seed)
+        trained.fit(data.train.matrix, show_progress=False)
+    seconds = time.perf_counter() - started
+    values = _values(Scorer(trained.user_factors, trained.item_factors), data, arguments)
+    return values["recall"], values["ndcg"], seconds
+
+
+def read(path: Path, share: float, seed: int) -> Data:
+    """The data set in `path`; `share` of its users, for a short run."""
+    given = path / "interactions.parquet"
+    if given.exists() and "split" in pl.read_parquet_schema(given):
+        pairs = _pairs(pl.read_parquet(given), share, seed)
+        parts = [pairs.filter(pl.col("split") == side) for side in ("train", "test")]
+        return _data(parts[0], parts[1], is_temporal=False)
+    logs = sorted(file for file in path.iterdir() if file.suffix in {".parquet", ".csv"})
+    for log in logs:
+        frame = pl.read_parquet(log) if log.suffix == ".parquet" else pl.read_csv(log)
+        if all(any(name in frame.columns for name in names) for names in (USER, ITEM, TIME)):
+            parts_at = split.split(_pairs(frame, share, seed), "temporal", 0.1, seed)
+            return _data(parts_at.train, parts_at.test, is_temporal=True)
+    raise SystemExit(f"{path}: no interactions.parquet with a split, and no log with user, item and timestamp")
+
+
+def _pairs(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """INTERACTIONS of weight = number of events, and the column split where there is one."""
+    user, item = (next(name for name in names if name in frame.columns) for names in (USER, ITEM))
+    never = pl.lit(datetime(2020, 1, 1, tzinfo=UTC))
+    at = pl.from_epoch(pl.col("timestamp"), "s").dt.replace_time_zone("UTC") if "timestamp" in frame.columns else never
+    named = frame.select(
+        pl.col(user).cast(pl.String).alias("subject"),
+        pl.col(item).cast(pl.String).alias("item_id"),
+        at.cast(schema.UTC_TIME).alias("at"),
+        *(pl.col(name) for name in frame.columns if name == "split"),
+    )
+    if share < 1:
+        kept = named["subject"].unique().sort().sample(fraction=share, seed=seed)
+        named = named.filter(pl.col("subject").is_in(kept.to_list()))
+    keys = [name for name in ("subject", "item_id", "split") if name in named.columns]
+    return named.group_by(keys).agg(
+        pl.len().cast(pl.Float64).alias("weight"),
+        pl.len().cast(pl.Int64).alias("events"),
+        pl.lit(value=True).alias("is_consumed"),
+        pl.col("at").min().alias("first_at"),
+        pl.col("at").max().alias("last_at"),
+    )
+
+
+def _data(learned: pl.DataFrame, predicted: pl.DataFrame, *, is_temporal: bool) -> Data:
+    items = matrix.ids(pl.concat([learned["item_id"], predicted["item_id"]]))
+    known = matrix.from_interactions(learned, items=items)
+    test = matrix.from_interactions(predicted, subjects=known.subjects, items=items).matrix
+    return Data(known, test, is_temporal)
+
+
+def _values(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> dict[str, float]:
+    return evaluate.evaluate(scorer, data.train.matrix, data.test, arguments.k, arguments.seed).values
+
+
+def _table(results: dict[str, Result], peer: tuple[float, float, float], chosen: str, data: Data, k: int) -> Table:
+    table = Table("model", f"recall@{k}", f"NDCG@{k}", "coverage", "hold-out NDCG@20", "tune s", "fit s", "settings")
+    published = PUBLISHED.get((data.train.matrix.nnz, data.test.nnz), {}) if k == 20 else {}
+    rows = [(r.recall, r.ndcg, f"{name} ← chosen" if name == chosen else name, r) for name, r in results.items()]
+    rows += [(recall, ndcg, f"{name} (published)", None) for name, (recall, ndcg) in published.items()]
+    rows.append((peer[0], peer[1], f"implicit ALS, its defaults ({peer[2]:.1f} s)", None))
+    for recall, ndcg, name, result in sorted(rows, key=lambda row: -row[1]):
+        rest = (
+            ("", "", "", "", "")
+            if result is None
+            else (
+                f"{result.coverage:.3f}",
+                f"{result.holdout_ndcg:.4f}",
+                f"{result.tune_s:.1f}",
+                f"{result.fit_s:.1f}",
+                _settings(result.model),
+            )
+        )
+        table.add_row(name, f"{recall:.4f}", f"{ndcg:.4f}", *rest)
+    return table
+
+
+def _plot(results: dict[str, Result], width: int = 60, height: int = 12) -> str:
+    """NDCG over training time, logarithmic, in characters."""
+    seconds = np.log10([max(result.fit_s, 0.01) for result in results.values()])
+    quality = np.array([result.ndcg for result in results.values()])
+    grid = [[" "] * (width + 18) for _ in range(height)]
+    for name, x, y in zip(results, seconds, quality, strict=True):
+        column = int((x - seconds.min()) / max(np.ptp(seconds), 1e-9) * width)
+        row = height - 1 - int((y - quality.min()) / max(np.ptp(quality), 1e-9) * (height - 1))
+        grid[row][column : column + len(name) + 2] = f"• {name}"
+    lines = ["NDCG ↑"] + ["│" + "".join(row).rstrip() for row in grid] + ["└" + "─" * width + "→ fit seconds, log"]
+    return "\n".join(lines)
+
+
+def _settings(model: Model) -> str:
+    found = model.model_dump(exclude_none=True, exclude={"algorithm", "components"})
+    return ", ".join(f"{name} {value}" for name, value in found.items())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--k", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--share", type=float, default=1.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
