@@ -5,15 +5,17 @@ from collections.abc import Iterator
 import dagster as dg
 
 from recoflow import schema
-from recoflow.defs import metadata, names
+from recoflow.defs import forgetting, metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.errors import SourceError
 from recoflow.events import inbox
 from recoflow.events import quarantine as quarantined
 from recoflow.events.ingest import FileReport, ingest_file
 
 QUARANTINED_SHARE = "quarantined_share"
+FILES_READABLE = "files_readable"
 SHOWN_REJECTS = 20
 REJECT_COLUMNS = ("received_at", "file", "line", "field", "code", "message", "raw")
 
@@ -44,22 +46,35 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
                 QUARANTINED_SHARE,
                 asset=events,
                 description="The share of this run's events that were quarantined stays under the threshold.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                FILES_READABLE, asset=events, description="Every file of this run could be read as events or items."
+            ),
         ],
         pool=f"{environment.name}_ingest",
     )
     def ingest(context: dg.AssetExecutionContext, installation: Installation) -> Iterator[dg.MaterializeResult]:
         lake = installation.lake(environment)
         quiet = environment.sftp.quiet_seconds
-        reports = []
+        reports, refused = [], []
         with installation.mailbox(environment) as mailbox:
-            arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            arrived, asked = forgetting.split(
+                inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            )
             for arrival in [*inbox.segments(installation.layout.spool(environment.name)), *arrived]:
                 received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
-                report = ingest_file(arrival.path, environment, lake, received_at, name=name, dialect=dialect)
+                try:
+                    report = ingest_file(arrival.path, environment, lake, received_at, name=name, dialect=dialect)
+                except SourceError as error:  # one unreadable file must not keep the others out
+                    context.log.warning(str(error))
+                    arrival.refuse(mailbox, str(error))
+                    refused.append(str(error))
+                    continue
                 context.log.info(f"{arrival.name}: {report.counts}")
                 arrival.done(mailbox)
                 reports.append(report)
+            forgotten, unclear = forgetting.carry_out(context, installation, environment, mailbox, asked)
+            refused += unclear
         counts = sum((report.counts for report in reports), schema.Counts())
         yield dg.MaterializeResult(
             asset_key=events,
@@ -71,9 +86,10 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
                 "quarantined": counts.quarantined,
                 "duplicates": counts.duplicates,
                 "files": metadata.table([_file_row(report) for report in reports]),
+                "forgotten": metadata.table(forgotten),
                 "preview": metadata.preview(lake.scan("events").head(metadata.PREVIEW_ROWS).collect()),
             },
-            check_results=[_quarantined_share(environment, counts, events)],
+            check_results=[_quarantined_share(environment, counts, events), _files_readable(refused, events)],
         )
         codes = quarantined.by_code(lake)
         latest = quarantined.listing(lake, limit=SHOWN_REJECTS).select(REJECT_COLUMNS)
@@ -101,6 +117,16 @@ def _file_row(report: FileReport) -> dict[str, object]:
         "seen before": report.was_known,
         "ignored keys": ", ".join(f"{name} ({times})" for name, times in sorted(report.ignored_keys.items())),
     }
+
+
+def _files_readable(refused: list[str], key: dg.AssetKey) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=FILES_READABLE,
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"refused": len(refused), "errors": "\n".join(refused)},
+    )
 
 
 def _quarantined_share(environment: Environment, counts: schema.Counts, key: dg.AssetKey) -> dg.AssetCheckResult:

@@ -18,6 +18,8 @@ from recoflow.storage.mailbox import Intake
 
 REQUESTS = "requests"
 MAX_ATTEMPTS = 5
+MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
+INGEST_PAUSE = timedelta(minutes=1)  # after a failed ingest
 FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -50,10 +52,13 @@ def _files(environment: Environment) -> dg.SensorDefinition:
             arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
         if not arrived:
             return dg.SkipReason("no new file")
-        if arriving:
+        postponed = int(context.cursor or 0)
+        if arriving and postponed < MOST_POSTPONED:
+            context.update_cursor(str(postponed + 1))
             return dg.SkipReason(f"{len(arrived)} files have come in and more are coming")
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=ACTIVE)):
-            return dg.SkipReason("an ingest is running; the next one takes what arrives meanwhile")
+        context.update_cursor("0")
+        if obstacle := _obstacle(context.instance, job, now()):
+            return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/files": str(len(arrived))})
 
     return files
@@ -73,8 +78,8 @@ def _spool(environment: Environment) -> dg.SensorDefinition:
         sealed = inbox.segments(installation.layout.spool(environment.name))
         if not sealed:
             return dg.SkipReason("nothing came over the network")
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=ACTIVE)):
-            return dg.SkipReason("an ingest is running; the next one takes what arrives meanwhile")
+        if obstacle := _obstacle(context.instance, job, now()):
+            return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/segments": str(len(sealed))})
 
     return spool
@@ -132,6 +137,19 @@ def _requests(environment: Environment) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
+
+
+def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str | None:
+    """Why an ingest is not started now, None when it is."""
+    newest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    if not newest:
+        return None
+    if newest[0].dagster_run.status in ACTIVE:
+        return "an ingest is running; the next one takes what arrives meanwhile"
+    rested = moment.timestamp() - (newest[0].end_time or 0.0)
+    if newest[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS and rested < INGEST_PAUSE.total_seconds():
+        return f"the last ingest failed; the next one begins {INGEST_PAUSE.total_seconds():.0f} s after it"
+    return None
 
 
 def _is_due(instance: dg.DagsterInstance, intake: Intake, moment: datetime) -> bool:

@@ -18,6 +18,7 @@ from recoflow.storage.mailbox import Mailbox
 
 DUMP_FOLDERS: Final = ("periodic", "one_time")
 INGESTED: Final = "ingested"
+REJECTED: Final = "rejected"
 DIALECTS: Final[Mapping[str, Dialect]] = {  # of spool.KINDS
     "events": froomle.parse,
     "items": items.parse_request,
@@ -47,9 +48,19 @@ class Arrival:
         elif self.dialect is not None:
             self.path.unlink(missing_ok=True)
         else:
-            target = self.path.parent / INGESTED
-            target.mkdir(exist_ok=True)
-            self.path.replace(target / self.path.name)
+            self._move(INGESTED)
+
+    def refuse(self, mailbox: Mailbox, problem: str) -> None:
+        """It cannot be read at all: answer the dump with an error file, or move the local file to `rejected/`."""
+        if self.claim_id is not None:
+            mailbox.reject(self.claim_id, "unreadable", problem)
+        else:
+            self._move(REJECTED)
+
+    def _move(self, folder: str) -> None:
+        target = self.path.parent / folder
+        target.mkdir(exist_ok=True)
+        self.path.replace(target / self.path.name)
 
 
 def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> list[Arrival]:

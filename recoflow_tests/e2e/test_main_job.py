@@ -7,12 +7,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from recoflow.sandbox import world
+from recoflow import schema
+from recoflow.sandbox import feeder, world
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario, materializations
 
 NAME = "lorem_weekly_mail_2026-11-22T06:00:00Z.csv"
-COLUMNS = "user_id device_id user_group version campaign_id request_id list_name item_id url rank".split()
+COLUMNS = [*schema.RESPONSE_COLUMNS, "url", "rank"]
+VISIT = {"event_type": "page_visit", "user_id": "u1", "page_type": "home", "timestamp": "2026-11-20T10:00:00Z"}
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -125,3 +127,33 @@ def test_two_environments_side_by_side_keep_to_themselves(
         assert items == {"i"}
         assert NAME in made.responses("lorem")
         assert NAME not in made.responses("ipsum")
+
+
+def test_a_dump_that_cannot_be_read_is_answered_and_keeps_nobody_out(trained: Scenario) -> None:
+    broken = trained.layout.root / "lorem_events_2026-11-22.jsonl.gz"
+    broken.write_bytes(b"\x1f\x8b\x08 this is no gzip")
+    sound = trained.layout.root / "lorem_events_2026-11-23.jsonl"
+    sound.write_text(json.dumps(VISIT) + "\n")
+    with trained.customer() as sftp:
+        for path in (broken, sound):
+            feeder.drop(sftp, path, folder="one_time")
+    (request,) = trained.run_requests("lorem_files")
+    result = trained.run("lorem_ingest", request)
+    assert result.success
+    assert "files_readable" in scenario.failed_checks(result)
+    assert materializations(result)["events"]["accepted"] == 1
+    assert trained.responses() == ["lorem_events_2026-11-22.jsonl.errors.csv"]
+
+
+def test_an_ingest_that_fails_is_not_started_again_at_once(trained: Scenario) -> None:
+    drop = trained.layout.inbox("lorem")
+    drop.mkdir(parents=True)
+    (drop / "lorem_events_2026-11-22.jsonl").write_text(json.dumps(VISIT) + "\n")
+    (request,) = trained.run_requests("lorem_files")
+    (trained.layout.lake("lorem") / "events" / "_delta_log").rename(trained.layout.root / "gone")
+    (trained.layout.lake("lorem") / "events" / "_delta_log").write_text("not a folder")
+    assert not trained.run("lorem_ingest", request).success
+    skipped = trained.tick("lorem_files")
+    assert isinstance(skipped, dg.SkipReason)
+    assert "the last ingest failed" in str(skipped.skip_message)
+    assert [path.name for path in drop.iterdir()] == ["lorem_events_2026-11-22.jsonl"]
