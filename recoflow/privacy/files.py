@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ def redact(path: Path, person: Person, is_expendable: Callable[[Path], bool]) ->
         return Redaction(path, records, is_removed=True)
     if not records:
         return None
+    times = path.stat()
     artifacts.write_atomic(path, _packed_like(packed, kept))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # a segment's says when its events were received
     return Redaction(path, records)
 
 

@@ -84,6 +84,7 @@ def forget(
     *,
     user_ids: Iterable[str] = (),
     device_ids: Iterable[str] = (),
+    request: Path | None = None,
 ) -> Report:
     """Remove a person from every place of an environment and look through all of its files afterwards.
 
@@ -94,6 +95,7 @@ def forget(
         environment: where.
         lakes: environment → lake, of all environments: the warehouse is built from all of them.
         user_ids, device_ids: of the person, at least one.
+        request: the file that asked for it; cleared last, so that a run that was cut off can be told again by it.
 
     Raises:
         ConfigurationError: no id was named.
@@ -103,20 +105,22 @@ def forget(
     with sql.connect() as connection:
         lake.views(connection)
         person = persons.of(connection, user_ids, device_ids)
-    removals = [*_from_files(layout, environment.name, lake, person)]
+    removals = [*_from_files(layout, environment.name, lake, person, request)]
     replaced = bundles.forget(layout.models(environment.name), person)
     removals.append(Removal("models", "versions", len(replaced)))
     removals += [Removal(f"lake/{table}", "rows", rows) for table, rows in tables.forget(lake, person).items()]
     if layout.warehouse.exists():
         warehouse.build(lakes, layout.warehouse)
         removals.append(Removal("warehouse", "files", 1))
+    if request is not None:
+        files.redact(request, person, lambda _: True)
     searched, remaining = _search(layout, environment.name, person)
     return Report(
         environment.name, len(person.user_ids), len(person.device_ids), tuple(removals), searched, tuple(remaining)
     )
 
 
-def _from_files(layout: Layout, name: str, lake: Lake, person: Person) -> Iterator[Removal]:
+def _from_files(layout: Layout, name: str, lake: Lake, person: Person, request: Path | None) -> Iterator[Removal]:
     spool.recover(layout.spool(name))
     campaigns = _shown(layout.campaigns(name))
     inboxes = (layout.inbox(name), layout.mailbox(name) / "inbox")
@@ -126,7 +130,7 @@ def _from_files(layout: Layout, name: str, lake: Lake, person: Person) -> Iterat
         "campaigns": [file for file in campaigns if file.suffix != ".parquet"],
     }
     for place, paths in places.items():
-        done = [files.redact(path, person, lambda path: _is_known(lake, path)) for path in paths]
+        done = [files.redact(path, person, lambda path: _is_known(lake, path)) for path in paths if path != request]
         found = [each for each in done if each is not None]
         yield Removal(place, "records", sum(each.records for each in found if not each.is_removed))
         yield Removal(place, "files", sum(each.is_removed for each in found))

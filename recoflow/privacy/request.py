@@ -1,0 +1,43 @@
+"""A request to forget people that came as a file: `…forget….csv` with the columns user_id and device_id.
+
+What belongs here: which file is such a request and whom it names. What does not: forgetting them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Final
+
+from recoflow.errors import SourceError
+from recoflow.privacy.files import unpacked
+
+COLUMNS: Final = ("user_id", "device_id")
+_NAME: Final = re.compile(r"(?:^|[_.-])forget[_.-](?:.*[_.-])?csv(?:\.gz|\.zst)?$", re.IGNORECASE)
+_CURE: Final = "Send the columns user_id and device_id, or one of them, and nothing else"
+
+
+def is_request(name: str) -> bool:
+    """Whether the name has `forget` as a word of its own, as in `lorem_forget_2026-03-01.csv`."""
+    return _NAME.search(name) is not None
+
+
+def read(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The user ids and device ids of a request; rows may name one or both.
+
+    Raises:
+        SourceError: it is not such a file. Nothing is guessed, because nothing of it can be undone.
+    """
+    try:
+        rows = csv.reader(io.StringIO(unpacked(path.read_bytes()).decode("utf-8-sig"), newline=""), strict=True)
+        header, *records = [row for row in rows if row]
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise SourceError(name, f"is not a CSV file of people to forget ({error})", _CURE) from None
+    if not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
+        raise SourceError(name, f"has the columns {', '.join(header)}", _CURE)
+    if any(len(row) != len(header) for row in records) or not any(map(any, records)):
+        raise SourceError(name, "has a row of another length than its header, or names nobody", _CURE)
+    named = {column: frozenset(row[place] for row in records) - {""} for place, column in enumerate(header)}
+    return named.get("user_id", frozenset()), named.get("device_id", frozenset())
