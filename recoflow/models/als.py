@@ -55,6 +55,8 @@ def fit(data: UserItems, model: Model, seed: int) -> Scorer:
     for _ in range(iterations):
         _half_sweep(by_user, user_factors, item_factors, encoder, STEPS)
         _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
+    # The users' last word, as a fold-in would have it: known and new users of one history get one list.
+    user_factors = solve_users(by_user, item_factors, encoder)
     parameters = {
         "factors": factors,
         "alpha": alpha,

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
 from recoflow import schema
 from recoflow.environment import Environment, Sftp, Training
 from recoflow.models import pipeline
+from recoflow.models.matrix import UserItems
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -84,3 +86,23 @@ def training(world: pl.DataFrame) -> pipeline.Training:
     return pipeline.train_environment(
         world, catalogue("i000", "new-1"), identity, environment(), None, NOW, {"interactions": 7}
     )
+
+
+def matrix_of(rows: list[list[float]]) -> UserItems:
+    """A user–item matrix from dense rows; users are u0, u1, …, items i0, i1, …"""
+    dense = sparse.csr_matrix(np.array(rows, np.float32))
+    return UserItems(
+        subjects=np.array([f"u{row}" for row in range(dense.shape[0])]),
+        items=np.array([f"i{column}" for column in range(dense.shape[1])]),
+        matrix=dense,
+        last_at=np.arange(dense.nnz, dtype=np.int64) * 3_600_000_000,
+        born_at=np.arange(dense.shape[1], dtype=np.int64),
+    )
+
+
+def random_matrix(seed: int, users: int = 60, items: int = 40, density: float = 0.15) -> UserItems:
+    """A random user–item matrix with weights, some rows and columns of it empty."""
+    rng = np.random.default_rng(seed)
+    dense = np.where(rng.random((users, items)) < density, rng.random((users, items)) * 5 + 0.1, 0)
+    dense[3], dense[:, 5] = 0, 0
+    return matrix_of(dense.tolist())

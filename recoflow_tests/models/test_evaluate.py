@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recoflow.models import evaluate
+from recoflow.models.scorer import Matrix, Scorer
+from recoflow_tests.models.conftest import matrix_of
+
+
+class Fixed:
+    def __init__(self, scores: list[list[float]]) -> None:
+        self.scores = np.array(scores, np.float32)
+
+    def score(self, rows: np.ndarray) -> Matrix:
+        return self.scores[rows]
+
+
+def test_lists_leave_out_what_was_trained_on_and_break_ties_by_item() -> None:
+    seen = matrix_of([[0, 1, 0, 0], [0, 0, 0, 0]]).matrix
+    lists = evaluate.top_lists(Fixed([[1, 9, 1, 2], [0, 0, 0, 0]]), seen, np.array([0, 1]), 3)
+    assert lists.tolist() == [[3, 0, 2], [0, 1, 2]]
+
+
+def test_a_list_is_short_where_nothing_is_left() -> None:
+    seen = matrix_of([[1, 1, 0]]).matrix
+    assert evaluate.top_lists(Fixed([[1, 2, 3]]), seen, np.array([0]), 3).tolist() == [[2, -1, -1]]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_lists_are_the_sorted_scores(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 5, (6, 15)).astype(np.float32)
+    seen = matrix_of((rng.random((6, 15)) < 0.3).astype(float).tolist()).matrix
+    lists = evaluate.top_lists(Fixed(scores.tolist()), seen, np.arange(6), 4)
+    for row in range(6):
+        left = [column for column in range(15) if not seen[row, column]]
+        expected = sorted(left, key=lambda column: (-scores[row, column], column))[:4]
+        assert [column for column in lists[row] if column >= 0] == expected
+
+
+def test_only_users_with_both_sides_are_judged_and_the_numbers_are_theirs() -> None:
+    train = matrix_of([[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).matrix
+    test = matrix_of([[0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]).matrix
+    result = evaluate.evaluate(Fixed([[0, 3, 2, 1]] * 3), train, test, 2, 1)
+    assert result.users == 2
+    assert result.values["recall"] == 0.5
+    assert result.values["hit_rate"] == 0.5
+    assert result.ndcg.tolist() == [1, 0]
+    assert result.values["coverage"] == 0.5
+
+
+def test_no_judged_user_gives_zeros_not_an_error() -> None:
+    empty = matrix_of([[0, 0]]).matrix
+    result = evaluate.evaluate(Fixed([[1, 2]]), empty, empty, 10, 1)
+    assert result.users == 0
+    assert result.values["ndcg"] == 0
+
+
+def test_random_scores_depend_on_seed_and_user_not_on_the_block() -> None:
+    scores = evaluate.RandomScores(50, 3)
+    together = scores.score(np.array([4, 9]))
+    np.testing.assert_array_equal(scores.score(np.array([9]))[0], together[1])
+    assert not np.array_equal(together[0], together[1])
+
+
+def test_light_and_heavy_users_are_told_apart() -> None:
+    train = np.zeros((9, 12))
+    for user in range(9):
+        train[user, : user + 1] = 1
+    test = np.zeros((9, 12))
+    test[:, 11] = 1
+    scores = np.zeros((9, 12), np.float32)
+    scores[6:, 11] = 1
+    result = evaluate.evaluate(
+        Fixed(scores.tolist()), matrix_of(train.tolist()).matrix, matrix_of(test.tolist()).matrix, 1, 1
+    )
+    assert result.segments == {"light": 0, "middle": 0, "heavy": 1}
+
+
+def test_a_product_of_factors_scores_as_its_definition() -> None:
+    rng = np.random.default_rng(1)
+    users, items = rng.random((3, 2)).astype(np.float32), rng.random((5, 2)).astype(np.float32)
+    assert Scorer(users, items).score(np.array([2]))[0, 4] == pytest.approx(users[2] @ items[4])

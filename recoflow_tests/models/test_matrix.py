@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recoflow.errors import ModelError
+from recoflow.models import matrix
+from recoflow_tests.models.conftest import NOW, catalogue, interactions
+
+
+def frame(*rows: tuple[str, str, float, int]) -> pl.DataFrame:
+    events = pl.DataFrame(
+        {
+            "subject": [row[0] for row in rows],
+            "item_id": [row[1] for row in rows],
+            "weight": [row[2] for row in rows],
+            "at": [NOW - timedelta(days=row[3]) for row in rows],
+        }
+    )
+    return interactions(events)
+
+
+def test_rows_and_columns_are_sorted_and_weights_without_sign_are_left_out() -> None:
+    data = matrix.from_interactions(
+        frame(("u:b", "y", 2, 0), ("u:a", "z", 1, 0), ("u:a", "x", 3, 0), ("u:c", "x", 0, 0))
+    )
+    assert data.subjects.tolist() == ["u:a", "u:b"]
+    assert data.items.tolist() == ["x", "y", "z"]
+    np.testing.assert_array_equal(data.matrix.toarray(), [[3, 0, 1], [0, 2, 0]])
+
+
+def test_given_ids_decide_the_shape_and_others_are_dropped() -> None:
+    data = matrix.from_interactions(
+        frame(("u:a", "x", 1, 0), ("u:b", "y", 1, 0)), subjects=np.array(["u:a", "u:z"]), items=np.array(["w", "x"])
+    )
+    np.testing.assert_array_equal(data.matrix.toarray(), [[0, 1], [0, 0]])
+
+
+def test_a_pair_that_stands_twice_is_refused() -> None:
+    once = frame(("u:a", "x", 1, 0))
+    with pytest.raises(ModelError, match="pair twice"):
+        matrix.from_interactions(pl.concat([once, once]))
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_refused(weight: float) -> None:
+    with pytest.raises(ModelError, match="not finite"):
+        matrix.from_interactions(frame(("u:a", "x", weight, 0)))
+
+
+def test_no_interactions_give_an_empty_matrix() -> None:
+    assert matrix.from_interactions(frame(("u:a", "x", -1, 0))).shape == (0, 0)
+
+
+def test_popularity_counts_subjects_and_trend_halves_with_every_half_life() -> None:
+    data = matrix.from_interactions(frame(("u:a", "x", 9, 0), ("u:b", "x", 1, 7), ("u:a", "y", 1, 14)))
+    assert data.popularity().tolist() == [2, 1]
+    assert data.trend(7).tolist() == pytest.approx([1.5, 0.25])
+
+
+def test_an_item_is_born_when_published_or_else_when_first_interacted_with() -> None:
+    published = NOW - timedelta(days=100)
+    data = matrix.from_interactions(
+        frame(("u:a", "x", 1, 3), ("u:a", "y", 1, 2)), catalogue=catalogue("x", "unseen", published_at=published)
+    )
+    assert data.born_at.tolist() == [published.timestamp() * 1e6, (NOW - timedelta(days=2)).timestamp() * 1e6]
+
+
+def test_confidence_does_not_depend_on_the_unit_of_weights_and_equal_weights_become_one() -> None:
+    data = matrix.from_interactions(frame(("u:a", "x", 1, 0), ("u:a", "y", 5, 0), ("u:b", "x", 2, 0))).matrix
+    ours = matrix.Confidence.of(data).apply(data)
+    scaled = matrix.Confidence.of(data * 1000).apply(data * 1000)
+    np.testing.assert_allclose(ours.data, scaled.data, rtol=1e-5)
+    assert ours.data.mean() == pytest.approx(1)
+    equal = data.sign() * 7
+    np.testing.assert_allclose(matrix.Confidence.of(equal).apply(equal).data, 1, rtol=1e-6)

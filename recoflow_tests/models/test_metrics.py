@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recoflow.models import metrics
+
+
+def test_a_worked_example_of_each_metric() -> None:
+    # Ranks 1 and 4 hit, two of three relevant items: DCG = 1/log2 2 + 1/log2 5, IDCG = 1/log2 2 + 1/log2 3 + 1/log2 4.
+    hits = np.array([[True, False, False, True]])
+    relevant = np.array([3])
+    assert metrics.recall(hits, relevant) == pytest.approx([2 / 3])
+    assert metrics.hit_rate(hits) == pytest.approx([1])
+    ideal = 1 + 1 / math.log2(3) + 1 / 2
+    assert metrics.ndcg(hits, relevant) == pytest.approx([(1 + 1 / math.log2(5)) / ideal])
+    assert metrics.average_precision(hits, relevant) == pytest.approx([(1 / 1 + 2 / 4) / 3])
+
+
+def test_the_best_list_of_k_has_ndcg_and_map_of_one_though_more_items_are_relevant() -> None:
+    hits = np.ones((1, 3), np.bool_)
+    assert metrics.ndcg(hits, np.array([10])) == pytest.approx([1])
+    assert metrics.average_precision(hits, np.array([10])) == pytest.approx([1])
+
+
+def test_coverage_counts_items_once_and_no_empty_places() -> None:
+    assert metrics.coverage(np.array([[0, 1], [1, -1]], np.int32), 8) == 0.25
+
+
+def test_gini_is_zero_when_all_items_are_shown_alike_and_near_one_when_one_takes_all() -> None:
+    assert metrics.gini(np.array([[0, 1], [2, 3]], np.int32), 4) == pytest.approx(0)
+    assert metrics.gini(np.array([[0], [0]], np.int32), 100) == pytest.approx(0.99)
+
+
+def test_novelty_is_the_bits_of_surprise() -> None:
+    lists = np.array([[0, 1], [1, -1]], np.int32)
+    assert metrics.novelty(lists, np.array([4.0, 1.0]), users=8) == pytest.approx([(1 + 3) / 2, 3])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_metrics_agree_with_loops_over_the_definitions(data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, 6))
+    users = data.draw(st.integers(1, 5))
+    hits = np.array(
+        data.draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=users, max_size=users))
+    )
+    spare = data.draw(st.lists(st.integers(0, 4), min_size=users, max_size=users))
+    relevant = np.maximum(hits.sum(1) + spare, 1)
+    reference = [_by_loops(row.tolist(), int(count)) for row, count in zip(hits, relevant, strict=True)]
+    ours = zip(
+        metrics.recall(hits, relevant),
+        metrics.ndcg(hits, relevant),
+        metrics.average_precision(hits, relevant),
+        strict=True,
+    )
+    for mine, theirs in zip(ours, reference, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_interval_holds_the_mean_and_narrows_with_more_users() -> None:
+    rng = np.random.default_rng(1)
+    few, many = rng.random(50), rng.random(5000)
+    assert metrics.interval(few, 3)[0] < few.mean() < metrics.interval(few, 3)[1]
+    assert np.ptp(metrics.interval(many, 3)) < np.ptp(metrics.interval(few, 3)) / 5
+    assert metrics.interval(few, 3) == metrics.interval(few, 3)
+
+
+def _by_loops(row: list[bool], relevant: int) -> tuple[float, float, float]:
+    gain = precision = found = 0.0
+    for rank, is_hit in enumerate(row, start=1):
+        if is_hit:
+            found += 1
+            gain += 1 / math.log2(rank + 1)
+            precision += found / rank
+    reachable = min(len(row), relevant)
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, reachable + 1))
+    return found / relevant, gain / ideal, precision / reachable

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import sparse
+
+from recoflow import schema
+from recoflow.errors import ModelError
+from recoflow.models import bundle, pipeline
+from recoflow.models.pipeline import Training
+from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
+
+NOBODY = pl.DataFrame(schema=schema.IDENTITY)
+NOTHING = pl.DataFrame(schema=schema.ITEMS)
+
+
+def run(frame: pl.DataFrame, champion: bundle.Bundle | None = None, **training: object) -> Training:
+    return pipeline.train_environment(
+        frame, NOTHING, NOBODY, environment(**training), champion, NOW, {"interactions": 1}
+    )
+
+
+def test_als_learns_tastes_beats_popularity_and_random_and_is_promoted(training: Training) -> None:
+    ndcg = dict(training.metrics.select("model", "ndcg").iter_rows())
+    assert ndcg["als"] > 2 * ndcg["popular"] > 0
+    assert ndcg["als"] > 2 * ndcg["random"]
+    assert training.decision.chosen == "als"
+    assert training.decision.is_promoted
+    assert {finding.check for finding in training.findings} == set(pipeline.CHECKS)
+
+
+def test_the_manifest_tells_how_the_model_came_to_be(training: Training) -> None:
+    assert training.bundle is not None
+    manifest = training.bundle.manifest
+    assert manifest["tables"] == {"interactions": 7}
+    assert manifest["seed"] == 42
+    assert manifest["model"]["algorithm"] == "als"
+    assert manifest["model"]["parameters"]["factors"] > 0
+    assert training.bundle.version.startswith("20260301T000000Z-")
+
+
+def test_the_same_inputs_give_the_same_bytes(world: pl.DataFrame, training: Training) -> None:
+    identity = pl.DataFrame({"device_id": ["d1"], "user_id": ["0001"]}, schema=schema.IDENTITY)
+    shuffled = world.sample(fraction=1, shuffle=True, seed=1)
+    again = pipeline.train_environment(
+        shuffled, catalogue("i000", "new-1"), identity, environment(), None, NOW, {"interactions": 7}
+    )
+    assert training.bundle is not None
+    assert again.bundle is not None
+    assert again.bundle.version == training.bundle.version
+    np.testing.assert_array_equal(again.bundle.user_factors, training.bundle.user_factors)
+
+
+def test_the_same_recipe_in_service_is_no_obstacle(world: pl.DataFrame, training: Training) -> None:
+    later = pipeline.train_environment(
+        world, NOTHING, NOBODY, environment(), training.bundle, NOW + timedelta(days=1), {"interactions": 8}
+    )
+    assert later.decision.is_promoted
+    assert later.bundle is not None
+    assert training.bundle is not None
+    assert later.bundle.version > training.bundle.version
+
+
+def test_a_worse_challenger_is_refused_by_name(world: pl.DataFrame, training: Training) -> None:
+    weak = run(world, training.bundle, models={"flat": {"algorithm": "newest"}})
+    failed = {finding.check for finding in weak.findings if not finding.passed}
+    assert failed == {"not_worse_than_champion"}
+    assert not weak.decision.is_promoted
+
+
+def test_where_nobody_has_a_taste_popularity_serves() -> None:
+    rng = np.random.default_rng(4)
+    frame = tasteful(4)
+    shared = np.minimum(rng.geometric(0.08, frame.height) - 1, 119)
+    frame = frame.with_columns(pl.Series("item_id", [f"i{number:03}" for number in shared]))
+    result = run(frame.unique(["subject", "item_id"]))
+    assert result.decision.chosen == "popular"
+    assert result.decision.is_promoted
+    assert result.bundle is not None
+    assert result.bundle.user_factors.shape[1] == 1
+    np.testing.assert_array_equal(result.bundle.item_factors[:, 0], result.bundle.popular)
+
+
+def test_a_log_of_one_moment_still_trains(world: pl.DataFrame) -> None:
+    at_once = world.with_columns(pl.lit(NOW).cast(schema.UTC_TIME).alias(name) for name in ("first_at", "last_at"))
+    result = run(at_once)
+    assert result.decision.is_promoted
+    (finding,) = [each for each in result.findings if each.check == "split_does_not_leak"]
+    assert "leave_last_out" in finding.message
+
+
+def test_consumed_items_and_ids_survive_though_their_weight_does_not_train(world: pl.DataFrame) -> None:
+    silent = world.head(1).with_columns(
+        pl.lit("u:zzz").alias("subject"), pl.lit("zzz").alias("item_id"), pl.lit(-1.0).alias("weight")
+    )
+    made = run(pl.concat([world, silent]), models={"popular": {"algorithm": "popular"}}).bundle
+    assert made is not None
+    row = np.searchsorted(made.subjects, "u:zzz")
+    seen = made.seen_indices[made.seen_indptr[row] : made.seen_indptr[row + 1]]
+    assert [made.items["item_id"][int(item)] for item in seen] == ["zzz"]
+
+
+@pytest.mark.parametrize("algorithm", ["spectral", "ease", "blend"])
+def test_models_with_a_similarity_matrix_keep_their_scores_on_disk(
+    world: pl.DataFrame, tmp_path: Path, algorithm: str
+) -> None:
+    made = run(world, models={"only": {"algorithm": algorithm}}).bundle
+    assert made is not None
+    folder = tmp_path / made.version
+    bundle.save(made, folder)
+    loaded = bundle.load(folder)
+    rows = np.arange(50)
+    np.testing.assert_array_equal(loaded.scorer.score(rows), made.scorer.score(rows))
+    history = loaded.scorer.history
+    assert made.manifest["model"]["name"] == "popular" or history is not None
+
+
+def test_no_positive_weight_is_an_error_with_a_cure(world: pl.DataFrame) -> None:
+    with pytest.raises(ModelError, match="no positive weight"):
+        run(world.with_columns(pl.lit(0.0).alias("weight")))
+
+
+def test_damaged_interactions_are_an_error(world: pl.DataFrame) -> None:
+    with pytest.raises(ModelError, match="pair twice"):
+        run(pl.concat([world, world]))
+
+
+def test_a_bundle_folds_in_users_it_never_saw(training: Training) -> None:
+    assert training.bundle is not None
+    model = training.bundle
+    row = int(np.argmax(np.diff(model.seen_indptr)))
+    seen = model.seen_indices[model.seen_indptr[row] : model.seen_indptr[row + 1]]
+    entries = (np.full(len(seen), 1.5, np.float32), (np.zeros(len(seen), int), seen))
+    history = sparse.csr_matrix(entries, shape=(1, model.items.height))
+    folded = model.scorer.fold_in(history)
+    old, new = model.scorer.score(np.array([row]))[0], folded.score(np.array([0]))[0]
+    assert np.corrcoef(old, new)[0, 1] > 0.9
+
+
+def test_every_candidate_has_a_row_of_metrics(training: Training) -> None:
+    assert training.metrics.schema == pipeline.TABLE
+    assert set(training.metrics["model"]) == {"als", "popular", "random"}

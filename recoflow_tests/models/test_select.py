@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recoflow.models import select
+from recoflow.models.evaluate import Evaluation
+from recoflow.models.select import Candidate, Decision
+
+
+def judged(ndcg: float, coverage: float = 0.5) -> Evaluation:
+    values = {"ndcg": ndcg, "coverage": coverage}
+    return Evaluation(10, values, (ndcg, ndcg), {}, 100, np.full(100, ndcg))
+
+
+def decide(*candidates: Candidate, champion: Evaluation | None = None) -> Decision:
+    return select.decide(candidates, judged(0.01), champion, margin=0.05, min_coverage=0.02)
+
+
+def failed(decision: Decision) -> set[str]:
+    return {finding.check for finding in decision.findings if not finding.passed}
+
+
+GOOD = Candidate("als", "als", judged(0.2), is_constant=False)
+POPULAR = Candidate("popular", "popular", judged(0.1, coverage=0.001), is_constant=False)
+
+
+def test_the_best_sound_candidate_is_promoted() -> None:
+    decision = decide(POPULAR, GOOD)
+    assert (decision.chosen, decision.is_promoted) == ("als", True)
+    assert not failed(decision)
+
+
+def test_popularity_may_win_and_needs_no_coverage() -> None:
+    decision = decide(Candidate("als", "als", judged(0.05), is_constant=False), POPULAR)
+    assert (decision.chosen, decision.is_promoted) == ("popular", True)
+
+
+@pytest.mark.parametrize(
+    ("bad", "check"),
+    [
+        (Candidate("als", "als", None, is_constant=False), "factors_finite"),
+        (Candidate("als", "als", judged(0.5), is_constant=True), "scores_not_constant"),
+        (Candidate("als", "als", judged(0.5, coverage=0.01), is_constant=False), "coverage"),
+    ],
+)
+def test_a_degenerate_candidate_is_refused_by_name_and_the_next_is_taken(bad: Candidate, check: str) -> None:
+    decision = decide(bad, POPULAR)
+    assert decision.chosen == "popular"
+    assert failed(decision) == {check}
+    assert decision.is_promoted
+    alone = decide(bad)
+    assert (alone.chosen, alone.is_promoted, failed(alone)) == (None, False, {check})
+
+
+def test_a_model_no_better_than_random_is_not_promoted() -> None:
+    decision = decide(Candidate("als", "als", judged(0.01), is_constant=False))
+    assert failed(decision) == {"better_than_random"}
+    assert not decision.is_promoted
+
+
+@pytest.mark.parametrize(("champion", "is_promoted"), [(0.15, True), (0.21, True), (0.2106, False), (0.4, False)])
+def test_a_challenger_may_lack_the_margin_and_no_more(champion: float, is_promoted: bool) -> None:
+    decision = decide(GOOD, champion=judged(champion))
+    assert decision.is_promoted is is_promoted
+    assert failed(decision) == (set() if is_promoted else {"not_worse_than_champion"})
+
+
+def test_the_first_of_equals_is_chosen() -> None:
+    twin = Candidate("twin", "als", judged(0.2), is_constant=False)
+    assert decide(GOOD, twin).chosen == "als"
+    assert decide(twin, GOOD).chosen == "twin"

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recoflow.environment import Model
+from recoflow.models import blend, holdout, matrix, train, tune
+from recoflow.models.holdout import HoldOut
+from recoflow_tests.models.conftest import tasteful
+
+
+@pytest.fixture(scope="module")
+def hold() -> HoldOut:
+    return holdout.hold_out(matrix.from_interactions(tasteful(3)), 5, is_temporal=False)
+
+
+@pytest.mark.parametrize("is_temporal", [True, False])
+def test_a_hold_out_parts_the_entries_and_judges_users_of_both_sides(is_temporal: bool) -> None:
+    data = matrix.from_interactions(tasteful(3))
+    hold = holdout.hold_out(data, 5, is_temporal=is_temporal)
+    assert hold.data.matrix.nnz + hold.test.nnz == data.matrix.nnz
+    assert hold.data.matrix.multiply(hold.test).nnz == 0
+    assert hold.test.nnz / data.matrix.nnz == pytest.approx(0.1, abs=0.02)
+    assert len(hold.data.last_at) == hold.data.matrix.nnz
+    assert (np.diff(hold.test.indptr)[hold.judged] > 0).all()
+    assert (np.diff(hold.data.matrix.indptr)[hold.judged] > 0).all()
+    if is_temporal:
+        rows = np.repeat(np.arange(data.shape[0]), np.diff(data.matrix.indptr))
+        assert hold.data.last_at.max() < np.quantile(data.last_at, 0.91)
+        assert len(rows) == len(data.last_at)
+
+
+def test_a_large_matrix_is_thinned_to_whole_rows_with_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdout, "MAX_USERS", 50)
+    data = matrix.from_interactions(tasteful(3))
+    hold = holdout.hold_out(data, 5, is_temporal=False)
+    assert hold.data.shape == (50, data.shape[1])
+    places = np.searchsorted(data.subjects, hold.data.subjects)
+    whole = data.matrix[places]
+    np.testing.assert_array_equal((hold.data.matrix + hold.test).toarray(), whole.toarray())
+    row, entry = 7, 0
+    column = hold.data.matrix[[row]].indices[entry]
+    original = data.matrix.indptr[places[row]] + data.matrix[[places[row]]].indices.tolist().index(column)
+    assert hold.data.last_at[hold.data.matrix.indptr[row] + entry] == data.last_at[original]
+
+
+def test_times_that_are_all_equal_fall_back_to_a_drawn_hold_out() -> None:
+    frame = tasteful(3).with_columns(last_at="first_at")
+    frame = frame.with_columns(first_at=frame["first_at"].max(), last_at=frame["first_at"].max())
+    hold = holdout.hold_out(matrix.from_interactions(frame), 5, is_temporal=True)
+    assert len(hold.judged) > 100
+
+
+def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut) -> None:
+    model = Model(algorithm="als", alpha=77, factors=8, iterations=3)
+    resolved = tune.resolve(model, hold, 5, {})
+    assert (resolved.alpha, resolved.factors) == (77, 8)
+    assert resolved.regularization in dict(tune.TRIALS["als"])["regularization"]
+    tried = [
+        hold.ndcg(train.train(hold.data, model.model_copy(update={"regularization": value}), 5))
+        for value in dict(tune.TRIALS["als"])["regularization"]
+    ]
+    assert hold.ndcg(train.train(hold.data, resolved, 5)) == max(tried)
+
+
+def test_a_blend_takes_components_that_were_chosen_before_and_is_no_worse_on_the_hold_out(hold: HoldOut) -> None:
+    known = {"mine": tune.resolve(Model(algorithm="als", factors=8), hold, 5, {})}
+    resolved = tune.resolve(Model(algorithm="blend"), hold, 5, known)
+    assert resolved.components is not None
+    assert resolved.weights is not None
+    assert resolved.components["als"] == known["mine"]
+    assert sum(resolved.weights.values()) == pytest.approx(1, abs=0.001)
+    blended = hold.ndcg(train.train(hold.data, resolved, 5))
+    parts = [hold.ndcg(train.train(hold.data, each, 5)) for each in resolved.components.values()]
+    assert blended >= max(parts) - 0.02
+
+
+def test_a_useless_component_gets_no_weight(hold: HoldOut) -> None:
+    good = train.train(hold.data, Model(algorithm="als", factors=16), 5)
+    noise = train.train(hold.data, Model(algorithm="newest"), 5)
+    weights = blend.fit_weights({"good": good, "noise": noise}, hold)
+    assert weights["good"] > 0.6
