@@ -71,6 +71,7 @@ class Collector:
     def __init__(self, arrival: Arrival) -> None:
         self._arrival = arrival
         self.event_records: list[int] = []  # for each row of events the record that it is from
+        self.update_records: list[int] = []  # the same for updates
         self._record = 0
         self._events: list[Mapping[str, Value]] = []
         self._updates: list[Mapping[str, Value]] = []
@@ -97,6 +98,7 @@ class Collector:
 
     def add_update(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.UPDATES`; source and time of receipt are filled in."""
+        self.update_records.append(self._record)
         self._updates.append(row)
 
     def ignore(self, keys: Iterable[str]) -> None:

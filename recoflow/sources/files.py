@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
@@ -33,6 +33,7 @@ CHUNK_BYTES: Final = 16 * 1024**2
 HEAD_BYTES: Final = 1024**2
 EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
 WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
+BY_COLUMNS: Final = (froomle.parse, metarank.parse)
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
 
 _GZIP, _ZSTD, _UTF8 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
@@ -100,8 +101,8 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
 
 
 def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
-    if dialect is froomle.parse and len(chunk.text) > EXACT_BYTES:
-        return _by_columns(chunk, arrival)
+    if dialect in BY_COLUMNS and len(chunk.text) > EXACT_BYTES:
+        return _by_columns(chunk, dialect, arrival)
     return _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival).batch()
 
 
@@ -112,18 +113,29 @@ def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Ar
     return collector
 
 
-def _by_columns(chunk: Chunk, arrival: Arrival) -> ParsedBatch:
+def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
     """The easy records by columns, the others one at a time; rows in the file's order."""
-    from recoflow.sources import froomle_columns  # noqa: PLC0415 (loads numba)
+    from recoflow.sources import froomle_columns, metarank_columns  # noqa: PLC0415 (loads numba)
 
-    easy, is_easy = froomle_columns.parse(chunk, arrival)
-    collector = _exactly(chunk, np.flatnonzero(~is_easy), froomle.parse, arrival)
+    easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(chunk, arrival)
+    collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()
-    events = easy
-    if exact.events.height:
-        records = np.concatenate([np.flatnonzero(is_easy), collector.event_records])
-        events = pl.concat([easy, exact.events])[np.argsort(records, kind="stable")]
-    return replace(exact, read=exact.read + easy.height, events=events)
+    return ParsedBatch(
+        read=exact.read + int(easy.is_easy.sum()),
+        events=_in_order(easy.events, easy.event_records, exact.events, collector.event_records),
+        updates=_in_order(easy.updates, easy.update_records, exact.updates, collector.update_records),
+        rejects=exact.rejects,
+        ignored_keys=dict(Counter(easy.ignored_keys) + Counter(exact.ignored_keys)),
+    )
+
+
+def _in_order(
+    easy: pl.DataFrame, easy_records: NDArray[np.int64], exact: pl.DataFrame, exact_records: list[int]
+) -> pl.DataFrame:
+    if exact.is_empty():
+        return easy
+    records = np.concatenate([easy_records, np.array(exact_records, np.int64)])
+    return pl.concat([easy, exact])[np.argsort(records, kind="stable")]
 
 
 def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:

@@ -6,11 +6,9 @@ What belongs here: the same rules over columns. A record that breaks one, or tha
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -20,14 +18,13 @@ from recoflow import schema
 from recoflow.sources import canonical, froomle, spanhashes, spans, spanvalues
 from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
+from recoflow.sources.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
 from recoflow.sources.spanhashes import Content
 from recoflow.sources.spanvalues import ODD, Column
 
-MAX_NAMES: Final = 250  # names of fields that are looked for in a chunk of JSON
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
-SAMPLE: Final = 500  # records that are looked at for names
 
 _REQUIRED: Final = sorted({name for needed in froomle.REQUIRED.values() for name in needed})
 _NEEDED: Final = np.array(
@@ -37,15 +34,21 @@ _NEEDED: Final = np.array(
 Bools = NDArray[np.bool_]
 
 
-def parse(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
-    """Rows of the chunk's easy records in their order, and which records are easy."""
+def parse(chunk: Chunk, arrival: Arrival) -> Easy:
+    """Rows of the chunk's easy records."""
+    events, is_easy = _best(chunk, arrival)
+    updates = pl.DataFrame(schema=schema.UPDATES)
+    return Easy(is_easy, events, updates, np.flatnonzero(is_easy), np.empty(0, np.int64), {})
+
+
+def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     if isinstance(chunk, CsvChunk):
         return _parse(_csv_table(chunk), arrival)
     count = len(chunk.records.begins)
-    names = _names(chunk, np.arange(count))
+    names = sampled_names(chunk, np.arange(count))
     frame, is_easy = _parse(_json_table(chunk, sorted(names)), arrival)
     if count - frame.height > count * MAX_ODD:
-        more = names | _names(chunk, np.flatnonzero(~is_easy))
+        more = names | sampled_names(chunk, np.flatnonzero(~is_easy))
         if more > names:
             return _parse(_json_table(chunk, sorted(more)), arrival)
     return frame, is_easy
@@ -58,7 +61,7 @@ class _Table:
         self.text = chunk.text
         self.data = np.frombuffer(chunk.text, np.uint8)
         self.names = names
-        self.is_odd = found.is_odd | _is_not_utf8(chunk)
+        self.is_odd = found.is_odd | is_not_utf8(chunk)
         self._spans = found
 
     def column(self, name: str) -> Column:
@@ -121,27 +124,6 @@ def _csv_table(chunk: CsvChunk) -> _Table:
 def _json_table(chunk: Chunk, names: list[str]) -> _Table:
     data = np.frombuffer(chunk.text, np.uint8)
     return _Table(chunk, names, spans.json_spans(data, *chunk.records[:2], names))
-
-
-def _names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
-    """Names of the fields that a sample of these records has."""
-    names: set[str] = set()
-    for index in indices[:: max(1, len(indices) // SAMPLE)]:
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            line = chunk.text[chunk.records.begins[index] : chunk.records.ends[index]]
-            names |= msgspec.json.decode(line, type=dict[str, object]).keys()
-    return frozenset(sorted(names)[:MAX_NAMES])
-
-
-def _is_not_utf8(chunk: Chunk) -> Bools:
-    """Records with bytes above 127 in a chunk that is not UTF-8 as a whole."""
-    is_odd = np.zeros(len(chunk.records.begins), bool)
-    try:
-        chunk.text.decode()
-    except UnicodeDecodeError:
-        high = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) > 127)
-        is_odd[np.searchsorted(chunk.records.begins, high, side="right") - 1] = True
-    return is_odd
 
 
 def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
@@ -231,17 +213,14 @@ def _hexadecimal(hashes: NDArray[np.uint64]) -> pl.Series:
 
 
 def _complete(frame: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
-    """All columns of `schema.EVENTS`, with what the circumstances add."""
+    """All columns of `schema.EVENTS`."""
     given = {
         "kind": pl.lit("event"),
         "part": pl.lit(0),
         "event_id": pl.coalesce("event_id", "generated_id"),
-        "source": pl.lit(arrival.source),
-        "received_at": pl.lit(arrival.received_micros),
     }
     default = arrival.environment.default_item_type
     if default is not None and "item_id" in frame.columns:
         stated = pl.col("item_type") if "item_type" in frame.columns else pl.lit(None, pl.String)
         given["item_type"] = pl.when(pl.col("item_id").is_not_null()).then(stated.fill_null(default)).otherwise(stated)
-    columns = {name: given.get(name, pl.col(name) if name in frame.columns else pl.lit(None)) for name in schema.EVENTS}
-    return frame.select(expression.cast(schema.EVENTS[name]).alias(name) for name, expression in columns.items())
+    return typed(frame, given, schema.EVENTS, arrival)

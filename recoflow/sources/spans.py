@@ -24,9 +24,10 @@ TEXT: Final = 1
 WHOLE: Final = 2  # a JSON number without a point, as every printer prints it
 DECIMAL: Final = 3  # a JSON number with a point, as every printer prints it
 TRUTH: Final = 4  # true or false
+LIST: Final = 5  # from bracket to bracket; only its brackets and texts have been looked at
 
-_COMMA, _QUOTE, _COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
-_OPEN, _CLOSE, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x2D, 0x2E, 0x30, 0x39
+COMMA, QUOTE, COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
+OPEN, CLOSE, OPEN_LIST, CLOSE_LIST, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x5B, 0x5D, 0x2D, 0x2E, 0x30, 0x39
 _TAB, _RETURN = 0x09, 0x0D
 _NEXT: Final = np.uintp(1)  # unsigned positions need no test for negative ones, which halves the time of a loop
 _MAX_DIGITS: Final = 15  # so many decimal digits survive a double unchanged
@@ -58,10 +59,10 @@ def words(names: list[str]) -> Words:
     return Words(np.frombuffer(b"".join(encoded) or b"\0", np.uint8), starts)
 
 
-def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str]) -> Spans:
-    """Spans of flat JSON objects, one per record; columns as in `names`."""
+def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str], *, has_lists: bool = False) -> Spans:
+    """Spans of JSON objects, one per record; columns as in `names`. Values are flat, or lists where that is allowed."""
     spans = _empty(len(begins), len(names))
-    _json_records(data, begins, ends, *words(names), *spans)
+    _json_records(data, begins, ends, *words(names), has_lists, *spans)
     return spans
 
 
@@ -98,58 +99,63 @@ def _is_word(data, begin, length, word_data, word_starts, word):
 
 
 @compiled
-def _json_records(data, begins, ends, word_data, word_starts, kinds, starts, lengths, is_odd):
+def _json_records(data, begins, ends, word_data, word_starts, has_lists, kinds, starts, lengths, is_odd):
     guesses = np.zeros(kinds.shape[0] + 1, np.int64)  # the key at this place in the record before
     for record in range(len(begins)):
         at, end = begins[record], ends[record]
         is_odd[record] = not _json_record(
-            data, at, end, word_data, word_starts, guesses, record, kinds, starts, lengths
+            data, at, end, word_data, word_starts, has_lists, guesses, record, kinds, starts, lengths
         )
 
 
 @compiled
-def _json_record(data, at, end, word_data, word_starts, guesses, record, kinds, starts, lengths):
-    at = _skip_blank(data, at, end)
+def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, record, kinds, starts, lengths):
+    at = skip_blank(data, at, end)
     place = 0
-    while at < end and data[at] == (_OPEN if place == 0 else _COMMA):
-        key, at = _json_key(data, _skip_blank(data, at + 1, end), end, word_data, word_starts, guesses, place)
+    while at < end and data[at] == (OPEN if place == 0 else COMMA):
+        key, at = _json_key(data, skip_blank(data, at + 1, end), end, word_data, word_starts, guesses, place)
         if key < 0 or lengths[key, record] >= 0:  # not known, or it stands twice
             return False
-        kind, begin, length, at = _json_value(data, _skip_blank(data, at, end), end)
+        at = skip_blank(data, at, end)
+        if has_lists and at < end and data[at] == OPEN_LIST:
+            close = _list_end(data, at, end)
+            kind, begin, length, at = LIST if close > 0 else -1, at, close - at, close
+        else:
+            kind, begin, length, at = json_value(data, at, end)
         if kind < 0:
             return False
         kinds[key, record], starts[key, record], lengths[key, record] = kind, begin, length
-        at = _skip_blank(data, at, end)
+        at = skip_blank(data, at, end)
         place += 1
-    return place > 0 and at < end and data[at] == _CLOSE and _skip_blank(data, at + 1, end) == end
+    return place > 0 and at < end and data[at] == CLOSE and skip_blank(data, at + 1, end) == end
 
 
 @compiled
 def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
-    if at >= end or data[at] != _QUOTE:
+    if at >= end or data[at] != QUOTE:
         return -1, at
-    close = _text_end(data, at + 1, end)
+    close = text_end(data, at + 1, end)
     if close < 0:
         return -1, at
     key = guesses[place]
     if not _is_word(data, at + 1, close - at - 1, word_data, word_starts, key):
         key = find_word(data, at + 1, close, word_data, word_starts)
-    colon = _skip_blank(data, close + 1, end)
-    if key < 0 or colon >= end or data[colon] != _COLON:
+    colon = skip_blank(data, close + 1, end)
+    if key < 0 or colon >= end or data[colon] != COLON:
         return -1, at
     guesses[place] = key
     return key, colon + 1
 
 
 @compiled
-def _json_value(data, at, end):
+def json_value(data, at, end):
     """Kind (-1 when odd), start and length of the value at this place, and where the text goes on."""
     if at >= end:
         return -1, 0, 0, at
     first = data[at]
-    if first == _QUOTE:
-        close = _text_end(data, at + 1, end)
+    if first == QUOTE:
+        close = text_end(data, at + 1, end)
         if close < 0 or _has_outer_space(data, at + 1, close):
             return -1, 0, 0, at
         return TEXT, at + 1, close - at - 1, close + 1
@@ -157,9 +163,29 @@ def _json_value(data, at, end):
         kind, after = _json_number(data, at, end)
         return kind, at, after - at, after
     for literal, kind in ((b"true", TRUTH), (b"false", TRUTH), (b"null", ABSENT)):
-        if _starts_with(data, at, end, literal):
+        if starts_with(data, at, end, literal):
             return kind, at, len(literal), at + len(literal)
     return -1, 0, 0, at
+
+
+@compiled
+def _list_end(data, at, end):
+    """Position behind the list that begins here, -1 when it does not end or has an escape."""
+    depth = 0
+    while at < end:
+        byte = data[at]
+        if byte == QUOTE:
+            at = text_end(data, at + 1, end)
+            if at < 0:
+                return -1
+        elif byte == OPEN_LIST:
+            depth += 1
+        elif byte == CLOSE_LIST:
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return -1
 
 
 @compiled
@@ -189,7 +215,7 @@ def _json_number(data, at, end):
 @compiled
 def _goes_on(data, at, end):
     """Whether something other than the end of the value follows: an exponent, a second point, letters."""
-    return at < end and data[at] not in (_COMMA, _CLOSE, _SPACE, _TAB, _RETURN)
+    return at < end and data[at] not in (COMMA, CLOSE, CLOSE_LIST, _SPACE, _TAB, _RETURN)
 
 
 @compiled
@@ -200,7 +226,8 @@ def _digits_end(data, at, end):
 
 
 @compiled
-def _starts_with(data, at, end, literal):
+def starts_with(data, at, end, literal):
+    """Whether the literal stands at this place."""
     return at + len(literal) <= end and _equals(data, at, literal, 0, len(literal))
 
 
@@ -214,12 +241,12 @@ def _equals(data, at, other, other_at, length):
 
 
 @compiled
-def _text_end(data, at, end):
+def text_end(data, at, end):
     """Position of the closing quote; -1 when there is none before a control character or an escape."""
     place = np.uintp(at)
     while place < np.uintp(end):
         byte = data[place]
-        if byte == _QUOTE:
+        if byte == QUOTE:
             return np.int64(place)
         if byte < _SPACE or byte == _BACKSLASH:
             return -1
@@ -233,7 +260,8 @@ def _has_outer_space(data, begin, end):
 
 
 @compiled
-def _skip_blank(data, at, end):
+def skip_blank(data, at, end):
+    """Position of the next byte that is no blank."""
     while at < end and (data[at] == _SPACE or data[at] == _TAB or data[at] == _RETURN):
         at += 1
     return at
@@ -253,9 +281,9 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     if at >= end:
         return False
     for column in range(columns):
-        is_quoted = at < end and data[at] == _QUOTE
+        is_quoted = at < end and data[at] == QUOTE
         begin = at + 1 if is_quoted else at
-        close = _text_end(data, begin, end) if is_quoted else _cell_end(data, begin, end)
+        close = text_end(data, begin, end) if is_quoted else _cell_end(data, begin, end)
         if close < 0 or _has_outer_space(data, begin, close):
             return False
         if close > begin:
@@ -263,7 +291,7 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
         at = close + 1 if is_quoted else close
         if column == columns - 1:
             return at == end
-        if at >= end or data[at] != _COMMA:
+        if at >= end or data[at] != COMMA:
             return False
         at += 1
     return False
@@ -273,9 +301,9 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
 def _cell_end(data, at, end):
     """Position behind a bare cell; -1 when it has a quote, a control character or a backslash."""
     place = np.uintp(at)
-    while place < np.uintp(end) and data[place] != _COMMA:
+    while place < np.uintp(end) and data[place] != COMMA:
         byte = data[place]
-        if byte < _SPACE or byte in (_QUOTE, _BACKSLASH):
+        if byte < _SPACE or byte in (QUOTE, _BACKSLASH):
             return -1
         place += _NEXT
     return np.int64(place)

@@ -193,18 +193,26 @@ def _numbers(data, kinds, starts, lengths, found, is_odd):
         end = begin + lengths[record]
         if kind == ABSENT or (kind == TEXT and begin == end):
             continue
-        is_negative = kind in (TEXT, WHOLE, DECIMAL) and data[begin] == 0x2D
-        at = begin + 1 if is_negative else begin
-        whole, point = _digits(data, at, end)
-        decimals, after = np.int64(0), point
-        if point < end and data[point] == 0x2E:
-            decimals, after = _digits(data, point + 1, end)
-        digits = after - at - (1 if after > point else 0)
-        is_odd[record] = after != end or point == at or after == point + 1 or digits > _MAX_DIGITS
-        places = max(after - point - 1, 0)
-        # Both are whole and below 2^53, so that one division rounds as reading the text would (Clinger's fast path).
-        value = (whole * 10**places + decimals) / 10**places if not is_odd[record] else np.nan
-        found[record] = (-value if is_negative else value) + 0.0
+        if kind in (TEXT, WHOLE, DECIMAL):
+            found[record] = plain_number(data, begin, end)
+        is_odd[record] = np.isnan(found[record])
+
+
+@compiled
+def plain_number(data, begin, end):
+    """The number that plain decimal digits stand for, NaN for other texts; zero has no sign."""
+    at = begin + 1 if data[begin] == 0x2D else begin
+    whole, point = _digits(data, at, end)
+    decimals, after = np.int64(0), point
+    if point < end and data[point] == 0x2E:
+        decimals, after = _digits(data, point + 1, end)
+    digits = after - at - (1 if after > point else 0)
+    if after != end or point == at or after == point + 1 or digits > _MAX_DIGITS:
+        return np.nan
+    # Both are whole and below 2^53, so that one division rounds as reading the text would (Clinger's fast path).
+    power = 10 ** max(after - point - 1, 0)
+    value = (whole * power + decimals) / power
+    return (-value if at > begin else value) + 0.0
 
 
 @compiled

@@ -197,7 +197,8 @@ def plain(index: int) -> dict[str, Any]:
 
 def parse(lines: list[dict[str, Any]]) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
     text = "\n".join(json.dumps(line) for line in lines).encode()
-    return froomle_columns.parse(jsonstream.JsonChunk(text), collect.Arrival(ENVIRONMENTS[0], "a", NOW))
+    found = froomle_columns.parse(jsonstream.JsonChunk(text), collect.Arrival(ENVIRONMENTS[0], "a", NOW))
+    return found.events, found.is_easy
 
 
 def test_plain_events_do_not_need_the_exact_path() -> None:
