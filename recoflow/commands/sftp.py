@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from recoflow import environment
+from recoflow.commands.terminal import DATA, Data, console, environment_of
 from recoflow.storage.account import Account
 from recoflow.storage.layout import Layout
 
-console = Console()
 app = typer.Typer(no_args_is_help=True, help="The SFTP accounts that recoflow itself uses.")
 
 Name = Annotated[str, typer.Argument(help="The environment.")]
-Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
-DATA = Path("data")
 
 
 @app.command()
@@ -50,6 +46,4 @@ def rebuild(name: Name, data: Data = DATA) -> None:
 
 
 def _account(name: str, data: Path) -> Account:
-    layout = Layout(data.absolute())
-    found = environment.load(layout.environments / f"{name}.yaml")
-    return Account.of(found, layout)
+    return Account.of(environment_of(name, data), Layout(data.absolute()))

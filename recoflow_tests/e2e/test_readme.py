@@ -31,6 +31,7 @@ def home(tmp_path: Path, trained_data: Path) -> Path:
         if path.name in {"recoflow", "pyproject.toml", "workspace.yaml", "dagster.yaml"}:
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(trained_data, tmp_path / "data", ignore=shutil.ignore_patterns("mailbox", "sftp"))
+    (tmp_path / "data/sample").symlink_to(REPOSITORY / "data/sample")
     return tmp_path
 
 
