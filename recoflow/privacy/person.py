@@ -63,6 +63,11 @@ class Person:
             parts.append(f'"({"|".join(KEYS)})"\\s*:\\s*"?({short})[",}}\\s]')
         return "|".join(parts)
 
+    @property
+    def has_short_ids(self) -> bool:
+        """Whether a CSV record may be about the person though its text does not say so: see `SHORT`."""
+        return any(len(each) < SHORT for each in self.ids)
+
     @cached_property
     def _in_bytes(self) -> re.Pattern[bytes]:
         return re.compile(self.pattern.encode("utf-8"), re.MULTILINE)

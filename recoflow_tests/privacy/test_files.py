@@ -44,6 +44,7 @@ def written(path, content, packing=""):
         (f"{json.dumps({'events': [OTHER, OWN]})}", f"{json.dumps({'events': [OTHER]})}\n"),
         ("user_id,n\nann-4711,1\nbob-0815,2\n", "user_id,n\nbob-0815,2\n"),
         ('n,"user_id"\r\n"1\r\n2","ann-4711"\r\n3,bob-0815\r\n', 'n,"user_id"\r\n3,bob-0815\r\n'),
+        ("user_id\nann-4711\n", "user_id\n"),
         ("\ufeffuser_id,n\nann-4711,1\n", "\ufeffuser_id,n\n"),
     ],
 )
@@ -62,6 +63,12 @@ def test_a_file_that_cannot_be_cut_goes_as_a_whole_when_it_is_kept_elsewhere(tmp
     assert path.exists()
     assert redact(path, ANN, drop).is_removed
     assert not path.exists()
+
+
+def test_a_short_id_goes_by_its_column(tmp_path):
+    path = written(tmp_path / "file", "user_id,list_size\n42,7\n7,42\n")
+    assert redact(path, Person(frozenset({"42"}), frozenset()), keep).records == 1
+    assert path.read_text() == "user_id,list_size\n7,42\n"
 
 
 def test_a_damaged_archive_is_left_as_it_lies(tmp_path):

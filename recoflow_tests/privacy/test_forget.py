@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from recoflow.cli import app
 from recoflow.environment import Environment, Sftp
-from recoflow.errors import ConfigurationError
+from recoflow.errors import ConfigurationError, ModelError
 from recoflow.events.ingest import ingest_file
 from recoflow.models import bundle as bundles
 from recoflow.privacy import search
@@ -19,6 +19,7 @@ from recoflow.privacy.forget import forget
 from recoflow.privacy.person import Person
 from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
+from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.privacy.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
 
 WHOLE = Person(frozenset({ANN}), frozenset({PHONE}))
@@ -155,6 +156,34 @@ def test_what_cannot_be_cleared_yet_is_told(made):
     assert not waiting.exists()
 
 
+def test_a_segment_that_is_still_written_to_is_told(made):
+    with_ann = lines([event({"user_id": ANN}, 1, 1)]).encode()
+    writer = SpoolWriter(made.layout.spool("lorem"), "events", 10**6)
+    writer.append([with_ann], NOW)
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    (remaining,) = report.remaining
+    assert remaining.endswith(".jsonl.open")
+    writer.seal()
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
+
+
+def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(made):
+    request = made.layout.inbox("lorem") / "lorem_forget.csv"
+    request.write_text(f"user_id\n{ANN}\n")
+    models = made.layout.models("lorem")
+    factors = models / bundles.champion_version(models) / "user_factors.npy"
+    whole = factors.read_bytes()
+    factors.write_bytes(whole[:-4])
+    with pytest.raises(ModelError, match="differs from the sha256"):
+        forget(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
+    assert ANN in request.read_text()
+    factors.write_bytes(whole)
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
+    assert report.is_forgotten
+    assert report.device_ids == 1
+    assert request.read_text() == "user_id\n"
+
+
 @pytest.mark.parametrize("ids", [{}, {"user_ids": [""]}])
 def test_nobody_cannot_be_forgotten(made, ids):
     with pytest.raises(ConfigurationError, match="has no id"):
@@ -173,4 +202,7 @@ def test_the_command_reports_as_json_and_exits_by_the_proof(made):
     assert report["is_forgotten"]
     assert report["remaining"] == []
     (made.layout.inbox("lorem") / "waiting.json").write_text(json.dumps([event({"user_id": ANN}, 1, 1)], indent=1))
-    assert CliRunner().invoke(app, arguments).exit_code == 1
+    told = CliRunner().invoke(app, arguments[:-1])
+    assert told.exit_code == 1
+    assert "1 still mention the person" in told.stdout
+    assert "inbox/lorem/waiting.json" in told.stdout
