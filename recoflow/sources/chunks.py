@@ -15,6 +15,8 @@ from recoflow.sources.collect import Piece
 
 MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
 
+_CACHED: Final = 256 * 1024  # bytes that are compared at once, so that the result is still in the processor's cache
+
 Read = Callable[[int], bytes]  # gives about so many bytes, none at the end
 
 
@@ -45,9 +47,25 @@ class Chunk(Protocol):
         """The events of these records with their exact places, texts and values."""
 
 
+def places(text: bytes, mark: bytes) -> NDArray[np.int64]:
+    """Positions of one byte in a text."""
+    data = np.frombuffer(text, np.uint8)
+    starts = range(0, len(data), _CACHED)
+    found = [np.flatnonzero(data[start : start + _CACHED] == ord(mark)) + start for start in starts]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def count(text: bytes, mark: bytes) -> int:
+    """How often one byte stands in a text; where it is frequent, `bytes.count` takes ten times as long."""
+    data = np.frombuffer(text, np.uint8)
+    return sum(
+        int(np.count_nonzero(data[start : start + _CACHED] == ord(mark))) for start in range(0, len(data), _CACHED)
+    )
+
+
 def line_bounds(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each line of a text begins and ends, without its line end."""
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    ends = places(text, b"\n")
     if not text.endswith(b"\n"):
         ends = np.append(ends, len(text))
     return np.append(0, ends[:-1] + 1), ends

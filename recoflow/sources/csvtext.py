@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.errors import SourceError
-from recoflow.sources.chunks import MAX_EVENT, Read, Records, line_bounds
+from recoflow.sources.chunks import MAX_EVENT, Read, Records, count, line_bounds, places
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
@@ -39,8 +39,10 @@ class CsvChunk:
         """Each record: a line, or several where a quoted cell has line ends."""
         begins, ends = line_bounds(self.text)
         lines = np.arange(len(begins)) + self.first_line
-        data = np.frombuffer(self.text, np.uint8)
-        quotes = np.searchsorted(np.flatnonzero(data == ord('"')), np.stack([begins, ends]))
+        quotes = places(self.text, b'"')
+        if not len(quotes):
+            return Records(begins, ends, lines)
+        quotes = np.searchsorted(quotes, np.stack([begins, ends]))
         odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
         is_begin = np.ones(len(begins), bool)
         covered = -1
@@ -111,15 +113,12 @@ def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]
     while block := read(size):
         rest += block
         cut = _last_record_end(rest)
-        if cut:
-            yield CsvChunk(header, rest[:cut], line)
-            line += rest.count(b"\n", 0, cut)
-            rest = rest[cut:]
-        elif len(rest) > MAX_EVENT + size:  # a quote that never closes: the exact path finds the next record
+        if not cut and len(rest) > MAX_EVENT + size:  # a quote that never closes: the exact path finds the next record
             cut = rest.rindex(b"\n") + 1 if b"\n" in rest else len(rest)
-            yield CsvChunk(header, rest[:cut], line)
-            line += rest.count(b"\n", 0, cut)
-            rest = rest[cut:]
+        if cut:
+            text, rest = rest[:cut], rest[cut:]
+            yield CsvChunk(header, text, line)
+            line += count(text, b"\n")
     if rest.strip():
         yield CsvChunk(header, rest, line)
 
@@ -127,7 +126,7 @@ def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]
 def _last_record_end(text: bytes) -> int:
     """Position behind the last line end that is outside of quotes; 0 when there is none."""
     end = text.rfind(b"\n") + 1
-    quotes = text.count(b'"', 0, end)
+    quotes = count(text[:end], b'"')
     while end and quotes % 2:
         before = text.rfind(b"\n", 0, end - 1) + 1
         quotes -= text.count(b'"', before, end)

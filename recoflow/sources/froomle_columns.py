@@ -63,14 +63,15 @@ class _Table:
         self.names = names
         self.is_odd = found.is_odd | is_not_utf8(chunk)
         self._spans = found
+        count = len(self.is_odd)
+        self._absent = Column(np.zeros(count, np.uint8), np.zeros(count, np.int32), np.zeros(count, np.int32))
 
     def column(self, name: str) -> Column:
         """Spans of one name, all absent when the chunk does not have it."""
         if name in self.names:
             index = self.names.index(name)
             return _column(self._spans, index)
-        count = len(self.is_odd)
-        return Column(np.zeros(count, np.uint8), np.zeros(count, np.int32), np.zeros(count, np.int32))
+        return self._absent
 
     def texts(self, name: str) -> Column:
         """Spans of a field that must be text; an empty text is absent."""
@@ -143,7 +144,8 @@ def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     event_ids = table.texts("event_id")
     table.is_odd |= _lacks_required(kinds, texts, has_default=environment.default_item_type is not None)
     content = _content(table, (kind_names, texts), numbers, moments, others)
-    hashes = spanhashes.hashes(content, len(moments))
+    have_ids = bool((table.is_odd | (event_ids.kinds != spans.ABSENT)).all())
+    hashes = spanhashes.hashes(content, len(moments), seeds=1 if have_ids else 2)
     columns = {name: spanvalues.strings(table.text, column) for name, column in texts.items() if column.kinds.any()}
     columns |= {name: pl.Series(values, nan_to_null=True) for name, values in numbers.items()}
     columns |= {
@@ -155,7 +157,11 @@ def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     if others is not None:
         columns["properties"] = spanvalues.strings(*others)
     is_easy = ~table.is_odd
-    frame = pl.DataFrame(columns).with_columns(generated_id=_hexadecimal(hashes)).filter(pl.Series(is_easy))
+    frame = pl.DataFrame(columns)
+    if not have_ids:
+        frame = frame.with_columns(event_id=pl.coalesce("event_id", _hexadecimal(hashes)))
+    if not is_easy.all():
+        frame = frame.filter(pl.Series(is_easy))
     return _complete(frame, arrival), is_easy
 
 
@@ -217,7 +223,6 @@ def _complete(frame: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
     given = {
         "kind": pl.lit("event"),
         "part": pl.lit(0),
-        "event_id": pl.coalesce("event_id", "generated_id"),
     }
     default = arrival.environment.default_item_type
     if default is not None and "item_id" in frame.columns:

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from recoflow.sources import jsontext
-from recoflow.sources.chunks import MAX_EVENT, Read, Records, line_bounds
+from recoflow.sources.chunks import MAX_EVENT, Read, Records, count, line_bounds
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
@@ -76,10 +76,14 @@ def _has_lines(head: bytes) -> bool:
 def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
     rest, line = b"", 1
     while block := read(size):
-        text, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
+        cut = block.rfind(b"\n")
+        if cut >= 0:
+            text = b"".join((rest, memoryview(block)[:cut]))
+            rest = block[cut + 1 :]
             yield JsonChunk(text, line)
-            line += text.count(b"\n") + 1
+            line += count(text, b"\n") + 1
+        else:
+            rest += block
         if len(rest) > MAX_EVENT:
             yield JsonChunk(b"", broken=[_too_long(rest, line)])
             rest = _skip_line(read, size)

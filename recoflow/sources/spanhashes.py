@@ -26,15 +26,16 @@ class Content(NamedTuple):
     numbers: NDArray[np.int64] | None  # MISSING where absent
 
 
-def hashes(fields: list[Content], count: int) -> NDArray[np.uint64]:
-    """XXH64 with the seeds 0 and 1, [records × 2], of the canonical text of each record; see `canonical`.
+def hashes(fields: list[Content], count: int, *, seeds: int = 2) -> NDArray[np.uint64]:
+    """XXH64 with the seeds from 0 on, [records × seeds], of the canonical text of each record; see `canonical`.
 
     All texts must lie in three arrays of bytes at most.
     """
+    fields = [field for field in fields if _is_present(field)]
     names = words([f"{field.name}=" for field in fields])
     sources: list[Bytes] = []
     places = np.full(len(fields), -1, np.int64)  # which array a field's texts lie in, -1 for numbers
-    begins = np.zeros((len(fields), count), np.int64)  # of texts; numbers themselves
+    begins = np.empty((len(fields), count), np.int64)  # of texts; numbers themselves
     lengths = np.full((len(fields), count), -1, np.int32)  # of texts, -1 when absent
     for index, (_, texts, numbers_) in enumerate(fields):
         if texts is not None:
@@ -49,9 +50,15 @@ def hashes(fields: list[Content], count: int) -> NDArray[np.uint64]:
     longest = int(lengths.max(axis=1, initial=0).sum()) + len(names.data) + 21 * len(fields)
     scratch = np.zeros(longest // 8 + 2, np.uint64)
     first, second, third = (*sources, *[np.zeros(0, np.uint8)] * 3)[:3]
-    found = np.empty((count, 2), np.uint64)
+    found = np.empty((count, seeds), np.uint64)
     _hash_records(first, second, third, *names, places, begins, lengths, scratch, found)
     return found
+
+
+def _is_present(field: Content) -> bool:
+    if field.texts is not None:
+        return bool(field.texts[1].kinds.any())
+    return field.numbers is not None and bool((field.numbers != MISSING).any())
 
 
 def double_bits(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -84,8 +91,8 @@ def _hash_records(first, second, third, name_data, name_starts, places, begins, 
                 size = copy_bytes(first, begin, length, text, size)
             else:
                 size = copy_bytes(second if place == 1 else third, begin, length, text, size)
-        found[record, 0] = xxh64.digest(scratch, size, np.uint64(0))
-        found[record, 1] = xxh64.digest(scratch, size, np.uint64(1))
+        for seed in range(found.shape[1]):
+            found[record, seed] = xxh64.digest(scratch, size, np.uint64(seed))
 
 
 @compiled
