@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from recoflow.environment import Model
-from recoflow.models import blend, train
+from recoflow.models import als, blend, train
 from recoflow.models.holdout import HoldOut
 
 # Per algorithm: settings in the order in which they are tried, the first value of each is where the search begins.
@@ -19,6 +19,9 @@ TRIALS: Final[Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]]] = {
     "ease": (("regularization", (0.5, 0.1, 2.0)),),
     "item_neighbours": (("neighbours", (100, 20, 400)),),
 }
+# Trials of ALS run small: which settings are best hardly depends on it, what a trial costs does.
+ALS_FACTORS: Final = 128
+ALS_ITERATIONS: Final = 6
 
 
 def resolve(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) -> Model:
@@ -62,5 +65,8 @@ def _resolve_blend(model: Model, hold: HoldOut, seed: int, known: Mapping[str, M
 
 
 def _ndcg(model: Model, hold: HoldOut, seed: int) -> float:
+    if model.algorithm == "als":
+        factors = model.factors or als.default_factors(hold.data)
+        model = model.model_copy(update={"factors": min(factors, ALS_FACTORS), "iterations": ALS_ITERATIONS})
     scorer = train.train(hold.data, model, seed)
     return hold.ndcg(scorer) if scorer.is_finite() else -1.0

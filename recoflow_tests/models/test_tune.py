@@ -52,9 +52,9 @@ def test_times_that_are_all_equal_fall_back_to_a_drawn_hold_out() -> None:
 
 
 def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut) -> None:
-    model = Model(algorithm="als", alpha=77, factors=8, iterations=3)
+    model = Model(algorithm="als", alpha=77, factors=8, iterations=tune.ALS_ITERATIONS)
     resolved = tune.resolve(model, hold, 5, {})
-    assert (resolved.alpha, resolved.factors) == (77, 8)
+    assert (resolved.alpha, resolved.factors, resolved.exponent) == (77, 8, None)
     assert resolved.regularization in dict(tune.TRIALS["als"])["regularization"]
     tried = [
         hold.ndcg(train.train(hold.data, model.model_copy(update={"regularization": value}), 5))
