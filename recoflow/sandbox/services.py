@@ -140,14 +140,20 @@ def await_true(condition: Callable[[], bool], services: list[Service], seconds: 
         time.sleep(0.2)
 
 
-def dagster_services(port: int, logs: Path) -> list[Service]:
-    """The daemon and the UI over the workspace.yaml of the folder that they are started in."""
-    tools = Path(sys.executable).parent
-    return [
-        Service("dagster-daemon", (str(tools / "dagster-daemon"), "run", "-w", "workspace.yaml"), logs / "daemon.log"),
-        Service(
-            "dagster-webserver",
-            (str(tools / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)),
-            logs / "webserver.log",
-        ),
-    ]
+def daemon(logs: Path) -> Service:
+    """The Dagster daemon over the workspace.yaml of the folder that it is started in."""
+    return _dagster("dagster-daemon", ("run", "-w", "workspace.yaml"), logs)
+
+
+def webserver(port: int, logs: Path) -> Service:
+    """The Dagster UI over the workspace.yaml of the folder that it is started in."""
+    return _dagster("dagster-webserver", ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)), logs)
+
+
+def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
+    """A command of recoflow itself."""
+    return Service(name, (sys.executable, "-m", "recoflow.cli", *arguments), logs / f"{name}.log")
+
+
+def _dagster(tool: str, arguments: tuple[str, ...], logs: Path) -> Service:
+    return Service(tool, (str(Path(sys.executable).parent / tool), *arguments), logs / f"{tool}.log")

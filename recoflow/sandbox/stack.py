@@ -7,7 +7,6 @@ single process is started and stopped (`services`).
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,11 +55,12 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
     sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
     gateway_port = _port(GATEWAY_PORT, "the gateway", tell)
-    command: tuple[str, ...] = (sys.executable, "-m", "recoflow.cli", "gateway", "--port", str(gateway_port))
-    children = [services.Service("gateway", command, logs / "gateway.log"), *services.dagster_services(ui_port, logs)]
+    children = [
+        services.recoflow("gateway", ("gateway", "--port", str(gateway_port)), logs),
+        services.webserver(ui_port, logs),
+    ]
     if sftp_port is not None:
-        command = (sys.executable, "-m", "recoflow.cli", "sandbox", "sftp", "--port", str(sftp_port))
-        children.insert(0, services.Service("sftp", command, logs / "sftp.log"))
+        children.insert(0, services.recoflow("sftp", ("sandbox", "sftp", "--port", str(sftp_port)), logs))
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(root),
@@ -77,7 +77,10 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
         url = f"http://127.0.0.1:{ui_port}"
         services.await_http(f"{url}/server_info", children, START_SECONDS)
         tell(f"Dagster UI   {url}")
-        yield Stack(layout, environments, children, DagsterUi(url), sftp_port)
+        # Later than the UI, because the first of the two to start makes Dagster's database.
+        daemon = services.daemon(logs)
+        with services.running([daemon], variables, root):
+            yield Stack(layout, environments, [*children, daemon], DagsterUi(url), sftp_port)
 
 
 def _port(wished: int, what: str, tell: Callable[[str], None]) -> int:

@@ -27,7 +27,7 @@ def daemon(root: Path) -> Iterator[services.Service]:
     """The real daemon over the repository's own dagster.yaml and workspace.yaml, with its data under `root`."""
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, root)
-    child, _ui = services.dagster_services(0, root / "logs")
+    child = services.daemon(root / "logs")
     variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(root / "data")}
     with services.running([child], variables, root):
         yield child
