@@ -150,7 +150,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=8), st.sampled_from(ENVIRONMENTS))
 @example(
     [b'{"event_type": "page_visit", "user_id": "u", "page_type": "home", "timestamp": 1777636800, "z": 1.}'],
@@ -185,7 +185,7 @@ def tables(draw: st.DrawFn) -> bytes:
     return text.getvalue().encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(tables(), st.sampled_from(ENVIRONMENTS))
 def test_csv_reads_the_same_by_columns(table: bytes, environment: Environment) -> None:
     assert_same("lorem_events.csv", table, environment)
