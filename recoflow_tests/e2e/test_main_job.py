@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from recoflow import schema
+from recoflow.events import inbox
 from recoflow.sandbox import feeder, world
+from recoflow.storage.mailbox import Mailbox
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario, materializations
 
@@ -157,3 +160,37 @@ def test_an_ingest_that_fails_is_not_started_again_at_once(trained: Scenario) ->
     assert isinstance(skipped, dg.SkipReason)
     assert "the last ingest failed" in str(skipped.skip_message)
     assert [path.name for path in drop.iterdir()] == ["lorem_events_2026-11-22.jsonl"]
+
+
+def test_a_crash_between_commit_and_removal_counts_every_event_once(
+    tmp_path: Path, sample: world.World, sample_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = inbox.Arrival.done
+
+    def cut_off(self: inbox.Arrival, mailbox: Mailbox) -> None:
+        monkeypatch.setattr(inbox.Arrival, "done", honest)
+        raise RuntimeError("power cut")
+
+    with scenario.installed(tmp_path / "data", "lorem") as made:
+        with made.customer() as sftp:
+            for file in sorted(sample_files.iterdir()):
+                feeder.drop(sftp, file, folder="periodic")
+        (request,) = made.run_requests("lorem_files")
+        monkeypatch.setattr(inbox.Arrival, "done", cut_off)
+        assert not made.run("lorem_ingest", request).success
+        shown = materializations(made.run("lorem_ingest", request))
+        assert shown["events"]["dagster/row_count"] == sample.expected.accepted
+        assert shown["events"]["accepted"] == sample.expected.accepted + sample.items.height
+        assert shown["quarantine"]["dagster/row_count"] == sample.expected.quarantined
+        assert isinstance(made.tick("lorem_files"), dg.SkipReason)
+
+
+def test_retention_sweeps_the_account_and_forgets_nothing_that_is_needed(
+    trained: Scenario, sample: world.World
+) -> None:
+    trained.drop_request(world.request(sample, sample.users[:5]), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(request).success
+    assert trained.run("lorem_retention").success
+    assert NAME in trained.responses()
+    assert (trained.layout.campaigns("lorem") / str(request.partition_key)).is_dir()
