@@ -196,7 +196,7 @@ RESPONSE_COLUMNS: Final = (
 )  # then the environment's information fields, then rank
 
 RESPONSES: Final = _table(
-    {name: pl.String for name in RESPONSE_COLUMNS}
+    dict.fromkeys(RESPONSE_COLUMNS, pl.String)
     | {
         "rank": pl.Int64,
         "page_type": pl.String,

@@ -1,4 +1,4 @@
-"""An installation in a folder, driven as the daemon would drive it: SFTP in, sensor ticks, real Dagster runs, SFTP out."""
+"""An installation in a folder, driven as the daemon drives it: SFTP in, sensor ticks, real runs, SFTP out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import paramiko
 import yaml
 
 from recoflow import environment
-from recoflow.defs import names
 from recoflow.definitions import registry
+from recoflow.defs import names
 from recoflow.sandbox import feeder, keys, sftp_server
 from recoflow.storage.layout import Layout
 

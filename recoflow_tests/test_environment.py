@@ -88,7 +88,7 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> Non
 
 def test_the_name_must_be_that_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, name="ipsum")
-    with pytest.raises(ConfigurationError, match="is 'lorem' in a file named ipsum.yaml"):
+    with pytest.raises(ConfigurationError, match="is 'lorem' in a file named ipsum"):
         environment.load(path)
 
 

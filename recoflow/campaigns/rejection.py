@@ -36,7 +36,7 @@ class RequestRejectedError(CampaignError):
         self.rejection = rejection
         super().__init__(rejection.code, rejection.message, cure)
 
-    def __reduce__(self) -> tuple[type[RequestRejectedError], tuple[Rejection, str]]:  # type: ignore[override]  # noqa: D105
+    def __reduce__(self) -> tuple[type[RequestRejectedError], tuple[Rejection, str]]:  # type: ignore[override]
         return type(self), (self.rejection, self.cure)
 
 

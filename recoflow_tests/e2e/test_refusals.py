@@ -82,9 +82,7 @@ def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
     assert is_pending(trained)
 
 
-def test_publishing_alone_after_a_failed_check_is_refused_by_the_audit(
-    trained: Scenario, asked: dg.RunRequest
-) -> None:
+def test_publishing_alone_after_a_failed_check_is_refused_by_the_audit(trained: Scenario, asked: dg.RunRequest) -> None:
     assert trained.select(asked, "campaign_recommendations").success
     repeat_an_item(trained.layout.campaigns("lorem") / str(asked.partition_key) / "staging")
     result = trained.select(asked, "campaign_response")
