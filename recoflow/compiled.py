@@ -1,6 +1,6 @@
 """How loops are compiled: with numba, once per machine, without the interpreter lock.
 
-What belongs here: the decorator of every kernel. What does not: kernels. Import this inside the function that needs a
+What belongs here: the decorators of all kernels. What does not: kernels. Import this inside the function that needs a
 kernel, or in a module that is imported so: numba is heavy.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 import numba
 
 
-def _has_cache_folder() -> bool:
+def ensure_cache_folder() -> bool:
     """Give numba a private folder for compiled code where it finds none that it can write.
 
     It looks beside the kernel's file and in the user's cache. It unpickles what it finds, so a folder in a place that
     all accounts share is only used if no other account could have made or changed it.
     """
     try:
-        numba.njit(_has_cache_folder, cache=True)
+        numba.njit(ensure_cache_folder, cache=True)
     except RuntimeError:
         folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -34,4 +34,14 @@ def _has_cache_folder() -> bool:
     return True
 
 
-compiled: Callable[..., Any] = numba.njit(nogil=True, cache=_has_cache_folder())
+_IS_CACHED = ensure_cache_folder()
+
+
+def compiled(kernel: Callable[..., Any]) -> Any:
+    """Compile at the first call, once per machine."""
+    return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)
+
+
+def compiled_loosely(kernel: Callable[..., Any]) -> Any:
+    """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
+    return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(kernel)

@@ -5,15 +5,10 @@ What belongs here: that one loop. What does not: ranking (see `rank`), the meani
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
-
-_compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)
+from recoflow.compiled import compiled
 
 
-@_compiled
+@compiled
 def fill(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     first, items, scores, size, minimum, previous, may_repeat, offset, filled, taken, stamp, out_items, out_scores
 ):

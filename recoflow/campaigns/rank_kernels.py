@@ -6,26 +6,19 @@ BLAS.
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from recoflow.compiled import compiled, compiled_loosely
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int32]
     Longs = NDArray[np.int64]
-
-Kernel = TypeVar("Kernel", bound="Callable[..., object]")
 
 BINS = 64
 CHUNK = 64
@@ -65,38 +58,7 @@ class Candidates(NamedTuple):
     scores: Floats
 
 
-def ensure_cache_folder() -> bool:
-    """Give numba a private folder for compiled code where it finds none that it can write.
-
-    It looks beside this file and in the user's cache. It unpickles what it finds, so a folder in a place that all
-    accounts share is only used if no other account could have made or changed it.
-    """
-    try:
-        numba.njit(ensure_cache_folder, cache=True)
-    except RuntimeError:
-        folder = Path(tempfile.gettempdir()) / f"recoflow-numba-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
-            return False
-        numba.config.CACHE_DIR = str(folder)
-    return True
-
-
-_IS_CACHED = ensure_cache_folder()
-
-
-def _compiled(kernel: Kernel) -> Kernel:
-    """Compile at the first call, once per machine."""
-    return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)  # type: ignore[no-any-return]
-
-
-def _compiled_loosely(kernel: Kernel) -> Kernel:
-    """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
-    return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(kernel)  # type: ignore[no-any-return]
-
-
-@_compiled
+@compiled
 def bucket_seen(
     indptr: Longs, indices: Integers, users: Longs, position: Integers, block: int
 ) -> tuple[Longs, Integers, Integers]:
@@ -123,7 +85,7 @@ def bucket_seen(
     return starts, rows, places
 
 
-@_compiled
+@compiled
 def exclude(scores: Floats, active: Integers, first: int, seen_rows: Integers, seen_places: Integers) -> None:
     """Set the scores [active × items from place `first`] of consumed items (sorted by row) to minus infinity."""
     entry = np.searchsorted(seen_rows, active[0])
@@ -136,7 +98,7 @@ def exclude(scores: Floats, active: Integers, first: int, seen_rows: Integers, s
             entry += 1
 
 
-@_compiled
+@compiled
 def keep_reachable(active: Integers, norms: Doubles, longest: float, floor: Floats) -> int:
     """Move users who may still find an item no longer than `longest` to the front of `active`: how many they are."""
     kept = 0
@@ -147,7 +109,7 @@ def keep_reachable(active: Integers, norms: Doubles, longest: float, floor: Floa
     return kept
 
 
-@_compiled_loosely
+@compiled_loosely
 def _histogram_bar(scores: Floats, k: int) -> float:
     """A value that at least k scores reach, and hardly more than k where their distribution is not too uneven."""
     low = high = scores[0]
@@ -169,7 +131,7 @@ def _histogram_bar(scores: Floats, k: int) -> float:
     return float(low) + chosen / float(scale) - ROUNDING * max(abs(float(low)), abs(float(high)))
 
 
-@_compiled
+@compiled
 def _tighten(candidates: Candidates, row: int, count: int) -> int:
     """Raise the floor as far as k candidates allow and drop what is below it: how many are left."""
     places = candidates.places[row]
@@ -185,7 +147,7 @@ def _tighten(candidates: Candidates, row: int, count: int) -> int:
     return kept
 
 
-@_compiled_loosely
+@compiled_loosely
 def _exact_score(user: Floats, item: Floats) -> np.float32:
     """The dot product in float64, rounded to float32; never minus zero."""
     total = 0.0
@@ -195,7 +157,7 @@ def _exact_score(user: Floats, item: Floats) -> np.float32:
     return score if score != 0.0 else np.float32(0.0)
 
 
-@_compiled
+@compiled
 def _key(score: np.float32, item: int) -> int:
     """A number that sorts as answers do: larger scores first, equal scores by smaller item index."""
     bits = np.int64(np.float32(score).view(np.int32))
@@ -203,14 +165,14 @@ def _key(score: np.float32, item: int) -> int:
     return int((~ascending << 32) | item)
 
 
-@_compiled
+@compiled
 def _score(key: int) -> np.float32:
     ascending = ~(key >> 32)
     score: np.float32 = np.int32(ascending if ascending >= 0 else ascending ^ 0x7FFFFFFF).view(np.float32)
     return score
 
 
-@_compiled
+@compiled
 def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
     """Keep the exact best k, where ties leave too many candidates for screen scores to tell apart: k."""
     k = candidates.k
@@ -226,7 +188,7 @@ def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
     return k
 
 
-@_compiled
+@compiled
 def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> int:
     """Drop candidates until one more chunk of them finds room: how many are left."""
     count = _tighten(candidates, row, count)
@@ -235,7 +197,7 @@ def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> in
     return count
 
 
-@_compiled
+@compiled
 def collect(scores: Floats, active: Integers, first: int, items: Items, candidates: Candidates) -> None:
     """Add what reaches the floor, among screen scores [active × items from place `first`], to the candidates."""
     places, kept_scores = candidates.places, candidates.scores
@@ -264,7 +226,7 @@ def collect(scores: Floats, active: Integers, first: int, items: Items, candidat
         candidates.counts[row] = count
 
 
-@_compiled
+@compiled
 def write_keys(items: Items, candidates: Candidates, keys: Longs) -> None:
     """Write the exact score and item index of each candidate as sortable numbers into `keys` [users × width]."""
     for row in range(len(keys)):
@@ -273,7 +235,7 @@ def write_keys(items: Items, candidates: Candidates, keys: Longs) -> None:
             keys[row, i] = _key(_exact_score(candidates.users[row], items.factors[item]), item)
 
 
-@_compiled
+@compiled
 def write_zero_keys(unscored: Integers, seen: Integers, keys: Longs) -> None:
     """Write the first of the ascending items `unscored`, whose score is 0 and which are not consumed, into `keys`."""
     consumed = np.sort(seen)
@@ -289,7 +251,7 @@ def write_zero_keys(unscored: Integers, seen: Integers, keys: Longs) -> None:
             filled += 1
 
 
-@_compiled
+@compiled
 def read_keys(keys: Longs, rows: Longs, items: Integers, scores: Floats) -> None:
     """Turn sorted keys [users × width] into the rows `rows` of items and scores [all users × k]."""
     for row in range(len(rows)):

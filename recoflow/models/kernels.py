@@ -6,20 +6,12 @@ Import this module inside the function that needs it: it compiles on first use a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numba
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)
-# Sums in any order, so that they use the processor's vectors: never where NaN or infinity must be told apart.
-_fast: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=True)
+from recoflow.compiled import compiled, compiled_loosely
 
 
-@_compiled
+@compiled
 def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
     """Fill `lists` int32 [block × k] with the best columns of `scores` float32 [block × items], best first.
 
@@ -47,7 +39,7 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
                 lists[row, place] = column
 
 
-@_fast
+@compiled_loosely
 def add_observed(indptr, indices, weights, first, factors, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Add Σ_e w_e (y_e · v_r) y_e to out[r] for the entries e of CSR row first + r, for each vector v_r."""
     for row in range(vectors.shape[0]):
@@ -61,7 +53,7 @@ def add_observed(indptr, indices, weights, first, factors, vectors, out):  # typ
                 out[row, column] += product * other[column]
 
 
-@_compiled
+@compiled
 def largest_per_row(indptr, indices, data, keep, kept_indices, kept_data, lengths):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Copy the `keep` largest entries of each CSR row, in the order of their columns; equal ones by column."""
     for row in range(len(indptr) - 1):

@@ -104,23 +104,6 @@ def test_an_index_that_knows_no_users_gives_the_same_answers(factors):
     assert (top_k(users, prepare(items), 10)[0] == top_k(users, prepare(items, users), 10)[0]).all()
 
 
-def test_a_home_and_a_package_that_cannot_be_written_still_leave_a_place_for_compiled_code(tmp_path, monkeypatch):
-    from recoflow.campaigns import rank_kernels
-
-    def refuse(*_args, **_settings):
-        raise RuntimeError("cannot cache function: no locator available")
-
-    monkeypatch.setattr(rank_kernels.numba, "njit", refuse)
-    monkeypatch.setattr(rank_kernels.numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(rank_kernels.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert rank_kernels.ensure_cache_folder()
-    (folder,) = tmp_path.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert str(folder) == rank_kernels.numba.config.CACHE_DIR
-    folder.chmod(0o777)
-    assert not rank_kernels.ensure_cache_folder()
-
-
 def test_arguments_are_left_as_they_were(factors):
     users, items = (array[:100].copy() for array in factors)
     indptr, indices = np.arange(101), np.arange(99, -1, -1, dtype=np.int32)
