@@ -20,28 +20,44 @@ JOINED = ("items", "identity", "interactions")
 
 
 def build_checks(environment: Environment) -> list[dg.AssetChecksDefinition]:
-    """The checks of `performance.event_checks` and `performance.interaction_checks`, made by one step."""
-    events, interactions = names.key(environment, "events"), names.key(environment, "interactions")
-    after = [names.key(environment, name) for name in JOINED]
+    """The checks of `performance.event_checks` and `performance.interaction_checks`: a step for each of the two assets.
+
+    One step for both could not run when only one of the assets is materialized.
+    """
+    return [_of_events(environment), _of_interactions(environment)]
+
+
+def _of_events(environment: Environment) -> dg.AssetChecksDefinition:
+    key = names.key(environment, "events")
+    about = {"window_days": environment.quality.window_days}
 
     @dg.multi_asset_check(
         name=f"{environment.name}__check_events",
-        specs=[
-            *_specs(events, event_checks.CHECKS, after),
-            *_specs(interactions, interaction_checks.CHECKS, [key for key in after if key != interactions]),
-        ],
+        specs=_specs(key, event_checks.CHECKS, [names.key(environment, name) for name in JOINED]),
     )
     def check_events(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
-        moment = now()
         with duckdb.get_connection() as connection:
             installation.lake(environment).views(connection)
-            of_events = event_checks.check(connection, environment, moment)
-            of_interactions = interaction_checks.check(connection, environment, moment)
-        about = {"window_days": environment.quality.window_days}
-        yield from metadata.check_results(of_events, event_checks.CHECKS, events, about)
-        yield from metadata.check_results(of_interactions, interaction_checks.CHECKS, interactions, {})
+            findings = event_checks.check(connection, environment, now())
+        yield from metadata.check_results(findings, event_checks.CHECKS, key, about)
 
-    return [check_events]
+    return check_events
+
+
+def _of_interactions(environment: Environment) -> dg.AssetChecksDefinition:
+    key = names.key(environment, "interactions")
+
+    @dg.multi_asset_check(
+        name=f"{environment.name}__check_interactions",
+        specs=_specs(key, interaction_checks.CHECKS, [names.key(environment, "items")]),
+    )
+    def check_interactions(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
+        with duckdb.get_connection() as connection:
+            installation.lake(environment).views(connection)
+            findings = interaction_checks.check(connection, environment, now())
+        yield from metadata.check_results(findings, interaction_checks.CHECKS, key, {})
+
+    return check_interactions
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:

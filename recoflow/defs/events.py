@@ -52,6 +52,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
             ),
         ],
         pool=f"{environment.name}_ingest",
+        can_subset=True,  # whichever of the two is asked for, the step is the same
     )
     def ingest(context: dg.AssetExecutionContext, installation: Installation) -> Iterator[dg.MaterializeResult]:
         lake = installation.lake(environment)
@@ -76,7 +77,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
             forgotten, unclear = forgetting.carry_out(context, installation, environment, mailbox, asked)
             refused += unclear
         counts = sum((report.counts for report in reports), schema.Counts())
-        yield dg.MaterializeResult(
+        of_events: dg.MaterializeResult = dg.MaterializeResult(
             asset_key=events,
             metadata={
                 "dagster/row_count": metadata.row_count(lake, "events"),
@@ -93,7 +94,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         )
         codes = quarantined.by_code(lake)
         latest = quarantined.listing(lake, limit=SHOWN_REJECTS).select(REJECT_COLUMNS)
-        yield dg.MaterializeResult(
+        of_quarantine: dg.MaterializeResult = dg.MaterializeResult(
             asset_key=quarantine,
             metadata={
                 "dagster/row_count": int(codes["events"].sum()),
@@ -102,6 +103,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
                 "latest": metadata.preview(latest, SHOWN_REJECTS),
             },
         )
+        yield from (each for each in (of_events, of_quarantine) if each.asset_key in context.selected_asset_keys)
 
     return [ingest]
 

@@ -16,9 +16,9 @@ from recoflow.models import evaluate, metrics
 from recoflow.models.evaluate import Scores
 from recoflow.models.matrix import UserItems
 
-SHARE: Final = 0.1
+SHARE: Final = 0.2
 MAX_USERS: Final = 30_000
-MAX_JUDGED: Final = 3_000
+MAX_JUDGED: Final = 6_000
 K: Final = 20
 
 
@@ -29,7 +29,7 @@ class HoldOut:
     Attributes:
         data: rows of at most 30,000 users, without what was held out.
         test: CSR [users × items], disjoint from `data`.
-        judged: rows that are judged, ascending, at most 3,000, all with entries on both sides.
+        judged: rows that are judged, ascending, at most 6,000, all with entries on both sides.
     """
 
     data: UserItems
@@ -46,7 +46,7 @@ class HoldOut:
 
 
 def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
-    """Hold out the latest tenth of the entries, or, where times do not tell users apart, a tenth of each user's."""
+    """Hold out the latest fifth of the entries, or, where times do not tell users apart, a fifth of each user's."""
     rng = np.random.default_rng(seed)
     if data.shape[0] > MAX_USERS:
         data = _rows(data, np.sort(rng.choice(data.shape[0], MAX_USERS, replace=False)))
@@ -75,7 +75,7 @@ def _latest(data: UserItems) -> NDArray[np.bool_]:
 
 
 def _drawn(data: UserItems, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """About a tenth of each user's entries, at least one of two or more."""
+    """About a fifth of each user's entries, at least one of two or more."""
     lengths = np.diff(data.matrix.indptr)
     rows = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((rng.random(len(rows)), rows))

@@ -22,12 +22,13 @@ TRIALS: Final[Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]]] = {
 # Trials of ALS run small: which settings are best hardly depends on it, what a trial costs does.
 ALS_FACTORS: Final = 128
 ALS_ITERATIONS: Final = 6
+GAIN: Final = 0.01  # a trial must be better by this share, or the noise of the hold-out would choose
 
 
 def resolve(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) -> Model:
     """The model with every setting that is left out, and that there are trials for, chosen on the hold-out.
 
-    One setting after the other (coordinate search), the first value wins among equals.
+    One setting after the other (coordinate search); another value must be better than the one before by 1 %.
 
     Args:
         model: as the environment names it.
@@ -46,7 +47,7 @@ def resolve(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) 
         for value in values[1:]:
             tried = chosen.model_copy(update={name: value})
             reached = _ndcg(tried, hold, seed)
-            if reached > best:
+            if reached > best * (1 + GAIN):
                 best, chosen = reached, tried
     return chosen
 

@@ -194,3 +194,10 @@ def test_retention_sweeps_the_account_and_forgets_nothing_that_is_needed(
     assert trained.run("lorem_retention").success
     assert NAME in trained.responses()
     assert (trained.layout.campaigns("lorem") / str(request.partition_key)).is_dir()
+
+
+@pytest.mark.parametrize("asset", ["events", "quarantine", "items", "interactions", "readiness"])
+def test_an_asset_can_be_materialized_alone(trained: Scenario, asset: str) -> None:
+    result = trained.run("lorem_ingest", asset_selection=[dg.AssetKey(["lorem", asset])])
+    assert result.success
+    assert set(materializations(result)) == {asset}

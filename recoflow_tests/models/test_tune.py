@@ -20,13 +20,13 @@ def test_a_hold_out_parts_the_entries_and_judges_users_of_both_sides(is_temporal
     hold = holdout.hold_out(data, 5, is_temporal=is_temporal)
     assert hold.data.matrix.nnz + hold.test.nnz == data.matrix.nnz
     assert hold.data.matrix.multiply(hold.test).nnz == 0
-    assert hold.test.nnz / data.matrix.nnz == pytest.approx(0.1, abs=0.02)
+    assert hold.test.nnz / data.matrix.nnz == pytest.approx(0.2, abs=0.02)
     assert len(hold.data.last_at) == hold.data.matrix.nnz
     assert (np.diff(hold.test.indptr)[hold.judged] > 0).all()
     assert (np.diff(hold.data.matrix.indptr)[hold.judged] > 0).all()
     if is_temporal:
         rows = np.repeat(np.arange(data.shape[0]), np.diff(data.matrix.indptr))
-        assert hold.data.last_at.max() < np.quantile(data.last_at, 0.91)
+        assert hold.data.last_at.max() < np.quantile(data.last_at, 0.81)
         assert len(rows) == len(data.last_at)
 
 
@@ -60,7 +60,7 @@ def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut)
         hold.ndcg(train.train(hold.data, model.model_copy(update={"regularization": value}), 5))
         for value in dict(tune.TRIALS["als"])["regularization"]
     ]
-    assert hold.ndcg(train.train(hold.data, resolved, 5)) == max(tried)
+    assert hold.ndcg(train.train(hold.data, resolved, 5)) > max(tried) / (1 + 2.1 * tune.GAIN)
 
 
 def test_a_blend_takes_components_that_were_chosen_before_and_is_no_worse_on_the_hold_out(hold: HoldOut) -> None:
