@@ -130,8 +130,8 @@ def save(bundle: Bundle, folder: Path) -> None:
     manifest = bundle.manifest | {"format": FORMAT, "version": bundle.version, "content": _content(bundle)}
     (building / MANIFEST).write_text(_json(manifest | {"files": files}), encoding="utf-8")
     for path in building.iterdir():
-        _sync(path)
-    _sync(building)
+        artifacts.sync(path)
+    artifacts.sync(building)
     artifacts.publish(building, folder)
 
 
@@ -339,11 +339,3 @@ def _frame(path: Path, expected: pl.Schema) -> pl.DataFrame:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
