@@ -73,7 +73,7 @@ class Result:
 
 def main() -> None:
     arguments = _arguments()
-    console = Console()
+    console = Console(width=150)
     data = read(arguments.path, arguments.share, arguments.seed)
     hold = holdout.hold_out(data.train, arguments.seed, is_temporal=data.is_temporal)
     console.print(
