@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from recoflow.commands import files, forget, profile, quarantine, sftp
-from recoflow.commands.terminal import DATA, Data, console, errors
+from recoflow.commands.terminal import DATA, Data, Name, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
 
@@ -46,7 +46,7 @@ app.command()(forget.forget)
 
 @app.command()
 def check(data: Data = DATA) -> None:
-    """Read every environment's file; exit 1 with file, line, key and cure when one is wrong."""
+    """Read every environment's file; exit 2 with file, line, key and cure when one is wrong."""
     from recoflow import environment
 
     folder = Layout(data).environments
@@ -100,16 +100,15 @@ def gateway(
 
 @app.command()
 def pubsub(
-    environment: Annotated[str, typer.Option(help="Where the events belong.")],
+    environment: Name,
     subscription: Annotated[str, typer.Option(help="projects/PROJECT/subscriptions/NAME")],
     data: Data = DATA,
 ) -> None:
     """Take events from a Google Pub/Sub subscription until Ctrl-C; what is acknowledged is on disk."""
-    from recoflow.environment import load
     from recoflow.gateway.subscriber import Subscriber
 
     layout = Layout(data.absolute())
-    limits = load(layout.environments / f"{environment}.yaml").gateway
+    limits = environment_of(environment, data).gateway
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -146,9 +145,10 @@ def sandbox_world(  # noqa: PLR0917 - typer makes options of them
     end: Annotated[datetime | None, typer.Option(help="UTC; the last full hour unless told.")] = None,
 ) -> None:
     """Write the sample publisher's event and item files, and a request file for all readers."""
+    from recoflow.sandbox import demo as main_job
     from recoflow.sandbox import world
 
-    last = (end or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
+    last = end.replace(tzinfo=UTC) if end else main_job.last_full_hour()
     sample = world.generate(seed=seed, users=users, items=items, events=events, end=last)
     counts = world.write(sample, folder)
     (folder / world.request_name(sample)).write_text(world.request(sample), encoding="utf-8", newline="\n")

@@ -191,9 +191,12 @@ def _audited(opened: Docket, environment: Environment, installation: Installatio
         AuditError: the staged campaign is not fit for publication.
         CampaignError: nothing is staged.
     """
-    read = _read(opened, environment, _champion(installation, environment))
+    bundle = _champion(installation, environment)
+    read = _read(opened, environment, bundle)
     if read.rejection is not None:
         return read
     result = staged.load(_folder(installation, environment) / opened.key / STAGING)
-    audit.audit(result, bundles.load(installation.layout.models(environment.name) / result.model_version))
+    if bundle.version != result.model_version:  # another champion since it was ranked
+        bundle = bundles.load(installation.layout.models(environment.name) / result.model_version)
+    audit.audit(result, bundle)
     return result

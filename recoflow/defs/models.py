@@ -78,9 +78,8 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
     def champion(installation: Installation) -> dg.MaterializeResult:
         folder = installation.layout.models(environment.name)
         version = _promotable(folder)
-        bundles.promote(folder, version)
+        manifest = bundles.promote(folder, version).manifest
         removed = bundles.prune(folder, environment.training.keep_versions)
-        manifest = bundles.load(folder / version).manifest
         return dg.MaterializeResult(
             metadata={
                 "model_version": version,

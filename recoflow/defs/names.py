@@ -27,7 +27,12 @@ def shown(environment: Environment, stage: str, kinds: set[str]) -> dict[str, An
 
 def campaigns(environment: Environment) -> dg.DynamicPartitionsDefinition:
     """One partition per claimed request file; keys are made by `campaigns.filename` only."""
-    return dg.DynamicPartitionsDefinition(name=f"{environment.name}_campaigns")
+    return dg.DynamicPartitionsDefinition(name=partitions(environment))
+
+
+def partitions(environment: Environment) -> str:
+    """The name of an environment's set of campaign partitions."""
+    return f"{environment.name}_campaigns"
 
 
 def job(environment: Environment, what: str) -> str:

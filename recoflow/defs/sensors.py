@@ -118,17 +118,14 @@ def _requests(environment: Environment) -> dg.SensorDefinition:
         with installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
-            pending = [intake for intake in mailbox.pending() if intake.folder == REQUESTS]
+            pending = mailbox.pending(REQUESTS)
             for name, problem in mailbox.held():
                 context.log.warning(f"{name} is held back: {problem}")
             if not pending:
                 return dg.SkipReason("no request file")
             if not bundles.champion_version(installation.layout.models(environment.name)):
                 return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
-            due = [intake for intake in pending if _is_due(context.instance, intake, now())]
-            for intake in pending:
-                if intake not in due and intake.attempts >= MAX_ATTEMPTS:
-                    context.log.error(f"{intake.name} failed {MAX_ATTEMPTS} times; mend it and re-execute its last run")
+            due = [intake for intake in pending if _is_due(context, intake, now())]
             runs = [_attempt(environment, installation, intake, mailbox.attempted(intake.claim_id)) for intake in due]
         if not runs:
             return dg.SkipReason(f"{len(pending)} request files are being answered, or wait for their next attempt")
@@ -152,12 +149,15 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
     return None
 
 
-def _is_due(instance: dg.DagsterInstance, intake: Intake, moment: datetime) -> bool:
+def _is_due(context: dg.SensorEvaluationContext, intake: Intake, moment: datetime) -> bool:
     """Whether a run must be started: none was, or all have ended without an answer and the last one long enough ago."""
-    runs = instance.get_run_records(dg.RunsFilter(tags={names.CLAIM_TAG: intake.claim_id}), limit=1)
+    runs = context.instance.get_run_records(dg.RunsFilter(tags={names.CLAIM_TAG: intake.claim_id}), limit=1)
     if not runs:
         return True
-    if runs[0].dagster_run.status in ACTIVE or intake.attempts >= MAX_ATTEMPTS:
+    if runs[0].dagster_run.status in ACTIVE:
+        return False
+    if intake.attempts >= MAX_ATTEMPTS:
+        context.log.error(f"{intake.name} failed {MAX_ATTEMPTS} times; mend it and re-execute its last run")
         return False
     ended = runs[0].end_time or runs[0].update_timestamp.timestamp()
     return moment.timestamp() >= ended + FIRST_WAIT.total_seconds() * (2 ** (intake.attempts - 1) - 1)

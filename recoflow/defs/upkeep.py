@@ -34,7 +34,7 @@ def build_job(environment: Environment) -> dg.JobDefinition:
         with installation.mailbox(environment) as mailbox:
             waiting = {intake.claim_id for intake in mailbox.pending()}
         for old in _older_than(folder, now().timestamp() - KEEP_CAMPAIGNS.total_seconds(), waiting):
-            context.instance.delete_dynamic_partition(f"{environment.name}_campaigns", old.name)
+            context.instance.delete_dynamic_partition(names.partitions(environment), old.name)
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
 

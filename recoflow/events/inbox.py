@@ -71,8 +71,8 @@ def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime)
     """
     dumps = [
         Arrival(intake.name, intake.path, intake.claim_id)
-        for intake in mailbox.pending()
-        if intake.folder in DUMP_FOLDERS
+        for dump_folder in DUMP_FOLDERS
+        for intake in mailbox.pending(dump_folder)
     ]
     local = [
         Arrival(path.name, path)

@@ -167,14 +167,15 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def promote(models: Path, version: str) -> None:
-    """Make `version` the champion, after reading it whole.
+def promote(models: Path, version: str) -> Bundle:
+    """Make `version` the champion, after reading it whole, and return it.
 
     Raises:
         ModelError: when the bundle is missing or damaged; the old champion stays.
     """
-    load(models / version)
+    promoted = load(models / version)
     artifacts.write_atomic(models / POINTER, _json({"version": version}).encode())
+    return promoted
 
 
 def champion_version(models: Path) -> str | None:

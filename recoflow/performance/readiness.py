@@ -59,12 +59,11 @@ ATTRIBUTION: Final = {
     "batch_impression": ("item_id", "request_id", "list_name", "campaign_id"),
     "purchase": ("item_id", "price"),
 }
-STATES: Final = ("ready", "poor attribution", "silent", "missing", "not sent")
 
 _COLUMNS: Final[Mapping[str, pl.DataType | type[pl.DataType]]] = {
     "priority": pl.String,  # one of the five above
     "event_type": pl.String,
-    "state": pl.String,  # one of STATES
+    "state": pl.String,  # ready | poor attribution | silent | missing | not sent
     "events": pl.Int64,  # in the window
     "per_day": pl.Float64,  # since the first of them
     "with_user": pl.Float64,  # share that names a user

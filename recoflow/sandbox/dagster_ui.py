@@ -19,15 +19,6 @@ query Runs($filter: RunsFilter) {
   }
 }
 """
-LOCATIONS = """
-query Locations {
-  workspaceOrError {
-    __typename
-    ... on Workspace { locationEntries { name loadStatus
-      locationOrLoadError { __typename ... on PythonError { message } } } }
-  }
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -51,12 +42,6 @@ class DagsterUi:
         """The latest 100 runs of a job, newest first."""
         answer = self._ask(RUNS, {"filter": {"pipelineName": job}})["runsOrError"]
         return [_run(found) for found in answer["results"]]
-
-    def location_errors(self) -> list[str]:
-        """Messages of code locations that did not load."""
-        entries = self._ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
-        loaded = [entry["locationOrLoadError"] or {} for entry in entries]
-        return [place["message"] for place in loaded if place.get("__typename") == "PythonError"]
 
     def run_page(self, run: Run) -> str:
         """The address of a run's page."""

@@ -33,7 +33,7 @@ def run(root: Path, layout: Layout, console: Console) -> None:
         ServiceError: when a service stops, a run fails, or a step takes longer than four minutes.
     """
     started = time.monotonic()
-    sample = world.generate(end=_last_full_hour())
+    sample = world.generate(end=last_full_hour())
     with up(root, layout, console.print) as stack, _progress(console) as progress:
         _ingest_and_train(stack, sample, progress)
         name, response = _answer(stack, sample, progress)
@@ -42,7 +42,8 @@ def run(root: Path, layout: Layout, console: Console) -> None:
     console.print(f"The main job took {time.monotonic() - started:.0f} s. [bold]make up[/bold] keeps it running.")
 
 
-def _last_full_hour() -> datetime:
+def last_full_hour() -> datetime:
+    """When the sample world ends unless told otherwise."""
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
