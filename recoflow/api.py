@@ -65,9 +65,10 @@ class Workbench:
             ModelError: when there is none, or its files are damaged.
         """
         from recoflow.models import bundle as bundles  # noqa: PLC0415
+        from recoflow.models import versions  # noqa: PLC0415
 
         folder = self.layout.models(self.environment.name)
-        found = bundles.champion(folder) if version is None else bundles.load(folder / version)
+        found = versions.champion(folder) if version is None else bundles.load(folder / version)
         if found is None:
             cure = f"Materialize factors and champion of {self.environment.name} first"
             raise ModelError(str(folder), "has no champion", cure)

@@ -20,6 +20,7 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import ModelError
 from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality import suites
 from recoflow.quality.finding import Finding
@@ -155,7 +156,7 @@ def _folder(installation: Installation, environment: Environment) -> Path:
 
 def _champion(installation: Installation, environment: Environment) -> Bundle:
     folder = installation.layout.models(environment.name)
-    bundle = bundles.champion(folder)
+    bundle = versions.champion(folder)
     if bundle is None:
         raise ModelError(str(folder), "has no champion", f"Materialize factors and champion of {environment.name}")
     return bundle

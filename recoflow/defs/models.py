@@ -16,7 +16,7 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import AuditError
 from recoflow.models import bundle as bundles
-from recoflow.models import pipeline
+from recoflow.models import pipeline, versions
 
 TRAINED_ON = ("interactions", "items", "identity")
 
@@ -46,7 +46,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             lake.scan("items").collect(),
             lake.scan("identity").collect(),
             environment,
-            champion=bundles.champion(folder),
+            champion=versions.champion(folder),
             as_of=now(),
             table_versions={name: lake.version(name) for name in TRAINED_ON},
             on_step=context.log.info,
@@ -78,8 +78,8 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
     def champion(installation: Installation) -> dg.MaterializeResult:
         folder = installation.layout.models(environment.name)
         version = _promotable(folder)
-        manifest = bundles.promote(folder, version).manifest
-        removed = bundles.prune(folder, environment.training.keep_versions)
+        manifest = versions.promote(folder, version).manifest
+        removed = versions.prune(folder, environment.training.keep_versions)
         return dg.MaterializeResult(
             metadata={
                 "model_version": version,
@@ -95,14 +95,14 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
 
 def _promotable(folder: Path) -> str:
     """The newest version, unless its own checks refused it."""
-    versions = bundles.versions(folder)
-    if not versions:
+    known = versions.known(folder)
+    if not known:
         raise AuditError(str(folder), "holds no bundle", "Materialize factors first")
-    refused_by = bundles.load(folder / versions[-1]).manifest["refused_by"]
+    refused_by = bundles.load(folder / known[-1]).manifest["refused_by"]
     if refused_by:
         problem = f"was refused by {', '.join(refused_by)}"
-        raise AuditError(f"model version {versions[-1]}", problem, "See the checks of factors; the old model goes on")
-    return versions[-1]
+        raise AuditError(f"model version {known[-1]}", problem, "See the checks of factors; the old model goes on")
+    return known[-1]
 
 
 def _metrics_of(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.events import inbox
-from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.storage.mailbox import Intake
 
 REQUESTS = "requests"
@@ -96,7 +96,7 @@ def _first_training(environment: Environment) -> dg.SensorDefinition:
     def first_training(
         _context: dg.SensorEvaluationContext, installation: Installation
     ) -> dg.RunRequest | dg.SkipReason:
-        if bundles.champion_version(installation.layout.models(environment.name)):
+        if versions.champion_version(installation.layout.models(environment.name)):
             return dg.SkipReason("there is a champion; the schedule trains from now on")
         version = installation.lake(environment).version("interactions")
         if not version:
@@ -123,7 +123,7 @@ def _requests(environment: Environment) -> dg.SensorDefinition:
                 context.log.warning(f"{name} is held back: {problem}")
             if not pending:
                 return dg.SkipReason("no request file")
-            if not bundles.champion_version(installation.layout.models(environment.name)):
+            if not versions.champion_version(installation.layout.models(environment.name)):
                 return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
             due = [intake for intake in pending if _is_due(context, intake, now())]
             runs = [_attempt(environment, installation, intake, mailbox.attempted(intake.claim_id)) for intake in due]

@@ -1,11 +1,11 @@
-"""Versioned model bundles: all that a campaign needs to answer, in one immutable folder, and the champion pointer.
+"""Model bundles: all that a campaign needs to answer, in one immutable folder.
 
-What belongs here: the files, their verification and the pointer. What does not: training, ranking.
+What belongs here: the files and their verification. What does not: which versions there are and which one serves (see
+`versions`), training, ranking.
 
     <models>/<version>/manifest.json      version, recipe, table versions, metrics; sha256 of every other file
                        subjects.npy …     arrays without pickle, memory-mapped on load
                        items.parquet      schema.ITEMS;  devices.parquet  schema.IDENTITY
-    <models>/champion.json                {"version": …}, replaced atomically
 
 A folder appears under its name only when it is complete and on disk. A damaged bundle is never replaced by another in
 silence: loading it raises.
@@ -34,7 +34,6 @@ from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.storage import artifacts
 
 FORMAT: Final = 1
-POINTER: Final = "champion.json"
 MANIFEST: Final = "manifest.json"
 ARRAYS: Final = {
     "subjects": "U",
@@ -167,64 +166,9 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def promote(models: Path, version: str) -> Bundle:
-    """Make `version` the champion, after reading it whole, and return it.
-
-    Raises:
-        ModelError: when the bundle is missing or damaged; the old champion stays.
-    """
-    promoted = load(models / version)
-    artifacts.write_atomic(models / POINTER, _json({"version": version}).encode())
-    return promoted
-
-
-def champion_version(models: Path) -> str | None:
-    """The version in service, or None before the first promotion.
-
-    Raises:
-        ModelError: when the pointer is unreadable.
-    """
-    path = models / POINTER
-    if not path.exists():
-        return None
-    try:
-        version = json.loads(path.read_text(encoding="utf-8"))["version"]
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(str(path), "is not a pointer to a version", "Promote a version again") from None
-    if version not in versions(models):
-        raise ModelError(str(path), f"names version {version!r}, which is not there", "Promote another version")
-    return str(version)
-
-
-def champion(models: Path) -> Bundle | None:
-    """The bundle in service, or None before the first promotion.
-
-    Raises:
-        ModelError: when the pointer or the bundle is damaged: nothing else is served in its place.
-    """
-    version = champion_version(models)
-    return None if version is None else load(models / version)
-
-
-def versions(models: Path) -> list[str]:
-    """Versions that are there, oldest first."""
-    return sorted(path.parent.name for path in models.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
-
-
 def items_file(folder: Path) -> Path:
     """The Parquet file of a bundle's items."""
     return folder / "items.parquet"
-
-
-def prune(models: Path, keep: int) -> list[str]:
-    """Delete all but the newest `keep` versions and the champion; returns the versions that went."""
-    current = champion_version(models)
-    gone = [version for version in versions(models)[:-keep] if version != current]
-    for version in gone:
-        doomed = models / f".{version}.{os.getpid()}.doomed"
-        (models / version).rename(doomed)
-        shutil.rmtree(doomed)
-    return gone
 
 
 def check(bundle: Bundle, culprit: str) -> None:

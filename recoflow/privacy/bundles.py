@@ -19,6 +19,7 @@ import polars as pl
 from scipy import sparse
 
 from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.models.bundle import Bundle
 from recoflow.privacy.person import Person
 
@@ -33,14 +34,14 @@ def forget(models: Path, person: Person) -> dict[str, str]:
         ModelError: a bundle is damaged.
     """
     replaced = {}
-    current = bundles.champion_version(models)
-    for version in bundles.versions(models):
+    current = versions.champion_version(models)
+    for version in versions.known(models):
         remaining = without(bundles.load(models / version), person)
         if remaining is None:
             continue
         bundles.save(remaining, models / remaining.version)
         if version == current:
-            bundles.promote(models, remaining.version)
+            versions.promote(models, remaining.version)
         doomed = models / f".{version}.doomed"
         (models / version).rename(doomed)
         shutil.rmtree(doomed)

@@ -10,7 +10,7 @@ import polars as pl
 from typer.testing import CliRunner
 
 from recoflow.cli import app
-from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.privacy import search
 from recoflow.privacy.person import Person
 from recoflow.sandbox import feeder, world
@@ -58,7 +58,7 @@ def test_a_file_on_sftp_makes_every_place_forget(trained: Scenario, sample: worl
     assert "lorem_forget_2026-11-22.csv" in shown
     assert user not in shown
     assert search_for(trained, user) == []
-    champion = bundles.champion(trained.layout.models("lorem"))
+    champion = versions.champion(trained.layout.models("lorem"))
     assert champion is not None
     assert f"u:{user}" not in champion.subjects
     assert isinstance(trained.tick("lorem_files"), dg.SkipReason)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from recoflow.campaigns import answer, staged
-from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.sandbox import world
 from recoflow_tests.scenario import Scenario, failed_checks
 
@@ -57,7 +57,7 @@ def is_pending(scenario: Scenario) -> bool:
 @pytest.mark.parametrize("sign", [False, True], ids=["damaged", "forged"])
 def test_a_bundle_with_nan_factors_publishes_nothing(trained: Scenario, asked: dg.RunRequest, sign: bool) -> None:
     folder = trained.layout.models("lorem")
-    poison(folder / str(bundles.champion_version(folder)), sign=sign)
+    poison(folder / str(versions.champion_version(folder)), sign=sign)
     result = trained.campaign(asked)
     assert not result.success
     assert trained.responses() == []
@@ -100,7 +100,7 @@ def test_publishing_alone_with_nothing_staged_is_refused(trained: Scenario, aske
 
 def test_after_the_cure_exactly_one_response_appears(trained: Scenario, asked: dg.RunRequest) -> None:
     folder = trained.layout.models("lorem")
-    factors = folder / str(bundles.champion_version(folder)) / "user_factors.npy"
+    factors = folder / str(versions.champion_version(folder)) / "user_factors.npy"
     sound = factors.read_bytes()
     poison(factors.parent, sign=False)
     assert not trained.campaign(asked).success
@@ -112,7 +112,7 @@ def test_after_the_cure_exactly_one_response_appears(trained: Scenario, asked: d
 
 def test_a_refused_candidate_does_not_become_champion_when_promoted_alone(trained: Scenario) -> None:
     folder = trained.layout.models("lorem")
-    champion = bundles.champion_version(folder)
+    champion = versions.champion_version(folder)
     newer = folder / "99990101T000000Z-00000000"
     source = folder / str(champion)
     newer.mkdir()
@@ -123,4 +123,4 @@ def test_a_refused_candidate_does_not_become_champion_when_promoted_alone(traine
     (newer / "manifest.json").write_text(json.dumps(manifest))
     result = trained.run("lorem_training", asset_selection=[dg.AssetKey(["lorem", "champion"])])
     assert not result.success
-    assert bundles.champion_version(folder) == champion
+    assert versions.champion_version(folder) == champion

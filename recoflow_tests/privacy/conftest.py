@@ -16,7 +16,7 @@ from recoflow.environment import Environment, Sftp
 from recoflow.events.ingest import ingest_file
 from recoflow.interactions import build, catalogue, identity
 from recoflow.models import bundle as bundles
-from recoflow.models import pipeline
+from recoflow.models import pipeline, versions
 from recoflow.storage import spool, sql, warehouse
 from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
@@ -98,7 +98,7 @@ def train(made: Installed, as_of: datetime) -> None:
     assert training.bundle is not None
     models = made.layout.models("lorem")
     bundles.save(training.bundle, models / training.bundle.version)
-    bundles.promote(models, training.bundle.version)
+    versions.promote(models, training.bundle.version)
 
 
 def fill_files(made: Installed) -> None:

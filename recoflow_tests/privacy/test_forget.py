@@ -13,7 +13,7 @@ from recoflow.cli import app
 from recoflow.environment import Environment, Sftp
 from recoflow.errors import ConfigurationError, ModelError
 from recoflow.events.ingest import ingest_file
-from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.privacy import search
 from recoflow.privacy.forget import forget
 from recoflow.privacy.person import Person
@@ -99,14 +99,14 @@ def test_everybody_else_stays(made):
 
 def test_the_champion_is_followed_by_itself_without_the_person(made):
     models = made.layout.models("lorem")
-    old = bundles.champion(models)
+    old = versions.champion(models)
     assert f"u:{ANN}" in old.subjects
     train(made, NOW + timedelta(hours=1))  # a newer version, which serves now
     forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
-    assert old.version not in bundles.versions(models)
-    assert len(bundles.versions(models)) == 2
-    new = bundles.champion(models)
-    assert new.version == bundles.versions(models)[-1]
+    assert old.version not in versions.known(models)
+    assert len(versions.known(models)) == 2
+    new = versions.champion(models)
+    assert new.version == versions.known(models)[-1]
     assert new.version.split("-")[0] == "20260301T130000Z"
     assert f"u:{ANN}" not in new.subjects
     assert PHONE not in new.devices["device_id"]
@@ -128,11 +128,11 @@ def test_a_device_alone_can_be_forgotten(made):
 
 def test_forgetting_twice_changes_nothing_more(made):
     forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
-    bundle, events = bundles.champion_version(made.layout.models("lorem")), made.rows("events")
+    bundle, events = versions.champion_version(made.layout.models("lorem")), made.rows("events")
     again = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert again.is_forgotten
     assert {each.count for each in again.removals if each.place != "warehouse"} == {0}
-    assert bundles.champion_version(made.layout.models("lorem")) == bundle
+    assert versions.champion_version(made.layout.models("lorem")) == bundle
     assert made.rows("events").equals(events)
 
 
@@ -171,7 +171,7 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(m
     request = made.layout.inbox("lorem") / "lorem_forget.csv"
     request.write_text(f"user_id\n{ANN}\n")
     models = made.layout.models("lorem")
-    factors = models / bundles.champion_version(models) / "user_factors.npy"
+    factors = models / versions.champion_version(models) / "user_factors.npy"
     whole = factors.read_bytes()
     factors.write_bytes(whole[:-4])
     with pytest.raises(ModelError, match="differs from the sha256"):
