@@ -131,7 +131,7 @@ def open_environment(name: str, data: str | Path | None = None) -> Workbench:
     Raises:
         ConfigurationError: when the environment's file is missing or wrong.
     """
-    layout = Layout(Path(data or os.environ.get("RECOFLOW_DATA", "data")).absolute())
+    layout = Layout.of_process(os.environ) if data is None else Layout(Path(data).absolute())
     return Workbench(layout, environment.load(layout.environments / f"{name}.yaml"))
 
 

@@ -36,4 +36,4 @@ def registry(data: Path) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dg`, the daemon and the web server load."""
-    return registry(Path(os.environ.get("RECOFLOW_DATA", "data")).absolute())
+    return registry(Layout.of_process(os.environ).root)

@@ -208,11 +208,12 @@ class Quality(Section):
 
 
 class Retention(Section):
-    """For how many days rows of a table are kept, and by which of their times; null: for ever."""
+    """For how many days things are kept; null: for ever. Tables: the rows, by the time that is named."""
 
     events: float | None = Field(None, gt=0)  # timestamp
     quarantine: float | None = Field(None, gt=0)  # received_at
     responses: float | None = Field(None, gt=0)  # published_at
+    campaigns: float | None = Field(30, gt=0)  # folders of answered campaigns: request, staged lists, response
 
 
 class Environment(Section):

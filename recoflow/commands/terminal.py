@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recoflow.storage.layout import Layout
+from recoflow.storage.layout import DATA_FOLDER, DATA_VARIABLE, Layout
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 console = Console()
 errors = Console(stderr=True)
 
-DATA: Final = Path("data")
-Data = Annotated[Path, typer.Option(envvar="RECOFLOW_DATA", help="The data folder.")]
+DATA: Final = DATA_FOLDER
+Data = Annotated[Path, typer.Option(envvar=DATA_VARIABLE, help="The data folder.")]
 Files = Annotated[
     list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of events or items.")
 ]

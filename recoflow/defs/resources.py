@@ -51,6 +51,9 @@ class Installation(dg.ConfigurableResource):
         with _opening:
             shared = _shared.get(folder)
             if shared is None or shared.account != account:
+                if shared is not None:
+                    with shared.guard:
+                        shared.mailbox.close()
                 mailbox = Mailbox(account, Ledger(folder / "ledger.sqlite"), folder / "inbox")
                 shared = _shared[folder] = _Shared(account, mailbox)
         with shared.guard:

@@ -1,7 +1,7 @@
 """Upkeep of one environment: retention on SFTP and on disk, old campaigns, old files of the lake."""
 
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +12,6 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.storage.lake import TABLES
 
-KEEP_CAMPAIGNS = timedelta(days=30)
 AGES = {"events": "timestamp", "quarantine": "received_at", "responses": "published_at"}  # environment.Retention
 
 
@@ -30,10 +29,13 @@ def build_job(environment: Environment) -> dg.JobDefinition:
 
     @dg.op(name=f"{environment.name}_forget_campaigns", description="Folders and partitions of campaigns long past.")
     def forget_campaigns(context: dg.OpExecutionContext, installation: Installation) -> None:
+        kept_for = environment.retention.campaigns
+        if kept_for is None:
+            return
         folder = installation.layout.campaigns(environment.name)
         with installation.mailbox(environment) as mailbox:
             waiting = {intake.claim_id for intake in mailbox.pending()}
-        for old in _older_than(folder, now().timestamp() - KEEP_CAMPAIGNS.total_seconds(), waiting):
+        for old in _older_than(folder, now() - timedelta(days=kept_for), waiting):
             context.instance.delete_dynamic_partition(names.partitions(environment), old.name)
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
@@ -78,10 +80,10 @@ def _lake_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinitio
     return expire, vacuum
 
 
-def _older_than(folder: Path, moment: float, waiting: set[str]) -> list[Path]:
+def _older_than(folder: Path, moment: datetime, waiting: set[str]) -> list[Path]:
     from recoflow.campaigns import docket
 
     if not folder.is_dir():
         return []
-    old = [path for path in folder.iterdir() if path.is_dir() and path.stat().st_mtime < moment]
+    old = [path for path in folder.iterdir() if path.is_dir() and path.stat().st_mtime < moment.timestamp()]
     return [path for path in old if docket.load(folder, path.name).claim_id not in waiting]

@@ -16,7 +16,7 @@ from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
-from recoflow.storage.layout import Layout
+from recoflow.storage.layout import DATA_VARIABLE, Layout
 
 UI_PORT = 3000
 GATEWAY_PORT = 8080
@@ -64,7 +64,7 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(root),
-        "RECOFLOW_DATA": str(layout.root),
+        DATA_VARIABLE: str(layout.root),
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
     }
     with services.running(children, variables, root):

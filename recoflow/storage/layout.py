@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+DATA_VARIABLE: Final = "RECOFLOW_DATA"  # the process variable that names the data folder
+DATA_FOLDER: Final = Path("data")  # without it: under the working directory
 
 
 @dataclass(frozen=True)
@@ -11,6 +16,11 @@ class Layout:
     """Folders of an installation; `root` is the data folder (`data/` in the repository)."""
 
     root: Path
+
+    @classmethod
+    def of_process(cls, variables: Mapping[str, str]) -> Layout:
+        """The installation that a process belongs to, by its variables."""
+        return cls(Path(variables.get(DATA_VARIABLE, DATA_FOLDER)).absolute())
 
     @property
     def environments(self) -> Path:
