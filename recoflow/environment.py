@@ -1,6 +1,6 @@
 """One environment's configuration: YAML in, frozen values out, errors that name file, line, key and cure.
 
-What belongs here: the shape and the limits of each setting, and the reading of the file. What does not: secrets (only
+What belongs here: the shape and the limits of each setting. What does not: how YAML is read (`yamlfile`), secrets (only
 paths to key files stand in the YAML) and anything that opens a connection.
 """
 
@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import AfterValidator, Field
 
-from recoflow import schema
+from recoflow import schema, yamlfile
 from recoflow.errors import ConfigurationError
 
+SAMPLE = "data/environments/lorem.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
 
@@ -260,26 +259,13 @@ def load(path: Path) -> Environment:
     Raises:
         ConfigurationError: naming file, line and key of the first thing that is wrong, and its cure.
     """
+    content, lines = yamlfile.read(path, SAMPLE)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            str(path), "does not exist", "Copy data/environments/lorem.yaml and change it"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(str(path), f"is not UTF-8 text: {error}", "Save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigurationError(f"{path}:{line}", f"is not YAML: {error.problem}", "Mend this line") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(str(path), f"is not YAML: {error}", "Mend the file") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError(f"{path}:1", "is not a mapping of keys", "Begin with `name: …`")
-    lines = dict(_lines(node, (), path))
-    try:
-        environment = Environment.model_validate(_plain(node))
+        environment = Environment.model_validate(content)
     except pydantic.ValidationError as error:
-        raise _explained(path, lines, error) from None
+        place, problem, cure = yamlfile.explained(Environment, error, SAMPLE)
+        culprit = f"{path}:{yamlfile.line_of(lines, place)}: {yamlfile.dotted(place) or 'file'}"
+        raise ConfigurationError(culprit, problem, cure) from None
     if environment.name != path.stem:
         culprit = f"{path}:{lines[('name',)]}: name"
         raise ConfigurationError(culprit, f"is '{environment.name}' in a file named {path.name}", "Make them equal")
@@ -306,56 +292,3 @@ def load_all(folder: Path) -> tuple[Environment, ...]:
             )
         accounts[account] = environment.name
     return environments
-
-
-def _plain(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
-    return loader.construct_document(node)
-
-
-def _lines(node: yaml.Node, path: tuple[str | int, ...], file: Path) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                culprit = f"{file}:{key.start_mark.line + 1}: {'.'.join(map(str, (*path, key.value)))}"
-                raise ConfigurationError(culprit, "stands twice", "Remove one of the two")
-            seen.add(key.value)
-            yield (*path, key.value), key.start_mark.line + 1
-            for below in _lines(value, (*path, key.value), file):
-                if below[0] != (*path, key.value):
-                    yield below
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(value, (*path, index), file)
-
-
-def _explained(
-    path: Path, lines: dict[tuple[str | int, ...], int], error: pydantic.ValidationError
-) -> ConfigurationError:
-    first = error.errors(include_url=False)[0]
-    place = tuple(first["loc"])
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    culprit = f"{path}:{lines.get(known, 1)}: {'.'.join(map(str, place)) or 'file'}"
-    if first["type"] == "extra_forbidden":
-        keys = _keys_at(place[:-1])
-        close = difflib.get_close_matches(str(place[-1]), keys, n=1)
-        cure = f"Did you mean '{close[0]}'?" if close else f"Known keys here: {', '.join(keys)}"
-        return ConfigurationError(culprit, "is not a known key", cure)
-    if first["type"] == "missing":
-        return ConfigurationError(culprit, "is missing", f"Add '{place[-1]}'; data/environments/lorem.yaml shows it")
-    message = first["msg"].removeprefix("Value error, ")
-    return ConfigurationError(culprit, f"{message} (found: {first['input']!r})", "Correct this value")
-
-
-def _keys_at(place: tuple[str | int, ...]) -> list[str]:
-    model: Any = Environment
-    for key in place:
-        fields = getattr(model, "model_fields", {})
-        annotation = fields[key].annotation if key in fields else model
-        nested = [a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields")]
-        model = nested[0] if nested else annotation
-    return sorted(getattr(model, "model_fields", {}))
