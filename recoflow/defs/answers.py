@@ -1,0 +1,179 @@
+"""How campaigns are answered: what each of the three assets does for one campaign, as plain methods.
+
+What belongs here: the steps and what is shown of them. What does not: assets and runs (see `campaigns`, `bursts`), which
+differ only in how many campaigns they call these methods for.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from recoflow.campaigns import answer, audit, docket, publication, request, rules, staged
+from recoflow.campaigns.docket import Docket
+from recoflow.campaigns.request import Request
+from recoflow.campaigns.staged import Staged
+from recoflow.defs import metadata, names
+from recoflow.defs.clock import now
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.errors import ModelError
+from recoflow.models import bundle as bundles
+from recoflow.models import versions
+from recoflow.models.bundle import Bundle
+from recoflow.quality import suites
+from recoflow.quality.finding import Finding
+
+STAGING = "staging"
+SHOWN_ERRORS = 20
+
+
+class Answers:
+    """The answers to campaigns of one environment; what they share, say a model, is loaded once.
+
+    Each method takes the key of a campaign (see `docket`) and gives what Dagster shows of one of its assets. They
+    follow each other through files in the campaign's folder only, so that each may be called alone and again.
+    """
+
+    def __init__(self, environment: Environment, installation: Installation) -> None:
+        self._environment = environment
+        self._installation = installation
+        self._campaigns = installation.layout.campaigns(environment.name)
+        self._models = installation.layout.models(environment.name)
+
+    def request(self, key: str) -> dg.MaterializeResult:
+        """Read the request: `campaign_request`."""
+        opened = docket.load(self._campaigns, key)
+        read = self._read(opened)
+        shown: dict[str, Any] = {
+            "campaign_id": read.campaign_id,
+            "file": read.name,
+            "rows_read": read.counts.read,
+            "rows_accepted": read.counts.accepted,
+            "rows_failed": read.counts.failed,
+            "dagster/row_count": read.rows.height,
+            "preview": metadata.preview(read.rows),
+            "errors": metadata.preview(read.errors, SHOWN_ERRORS),
+        }
+        if read.rejection is not None:
+            shown["rejected"] = f"{read.rejection.code}: {read.rejection.message}"
+        return dg.MaterializeResult(names.key(self._environment, "campaign_request"), metadata=shown)
+
+    def recommendations(self, key: str) -> dg.MaterializeResult:
+        """Rank, stage and check: `campaign_recommendations`. A check that fails is in the result, not an error."""
+        asset = names.key(self._environment, "campaign_recommendations")
+        opened = docket.load(self._campaigns, key)
+        read = self._read(opened)
+        about = {"campaign": opened.key, "campaign_id": read.campaign_id, "model_version": self._champion.version}
+        if read.rejection is not None:
+            message = f"not applicable: the request was refused: {read.rejection.message}"
+            findings = [Finding(check, passed=True, message=message) for check in suites.CAMPAIGN_CHECKS]
+            return dg.MaterializeResult(
+                asset,
+                metadata={**about, "rejected": read.rejection.code},
+                check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, asset, about),
+            )
+        staging = self._campaigns / opened.key / STAGING
+        result = answer.answer(read, self._champion, self._environment, staging, opened.as_of)
+        findings = self._judge(result)
+        preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
+        return dg.MaterializeResult(
+            asset,
+            metadata={
+                **about,
+                "dagster/row_count": result.counts.items,
+                "lists": result.counts.answered,
+                "personalized": result.counts.personalized,
+                "fallback": result.counts.fallback,
+                "short_lists": result.counts.short,
+                "empty_lists": result.counts.empty,
+                "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
+                "catalogue": dg.MetadataValue.asset(names.key(self._environment, "items")),
+                "model_path": dg.MetadataValue.path(str(self._models / self._champion.version)),
+                "preview": metadata.preview(preview),
+            },
+            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, asset, about),
+        )
+
+    def response(self, key: str) -> dg.MaterializeResult:
+        """Audit, render and publish: `campaign_response`.
+
+        Raises:
+            AuditError: the staged campaign is not fit for publication.
+            CampaignError: nothing is staged.
+        """
+        opened = docket.load(self._campaigns, key)
+        answered = self._audited(opened)
+        files = publication.render(answered, self._campaigns / opened.key)
+        state = "kept locally: the request did not come by SFTP"
+        if opened.claim_id is not None:
+            with self._installation.mailbox(self._environment) as mailbox:
+                state = mailbox.publish(opened.claim_id, files).value
+        shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id, "state": state}
+        if isinstance(answered, Staged):
+            rows = publication.rows(answered, now())
+            self._installation.lake(self._environment).append("responses", rows, transaction=opened.key)
+            shown |= {
+                "dagster/row_count": rows.height,
+                "dagster/table_name": f"{self._environment.name}.responses",
+                "model_version": answered.model_version,
+                "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
+            }
+        path, name = files[-1]
+        return dg.MaterializeResult(
+            names.key(self._environment, "campaign_response"),
+            metadata={
+                **shown,
+                "file": name,
+                "path": dg.MetadataValue.path(str(path)),
+                "bytes": path.stat().st_size,
+                "published_files": [name for _, name in files],
+            },
+        )
+
+    @cached_property
+    def _champion(self) -> Bundle:
+        bundle = versions.champion(self._models)
+        if bundle is None:
+            cure = f"Materialize factors and champion of {self._environment.name}"
+            raise ModelError(str(self._models), "has no champion", cure)
+        return bundle
+
+    @cached_property
+    def _attributes(self) -> frozenset[str]:
+        return rules.attribute_names(self._champion.items)
+
+    def _read(self, opened: Docket) -> Request:
+        return request.parse(
+            Path(opened.path),
+            name=opened.name,
+            environment=self._environment,
+            sha256=opened.sha256,
+            known_attributes=self._attributes,
+        )
+
+    def _judge(self, result: Staged) -> list[Finding]:
+        """What great-expectations says of the staged files."""
+        return suites.campaign(
+            result.parts,
+            result.requests,
+            bundles.items_file(self._models / result.model_version),
+            columns=staged.columns(result.information_fields).names(),
+            campaign_id=result.campaign_id,
+            provider=self._environment.campaigns.provider,
+            max_fallback_share=self._environment.quality.max_fallback_share,
+        )
+
+    def _audited(self, opened: Docket) -> Staged | Request:
+        """What is to be published: the staged campaign after its audit, or the request that was refused as a whole."""
+        read = self._read(opened)
+        if read.rejection is not None:
+            return read
+        result = staged.load(self._campaigns / opened.key / STAGING)
+        bundle = self._champion
+        if bundle.version != result.model_version:  # another champion since it was ranked
+            bundle = bundles.load(self._models / result.model_version)
+        audit.audit(result, bundle)
+        return result
