@@ -1,6 +1,6 @@
 """How campaigns are answered: what each of the three assets does for one campaign, as plain methods.
 
-What belongs here: the steps and what is shown of them. What does not: assets and runs (see `campaigns`, `bursts`), which
+What belongs here: the steps, and what Dagster shows of them. What does not: assets and runs (see `campaigns`), which
 differ only in how many campaigns they call these methods for.
 """
 
