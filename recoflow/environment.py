@@ -14,18 +14,15 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import AfterValidator, Field
 
-from recoflow import schema, yamlfile
+from recoflow import campaign_settings, schema, yamlfile
+from recoflow.campaign_settings import Cron, Experiment, ScheduledCampaign
 from recoflow.errors import ConfigurationError
+from recoflow.yamlfile import PlacedError, Section
 
 SAMPLE = "data/environments/lorem.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME_RULE = "must be lower case letters, digits and _, beginning with a letter, 40 at most"
 MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
-
-
-def _cron(value: str) -> str:
-    if len(value.split()) != 5:
-        raise ValueError("is not a cron line of five fields, e.g. '0 3 * * *'")
-    return value
 
 
 def _event_types(value: dict[str, Any] | tuple[str, ...]) -> Any:
@@ -35,15 +32,6 @@ def _event_types(value: dict[str, Any] | tuple[str, ...]) -> Any:
             hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(schema.EVENT_TYPES)}"
             raise ValueError(f"'{name}' is not an event type{hint}")
     return value
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
-
-
-class Section(pydantic.BaseModel):
-    """A part of the file: unknown keys are errors, values never change."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Sftp(Section):
@@ -155,7 +143,9 @@ class Campaigns(Section):
     aliases: dict[str, str] = {}  # request column → item attribute
     variables: tuple[str, ...] = ()  # request columns that are accepted though no item has the attribute
     lists: dict[str, str] = {}  # list_name → configuration_id for rows that name none
-    configurations: dict[str, Configuration] = {}
+    configurations: dict[str, Configuration] = {}  # beside those that come by the API
+    experiments: dict[str, Experiment] = {}
+    scheduled: dict[str, ScheduledCampaign] = {}
     csv_safe: bool = False
     retention_days: float = Field(7, gt=0)
 
@@ -166,6 +156,15 @@ class Campaigns(Section):
         if clash or len(set(value)) != len(value):
             raise ValueError(f"{clash or value} would give two columns of one name")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _plans(self) -> Campaigns:
+        for name in self.scheduled:
+            if not NAME.fullmatch(name):
+                raise PlacedError(("scheduled", name), f"'{name}' {NAME_RULE}")
+        campaign_settings.check_experiments(self.experiments, self.configurations, self.version)
+        campaign_settings.check_scheduled(self.scheduled, self.configurations, self.max_list_size)
+        return self
 
 
 class Gateway(Section):
@@ -234,8 +233,13 @@ class Environment(Section):
     @classmethod
     def _name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError("must be lower case letters, digits and _, beginning with a letter, 40 at most")
+            raise ValueError(NAME_RULE)
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _models(self) -> Environment:
+        campaign_settings.check_models(self.campaigns.experiments, self.training.models)
+        return self
 
     @property
     def channels(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """YAML files whose every key knows its line, and pydantic's complaints as places, problems and cures.
 
-What belongs here: reading, and explaining what a model refuses. What does not: which keys there are (`environment`).
+What belongs here: reading, the base of all sections, and explaining what one refuses. What does not: which keys there
+are (`environment`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ import yaml
 from recoflow.errors import ConfigurationError
 
 Place = tuple[str | int, ...]
+
+
+class Section(pydantic.BaseModel):
+    """A part of the file: unknown keys are errors, values never change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class PlacedError(ValueError):
@@ -84,10 +91,15 @@ def explained(model: type[pydantic.BaseModel], error: pydantic.ValidationError, 
         return place, "is not a known key", cure
     if first["type"] == "missing":
         return place, "is missing", f"Add '{place[-1]}'; {sample} shows it"
-    found: Any = first["input"]
-    for key in below:
-        found = found[key]
+    found = _at(first["input"], below)
     return place, f"{first['msg'].removeprefix('Value error, ')} (found: {found!r})", "Correct this value"
+
+
+def _at(value: Any, below: Place) -> Any:
+    """The value at a place below a validated one, which is text, a mapping or a section."""
+    for key in below:
+        value = getattr(value, str(key)) if isinstance(value, Section) else value[key]
+    return value
 
 
 def dotted(place: Place) -> str:

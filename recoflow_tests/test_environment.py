@@ -58,6 +58,69 @@ def test_a_wrong_value_is_named_with_file_line_key_and_cure(
         assert message.startswith(f"{path}:{line_of(path, new.strip())}:")
 
 
+CAMPAIGNS = """    discover: { max_age_days: 60 }
+  experiments:
+    subject: { lists: [a, b], arms: { plain: { weight: 1 }, bold: { weight: 1, configuration: discover } } }
+    ranker: { lists: [c], arms: { by_bpr: { weight: 9, model: bpr }, as_ever: { weight: 1, model: champion } } }
+  scheduled:
+    weekly:
+      cron: "0 6 * * 1"
+      active_days: 28
+      lists: [{ list_name: a, list_size: 5, page_type: email }, { list_name: b, list_size: 5, page_type: email }]
+"""
+EXPERIMENTS = "campaigns.experiments"
+
+
+def test_experiments_and_scheduled_campaigns_are_read(tmp_path: Path) -> None:
+    campaigns = environment.load(written(tmp_path, "    discover: { max_age_days: 60 }\n", CAMPAIGNS)).campaigns
+    assert list(campaigns.experiments["ranker"].arms) == ["by_bpr", "as_ever"]
+    assert campaigns.scheduled["weekly"].lists[1].list_name == "b"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "problem"),
+    [
+        ("{ weight: 9,", "{ weight: 0,", f"{EXPERIMENTS}.ranker.arms.by_bpr.weight", "greater than 0"),
+        ("{ weight: 9,", "{ weight: .inf,", f"{EXPERIMENTS}.ranker.arms.by_bpr.weight", "finite"),
+        (
+            "as_ever: { weight",
+            "bold: {  weight",
+            f"{EXPERIMENTS}.ranker.arms.bold",
+            "is the version of an arm of subject too",
+        ),
+        ("plain:", "recoflow_1:", f"{EXPERIMENTS}.subject.arms.recoflow_1", "is the version of campaigns.version too"),
+        ("lists: [c]", "lists: [c, b]", f"{EXPERIMENTS}.ranker.lists.1", "is a list of subject already"),
+        ("lists: [a, b], arms", "arms", f"{EXPERIMENTS}.subject", "takes part in all lists"),
+        ("model: bpr", "model: bpt", f"{EXPERIMENTS}.ranker.arms.by_bpr.model", "(there: als, bpr) (found: 'bpt')"),
+        ("configuration: discover", "configuration: dis", f"{EXPERIMENTS}.subject.arms.bold.configuration", "'dis'"),
+        ("model: champion", "model: als, configuration: discover", f"{EXPERIMENTS}.ranker.arms.as_ever", "has both"),
+        ("plain: { weight: 1 }", "plain: { wait: 1 }", f"{EXPERIMENTS}.subject.arms.plain.weight", "is missing"),
+        ("cron: ", "corn: ", "campaigns.scheduled.weekly.cron", "is missing"),
+        ("  weekly:", "  Weekly:", "campaigns.scheduled.Weekly", "'Weekly' must be lower case"),
+        ("{ list_name: b,", "{ list_name: a,", "campaigns.scheduled.weekly.lists.1.list_name", "stands twice"),
+        ("list_size: 5", "list_size: 1001", "campaigns.scheduled.weekly.lists.0.list_size", "max_list_size, 1000"),
+        ("page_type: email", "page_type: ''", "campaigns.scheduled.weekly.lists.0.page_type", "at least 1"),
+        (
+            "list_name: a, list_size",
+            "configuration_id: x, list_name: a, list_size",
+            "campaigns.scheduled.weekly.lists.0.configuration_id",
+            "is not in campaigns.configurations (there: discover)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_experiment_or_a_scheduled_campaign_is_named(
+    tmp_path: Path, old: str, new: str, key: str, problem: str
+) -> None:
+    assert old in CAMPAIGNS
+    path = written(tmp_path, "    discover: { max_age_days: 60 }\n", CAMPAIGNS.replace(old, new, 1))
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load(path)
+    assert f": {key}: " in str(caught.value)
+    assert problem in str(caught.value)
+    if "is missing" not in problem:
+        assert str(caught.value).startswith(f"{path}:{line_of(path, new)}:")
+
+
 def test_a_missing_key_is_named_with_the_line_of_its_section(tmp_path: Path) -> None:
     path = written(tmp_path, "  username: lorem\n", "")
     with pytest.raises(ConfigurationError, match=r"sftp\.username: is missing\. Add 'username'") as caught:
