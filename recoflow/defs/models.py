@@ -60,6 +60,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
                 **about,
                 **_metrics_of(training.metrics, chosen),
                 "candidates": metadata.table(training.metrics.to_dicts()),
+                "segments": metadata.table(training.segments.to_dicts()),
                 "table_versions": {name: lake.version(name) for name in TRAINED_ON},
             },
             check_results=metadata.check_results(training.findings, pipeline.CHECKS, key, about),

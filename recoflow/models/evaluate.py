@@ -17,6 +17,8 @@ from recoflow.models import metrics
 from recoflow.models.scorer import Matrix
 
 BLOCK = 1024
+COLD = 5  # fewer training items than that, and a user is cold
+HEAVY = 0.8  # from this quantile of the judged users' training items on, a user is heavy
 
 
 class Scores(Protocol):
@@ -38,13 +40,23 @@ class RandomScores:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """Judged users of one kind: how many, their mean NDCG and its 95 % bootstrap interval."""
+
+    users: int
+    ndcg: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one scorer at k, over the users who have both training and test interactions.
 
     Attributes:
         values: recall, ndcg, map, hit_rate, novelty (means over users), coverage, gini.
         interval: 95 % bootstrap interval of the mean NDCG.
-        segments: mean NDCG of light, middle and heavy users (the third with the fewest training items … the most).
+        segments: of cold users (fewer than 5 training items), heavy ones (as many as the top fifth has, and not cold)
+            and warm ones, all others; a kind that nobody is of is left out.
         users: how many users were judged.
         ndcg: per user, aligned between evaluations of the same split.
     """
@@ -52,7 +64,7 @@ class Evaluation:
     k: int
     values: dict[str, float]
     interval: tuple[float, float]
-    segments: dict[str, float]
+    segments: dict[str, Segment]
     users: int
     ndcg: NDArray[np.float64]
 
@@ -84,7 +96,7 @@ def evaluate(scorer: Scores, train: sparse.csr_matrix, test: sparse.csr_matrix, 
         "gini": metrics.gini(lists, train.shape[1]),
     }
     interval = metrics.interval(ndcg, seed) if len(users) else (0.0, 0.0)
-    return Evaluation(k, values, interval, _segments(ndcg, np.diff(train.indptr)[users]), len(users), ndcg)
+    return Evaluation(k, values, interval, _segments(ndcg, np.diff(train.indptr)[users], seed), len(users), ndcg)
 
 
 def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64], k: int) -> NDArray[np.int32]:
@@ -115,10 +127,15 @@ def hits(lists: NDArray[np.int32], test: sparse.csr_matrix, users: NDArray[np.in
     return found & (lists >= 0)
 
 
-def _segments(ndcg: NDArray[np.float64], history: NDArray[np.int64]) -> dict[str, float]:
-    order = np.argsort(history, kind="stable")
-    parts = np.array_split(order, 3)
-    return {name: _mean(ndcg[part]) for name, part in zip(("light", "middle", "heavy"), parts, strict=True)}
+def _segments(ndcg: NDArray[np.float64], history: NDArray[np.int64], seed: int) -> dict[str, Segment]:
+    is_cold = history < COLD
+    is_heavy = ~is_cold & (history >= (np.quantile(history, HEAVY) if len(history) else 0))
+    kinds = {"cold": is_cold, "warm": ~is_cold & ~is_heavy, "heavy": is_heavy}
+    return {
+        name: Segment(int(of.sum()), _mean(ndcg[of]), metrics.interval(ndcg[of], seed))
+        for name, of in kinds.items()
+        if of.any()
+    }
 
 
 def _mean(values: NDArray[np.float64]) -> float:

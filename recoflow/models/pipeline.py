@@ -22,23 +22,17 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.environment import Environment, Model
 from recoflow.errors import ModelError
-from recoflow.models import evaluate, holdout, matrix, select, split, train, tune
+from recoflow.models import evaluate, holdout, matrix, select, split, tables, train, tune
 from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 from recoflow.models.select import Candidate, Decision
 from recoflow.models.split import Split
+from recoflow.models.tables import Entry
 from recoflow.quality.finding import Finding
 
 BASELINE = "popular"
-METRICS = dict.fromkeys(("recall", "ndcg", "map", "hit_rate", "coverage", "novelty", "gini"), pl.Float64)
-TABLE = pl.Schema(
-    {"model": pl.String, "role": pl.String, "k": pl.Int64, "users": pl.Int64}
-    | METRICS
-    | {"ndcg_low": pl.Float64, "ndcg_high": pl.Float64, "fit_seconds": pl.Float64}
-)
-
 CHECKS = select.SOUNDNESS | {
     "better_than_random": "the chosen candidate beats random lists on the hold-out",
     "not_worse_than_champion": "the chosen candidate is not worse than the model in service by more than the margin",
@@ -53,13 +47,15 @@ class Training:
 
     Attributes:
         bundle: the chosen model, trained on everything; None when no candidate is sound.
-        metrics: TABLE, one row per candidate, the model in service and the random baseline.
+        metrics: tables.METRICS, one row per candidate, the model in service and the random baseline.
+        segments: tables.SEGMENTS, the same models over cold, warm and heavy users.
         findings: the checks' results; the decision's are among them.
         decision: which candidate, and whether it may be promoted.
     """
 
     bundle: Bundle | None
     metrics: pl.DataFrame
+    segments: pl.DataFrame
     findings: tuple[Finding, ...]
     decision: Decision
 
@@ -111,7 +107,8 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         min_coverage=environment.quality.min_coverage,
     )
     findings = [_split_finding(arena.parts, environment), *decision.findings]
-    metrics = _table(judged, in_service, random)
+    entries = _entries(judged, in_service, random)
+    metrics, segments = tables.metrics(entries), tables.segments(entries)
     bundle = None
     if decision.chosen is not None:
         on_step(f"train {decision.chosen} on everything")
@@ -127,12 +124,13 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             "tables": dict(table_versions),
             "split": {"kind": arena.parts.kind, "at": arena.parts.at.isoformat() if arena.parts.at else None},
             "metrics": metrics.drop("fit_seconds").to_dicts(),
+            "segments": segments.to_dicts(),
             "refused_by": [each.check for each in findings if not each.passed and each.severity == "error"],
         }
         seen = _seen(interactions, everything)
         bundle = _bundle(scorer, everything, seen, catalogue, identity, manifest=manifest, as_of=as_of)
     is_promoted = bundle is not None and select.is_clear(findings)
-    return Training(bundle, metrics, tuple(findings), Decision(decision.chosen, is_promoted, tuple(findings)))
+    return Training(bundle, metrics, segments, tuple(findings), Decision(decision.chosen, is_promoted, tuple(findings)))
 
 
 @dataclass(frozen=True)
@@ -269,17 +267,9 @@ def _all_items(catalogue: pl.DataFrame, items: NDArray[np.str_]) -> pl.DataFrame
     return filled.select(schema.ITEMS.names()).cast(schema.ITEMS)
 
 
-def _table(judged: Mapping[str, _Judged], in_service: _Judged | None, random: Evaluation) -> pl.DataFrame:
-    rows = [_row(each.candidate.name, "candidate", each.candidate.evaluation, each.seconds) for each in judged.values()]
+def _entries(judged: Mapping[str, _Judged], in_service: _Judged | None, random: Evaluation) -> list[Entry]:
+    entries = [Entry(name, "candidate", each.candidate.evaluation, each.seconds) for name, each in judged.items()]
     if in_service is not None:
-        rows.append(_row(in_service.candidate.name, "in service", in_service.candidate.evaluation, in_service.seconds))
-    rows.append(_row("random", "baseline", random, 0.0))
-    return pl.DataFrame(rows, schema=TABLE)
-
-
-def _row(name: str, role: str, evaluation: Evaluation | None, seconds: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"model": name, "role": role, "fit_seconds": seconds}
-    if evaluation is None:
-        return row
-    low, high = evaluation.interval
-    return row | evaluation.values | {"k": evaluation.k, "users": evaluation.users, "ndcg_low": low, "ndcg_high": high}
+        candidate = in_service.candidate
+        entries.append(Entry(candidate.name, "in service", candidate.evaluation, in_service.seconds))
+    return [*entries, Entry("random", "baseline", random, 0.0)]

@@ -67,18 +67,23 @@ def test_random_scores_depend_on_seed_and_user_not_on_the_block() -> None:
     assert not np.array_equal(together[0], together[1])
 
 
-def test_light_and_heavy_users_are_told_apart() -> None:
-    train = np.zeros((9, 12))
-    for user in range(9):
+def test_cold_warm_and_heavy_users_are_told_apart_and_each_kind_has_an_interval() -> None:
+    train = np.zeros((10, 12))
+    for user in range(10):
         train[user, : user + 1] = 1
-    test = np.zeros((9, 12))
+    test = np.zeros((10, 12))
     test[:, 11] = 1
-    scores = np.zeros((9, 12), np.float32)
-    scores[6:, 11] = 1
+    scores = np.zeros((10, 12), np.float32)
+    scores[8:, 11] = 1
     result = evaluate.evaluate(
         Fixed(scores.tolist()), matrix_of(train.tolist()).matrix, matrix_of(test.tolist()).matrix, 1, 1
     )
-    assert result.segments == {"light": 0, "middle": 0, "heavy": 1}
+    assert result.segments == {
+        "cold": evaluate.Segment(4, 0.0, (0.0, 0.0)),
+        "warm": evaluate.Segment(4, 0.0, (0.0, 0.0)),
+        "heavy": evaluate.Segment(2, 1.0, result.segments["heavy"].interval),
+    }
+    assert result.segments["heavy"].interval[1] == 1
 
 
 def test_a_product_of_factors_scores_as_its_definition() -> None:

@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
-from recoflow.models import metrics
+from recoflow.models import evaluate, metrics
+from recoflow.models.scorer import Scorer
 
 
 def test_a_worked_example_of_each_metric() -> None:
@@ -60,6 +63,46 @@ def test_metrics_agree_with_loops_over_the_definitions(data: st.DataObject) -> N
     )
     for mine, theirs in zip(ours, reference, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_metrics_agree_with_trec_eval_on_whole_evaluations(seed: int) -> None:
+    """TREC's own program, as pytrec_eval wraps it; its MAP divides by all relevant items, ours by those that fit."""
+    rng = np.random.default_rng(seed)
+    users, items, k = (int(rng.integers(low, high)) for low, high in ((1, 8), (12, 40), (1, 12)))
+    train = rng.random((users, items)) < 0.2
+    test = (rng.random((users, items)) < rng.random()) & ~train
+    train[:, 0], test[:, 0] = True, False
+    scores = rng.permuted(np.arange(users * items, dtype=np.float32).reshape(users, items))
+    theirs = _by_trec_eval(scores, train, test, k)
+    ours = evaluate.evaluate(Scorer(scores, np.eye(items, dtype=np.float32)), csr_matrix(train), csr_matrix(test), k, 1)
+    assert ours.users == len(theirs)
+    for name, values in _transposed(theirs).items():
+        assert ours.values[name] == pytest.approx(np.mean(values), abs=1e-9), name
+
+
+def _by_trec_eval(scores: np.ndarray, train: np.ndarray, test: np.ndarray, k: int) -> list[dict[str, float]]:
+    judged = np.flatnonzero(test.any(1)).tolist()
+    relevant = {f"u{user}": {f"i{item}": 1 for item in np.flatnonzero(test[user])} for user in judged}
+    lists = {
+        f"u{user}": {f"i{item}": float(scores[user, item]) for item in np.flatnonzero(~train[user])} for user in judged
+    }
+    measures = {f"{name}.{k}" for name in ("recall", "ndcg_cut", "map_cut", "success")}
+    found = pytrec_eval.RelevanceEvaluator(relevant, measures).evaluate(lists)
+    return [
+        {
+            "recall": of[f"recall_{k}"],
+            "ndcg": of[f"ndcg_cut_{k}"],
+            "map": of[f"map_cut_{k}"] * len(relevant[user]) / min(k, len(relevant[user])),
+            "hit_rate": of[f"success_{k}"],
+        }
+        for user, of in found.items()
+    ]
+
+
+def _transposed(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_more_users() -> None:

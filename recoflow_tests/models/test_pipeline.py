@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recoflow import schema
 from recoflow.errors import ModelError
-from recoflow.models import bundle, pipeline
+from recoflow.models import bundle, pipeline, tables
 from recoflow.models.pipeline import Training
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
@@ -142,5 +142,13 @@ def test_a_bundle_folds_in_users_it_never_saw(training: Training) -> None:
 
 
 def test_every_candidate_has_a_row_of_metrics(training: Training) -> None:
-    assert training.metrics.schema == pipeline.TABLE
+    assert training.metrics.schema == tables.METRICS
     assert set(training.metrics["model"]) == {"als", "popular", "random"}
+
+
+def test_every_judged_model_has_a_row_for_each_kind_of_user(training: Training) -> None:
+    assert training.segments.schema == tables.SEGMENTS
+    users = training.segments.group_by("model").agg(pl.col("users").sum())
+    assert dict(users.iter_rows()) == dict(training.metrics.select("model", "users").iter_rows())
+    assert training.bundle is not None
+    assert training.bundle.manifest["segments"] == training.segments.to_dicts()
