@@ -6,16 +6,16 @@ paths to key files stand in the YAML) and anything that opens a connection.
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import AfterValidator, Field
 
-from recoflow import campaign_settings, schema, yamlfile
+from recoflow import campaign_settings, configuration, schema, yamlfile
 from recoflow.campaign_settings import Cron, Experiment, ScheduledCampaign
+from recoflow.configuration import Configuration, event_types
 from recoflow.errors import ConfigurationError
 from recoflow.yamlfile import PlacedError, Section
 
@@ -23,15 +23,6 @@ SAMPLE = "data/environments/lorem.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 NAME_RULE = "must be lower case letters, digits and _, beginning with a letter, 40 at most"
 MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
-
-
-def _event_types(value: dict[str, Any] | tuple[str, ...]) -> Any:
-    for name in value:
-        if name not in schema.EVENT_TYPES:
-            close = difflib.get_close_matches(name, schema.EVENT_TYPES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(schema.EVENT_TYPES)}"
-            raise ValueError(f"'{name}' is not an event type{hint}")
-    return value
 
 
 class Sftp(Section):
@@ -52,7 +43,7 @@ class Sftp(Section):
 class Events(Section):
     """How events become weighted interactions."""
 
-    weights: Annotated[dict[str, float], AfterValidator(_event_types)] = {
+    weights: Annotated[dict[str, float], AfterValidator(event_types)] = {
         "detail_pageview": 1.0,
         "click_on_recommendation": 2.0,
         "batch_click_on_recommendation": 2.0,
@@ -62,7 +53,7 @@ class Events(Section):
         "purchase": 5.0,
     }
     half_life_days: float | None = Field(30.0, gt=0)  # null: no decay
-    consumed: Annotated[tuple[str, ...], AfterValidator(_event_types)] = (
+    consumed: Annotated[tuple[str, ...], AfterValidator(event_types)] = (
         "detail_pageview",
         "click_on_recommendation",
         "batch_click_on_recommendation",
@@ -71,7 +62,7 @@ class Events(Section):
     channels: tuple[str, ...] = ()  # beside schema.CHANNELS
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     item_types: tuple[str, ...] = ()  # the only one, if there is just one, is the default of action_item_type
-    metarank_types: Annotated[dict[str, str], AfterValidator(lambda v: (_event_types(tuple(v.values())), v)[1])] = {}
+    metarank_types: Annotated[dict[str, str], AfterValidator(lambda v: (event_types(tuple(v.values())), v)[1])] = {}
 
 
 class Schedules(Section):
@@ -117,17 +108,6 @@ class Training(Section):
     holdout: float = Field(0.1, gt=0, lt=1)  # share of the interactions that the evaluation holds out
     margin: float = Field(0.05, ge=0, lt=1)  # a candidate may be worse than the champion by this share of its NDCG@k
     keep_versions: int = Field(5, ge=1)
-
-
-class Configuration(Section):
-    """A named way to fill a list; request rows choose it by `configuration_id`."""
-
-    algorithm: str = "champion"
-    filters: dict[str, str | tuple[str, ...]] = {}
-    max_age_days: float | None = Field(None, gt=0)
-    consumed: Annotated[tuple[str, ...], AfterValidator(_event_types)] | None = None
-    repeat_items: bool = False
-    minimum_score: float | None = None
 
 
 class Campaigns(Section):
@@ -239,6 +219,7 @@ class Environment(Section):
     @pydantic.model_validator(mode="after")
     def _models(self) -> Environment:
         campaign_settings.check_models(self.campaigns.experiments, self.training.models)
+        configuration.check_algorithms(self.campaigns.configurations, self.training.models)
         return self
 
     @property

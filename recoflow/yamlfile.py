@@ -132,4 +132,4 @@ def _keys_at(start: type[pydantic.BaseModel], place: Place) -> list[str]:
         annotation = fields[key].annotation if key in fields else model
         nested = [each for each in (annotation, *get_args(annotation)) if hasattr(each, "model_fields")]
         model = nested[0] if nested else annotation
-    return sorted(getattr(model, "model_fields", {}))
+    return sorted(field.alias or name for name, field in getattr(model, "model_fields", {}).items())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
-CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "yamlfile"}
+CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "yamlfile"}
 GROUND = {"compiled", "xxh64"}  # how loops are compiled, and the hash that the lake keeps: every stage may use them
 # Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.
 STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recoflow import environment, schema
+from recoflow.configuration import Configuration
 from recoflow.errors import ConfigurationError
 
 SAMPLE = Path(__file__).parents[1] / "data/environments/lorem.yaml"
@@ -42,6 +43,12 @@ def test_the_sample_file_loads_and_never_changes() -> None:
         ('training: "0 3 * * *"', 'training: "at three"', "schedules.training", "five fields"),
         ("information_fields: [url]", "information_fields: [item_id]", "campaigns.information_fields", "two columns"),
         ("k: 10", "k: 0", "training.k", "greater than or equal to 1"),
+        (
+            "discover: { max_age_days: 60 }",
+            "discover: { algorithm: bpm }",
+            "campaigns.configurations.discover.algorithm",
+            "did you mean bpr? (found: 'bpm')",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_file_line_key_and_cure(
@@ -170,3 +177,33 @@ def test_two_environments_may_not_share_an_sftp_account(tmp_path: Path) -> None:
 def test_a_folder_without_environments_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has no environment"):
         environment.load_all(tmp_path)
+
+
+QUERY = {"key": "premium", "match": {"value": True}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({"constraints": [{"query": {"key": "premium"}, "limit": {"max": 1}}]}, "needs one of `match` and `contains`"),
+        ({"constraints": [{"query": QUERY | {"contains": {"value": 1}}, "limit": {"max": 1}}]}, "needs one of `match`"),
+        ({"constraints": [{"query": QUERY, "limit": {}}]}, "needs a `min` above 0"),
+        ({"constraints": [{"query": QUERY, "limit": {"min": 3, "max": 2}}]}, "at least 3 and at most 2"),
+        ({"constraints": [{"query": QUERY, "limit": {"max": -1}}]}, "greater than or equal to 0"),
+        ({"boosts": [{"query": QUERY, "factor": 0.5}]}, "greater than or equal to 1"),
+        ({"diversity": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_a_configuration_that_means_nothing_is_refused(settings: dict[str, object], cure: str) -> None:
+    with pytest.raises(ValueError, match=cure):
+        Configuration.model_validate(settings)
+
+
+def test_a_configuration_is_the_same_after_a_journey_as_json() -> None:
+    negated = {"key": "tags", "contains": {"value": "ad", "not": True}}
+    limits = [{"query": negated, "limit": {"min": 2}}, {"query": QUERY, "limit": {"min": 1, "max": 3}}]
+    found = Configuration.model_validate({"constraints": limits, "buries": [{"query": QUERY, "factor": 2}]})
+    assert found.constraints[0].query.comparison.is_negated
+    assert [query.key for query in found.queries] == ["tags", "premium", "premium"]
+    assert '"not":true' in found.model_dump_json()
+    assert Configuration.model_validate_json(found.model_dump_json()) == found

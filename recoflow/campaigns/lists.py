@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recoflow.campaigns import rules
-from recoflow.environment import Configuration
+from recoflow.configuration import Configuration
 from recoflow.interactions import identity
 
 if TYPE_CHECKING:

@@ -157,7 +157,7 @@ class _Terms:
     def unsupported(self) -> dict[str, str]:
         """Configuration → why it cannot be used here."""
         reasons = {
-            name: rules.unsupported(configuration, self.environment.events.consumed, self.algorithms)
+            name: rules.unsupported(configuration, self.environment.events.consumed, self.algorithms, self.attributes)
             for name, configuration in self.environment.campaigns.configurations.items()
         }
         return {name: reason for name, reason in reasons.items() if reason}

@@ -5,6 +5,7 @@ What belongs here: the meaning of filter cells and item attributes. What does no
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 if TYPE_CHECKING:
-    from recoflow.environment import Configuration
+    from recoflow.configuration import Configuration
 
 ALGORITHMS: Final = ("champion", "popular", "newest")  # what every model bundle can do
 ITEM_TYPE: Final = "item_type"  # a column of items that filters like an attribute
@@ -24,8 +25,12 @@ ITEM_TYPE: Final = "item_type"  # a column of items that filters like an attribu
 Mask = npt.NDArray[np.bool_]
 
 
-def unsupported(configuration: Configuration, consumed: tuple[str, ...], algorithms: Collection[str]) -> str | None:
+def unsupported(
+    configuration: Configuration, consumed: tuple[str, ...], algorithms: Collection[str], attributes: Collection[str]
+) -> str | None:
     """Why a configuration cannot be answered from a model bundle, or None when it can.
+
+    An attribute that no item has is taken for a slip: its constraint would mean nothing, its filter an empty list.
 
     A bundle knows the items that were consumed by the environment's event types; a configuration may ignore them
     (`consumed: []`) but not choose other types.
@@ -34,6 +39,13 @@ def unsupported(configuration: Configuration, consumed: tuple[str, ...], algorit
         return f"its algorithm '{configuration.algorithm}' is not in service (in service: {', '.join(algorithms)})"
     if configuration.consumed and set(configuration.consumed) != set(consumed):
         return "its `consumed` event types are not those of the environment"
+    for key in (*configuration.filters, *(query.key for query in configuration.queries)):
+        if key not in attributes:
+            close = difflib.get_close_matches(key, attributes, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            return f"no item has the attribute '{key}' that it asks for{hint}"
+    if configuration.queries or configuration.diversity is not None:  # accepted, answered by the next version
+        return "constraints, boosts, buries and diversity are not in service yet"
     return None
 
 
