@@ -17,7 +17,10 @@ from recoflow.environment import Environment
 from recoflow.errors import AuditError
 from recoflow.models import bundle as bundles
 from recoflow.models import pipeline, versions
+from recoflow.models.bundle import Bundle
+from recoflow.quality.finding import Finding
 
+SERVICE = {"candidate_serves": "the candidate that passed its checks serves; while a version is pinned, it waits"}
 TRAINED_ON = ("interactions", "items", "identity")
 
 
@@ -70,25 +73,33 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
 
 
 def _champion(environment: Environment) -> dg.AssetsDefinition:
+    key = names.key(environment, "champion")
+
     @dg.asset(
-        key=names.key(environment, "champion"),
+        key=key,
         deps=[names.key(environment, "factors")],
         description="The bundle that answers campaigns; its files and its decision are read again before it serves.",
+        check_specs=metadata.check_specs(key, SERVICE, warn=SERVICE),
         **names.shown(environment, "models", {"python", "numpy"}),
     )
-    def champion(installation: Installation) -> dg.MaterializeResult:
+    def champion(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         folder = installation.layout.models(environment.name)
-        version = _promotable(folder)
-        manifest = versions.promote(folder, version).manifest
+        candidate = _promotable(folder)
+        serving = _pinned(folder) or versions.promote(folder, candidate)
+        waiting = _waiting(serving.version, candidate)
+        if not waiting.passed:
+            context.log.warning(waiting.message)
         removed = versions.prune(folder, environment.training.keep_versions)
+        about: dict[str, str | bool] = {"model_version": serving.version, "is_pinned": not waiting.passed}
         return dg.MaterializeResult(
             metadata={
-                "model_version": version,
-                "model": manifest["model"],
-                "metrics": metadata.table(manifest["metrics"]),
-                "path": dg.MetadataValue.path(str(folder / version)),
+                **about,
+                "model": serving.manifest["model"],
+                "metrics": metadata.table(serving.manifest["metrics"]),
+                "path": dg.MetadataValue.path(str(folder / serving.version)),
                 "removed_versions": removed,
-            }
+            },
+            check_results=metadata.check_results([waiting], SERVICE, key, about),
         )
 
     return champion
@@ -104,6 +115,22 @@ def _promotable(folder: Path) -> str:
         problem = f"was refused by {', '.join(refused_by)}"
         raise AuditError(f"model version {known[-1]}", problem, "See the checks of factors; the old model goes on")
     return known[-1]
+
+
+def _pinned(folder: Path) -> Bundle | None:
+    """The champion when a person pinned it."""
+    service = versions.in_service(folder)
+    return bundles.load(folder / service.version) if service is not None and service.is_pinned else None
+
+
+def _waiting(serving: str, candidate: str) -> Finding:
+    check = "candidate_serves"
+    if serving == candidate:
+        return Finding(check, passed=True, message=f"{candidate} serves")
+    message = (
+        f"{serving} is pinned and goes on serving; {candidate} passed its checks and waits for `recoflow models unpin`"
+    )
+    return Finding(check, passed=False, message=message, severity="warn", metadata={"waiting_version": candidate})
 
 
 def _metrics_of(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:

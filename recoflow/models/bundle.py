@@ -140,7 +140,7 @@ def load(folder: Path) -> Bundle:
     Raises:
         ModelError: naming the file, when one is missing, altered, not finite, of a wrong shape, or out of order.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -239,7 +239,12 @@ def _content(bundle: Bundle) -> str:
     return digest.hexdigest()
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a bundle tells of itself, without its files being read.
+
+    Raises:
+        ModelError: when it is missing or does not describe a bundle of this version and format.
+    """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -27,21 +27,19 @@ from recoflow.privacy.person import Person
 def forget(models: Path, person: Person) -> dict[str, str]:
     """Replace each bundle that knows the person by a version without it; returns old version → new version.
 
-    A bundle never changes, so each gets a new version with the training time of the old one; the champion's successor
-    is promoted before the old one goes.
+    A bundle never changes, so each gets a new version with the training time of the old one; the pointer names
+    the new one before the old one goes.
 
     Raises:
         ModelError: a bundle is damaged.
     """
     replaced = {}
-    current = versions.champion_version(models)
     for version in versions.known(models):
         remaining = without(bundles.load(models / version), person)
         if remaining is None:
             continue
         bundles.save(remaining, models / remaining.version)
-        if version == current:
-            versions.promote(models, remaining.version)
+        versions.replace(models, version, remaining.version)
         doomed = models / f".{version}.doomed"
         (models / version).rename(doomed)
         shutil.rmtree(doomed)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from recoflow.errors import ModelError
-from recoflow.models import bundle, versions
+from recoflow.models import bundle
 from recoflow.models.bundle import Bundle
 from recoflow.models.pipeline import Training
 
@@ -116,50 +116,6 @@ def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
     (folder / bundle.MANIFEST).write_text(json.dumps(manifest | {"version": "older"}))
     with pytest.raises(ModelError, match="is not the manifest of version"):
         bundle.load(folder)
-
-
-def test_before_the_first_promotion_there_is_no_champion(tmp_path: Path) -> None:
-    assert versions.champion(tmp_path) is None
-
-
-def test_the_promoted_version_is_the_champion(trained: Bundle, folder: Path) -> None:
-    versions.promote(folder.parent, folder.name)
-    champion = versions.champion(folder.parent)
-    assert champion is not None
-    assert champion.version == trained.version
-
-
-def test_a_damaged_bundle_is_not_promoted_and_the_old_champion_stays(trained: Bundle, folder: Path) -> None:
-    versions.promote(folder.parent, folder.name)
-    newer = dataclasses.replace(trained, version="99990101T000000Z-00000000")
-    bundle.save(newer, folder.parent / newer.version)
-    (folder.parent / newer.version / "popular.npy").write_bytes(b"")
-    with pytest.raises(ModelError, match="popular"):
-        versions.promote(folder.parent, newer.version)
-    assert versions.champion_version(folder.parent) == trained.version
-
-
-def test_a_damaged_champion_is_an_error_and_nothing_else_is_served(folder: Path) -> None:
-    versions.promote(folder.parent, folder.name)
-    (folder / "user_factors.npy").write_bytes(b"")
-    with pytest.raises(ModelError, match="user_factors"):
-        versions.champion(folder.parent)
-
-
-@pytest.mark.parametrize("pointer", ["", "[]", '{"version": "gone"}', '{"version": "../x"}'])
-def test_a_pointer_that_leads_nowhere_is_an_error(folder: Path, pointer: str) -> None:
-    (folder.parent / versions.POINTER).write_text(pointer)
-    with pytest.raises(ModelError, match=r"champion\.json"):
-        versions.champion(folder.parent)
-
-
-def test_pruning_keeps_the_newest_and_the_champion(trained: Bundle, tmp_path: Path) -> None:
-    names = [f"2026010{day}T000000Z-00000000" for day in range(1, 5)]
-    for name in names:
-        bundle.save(dataclasses.replace(trained, version=name), tmp_path / name)
-    versions.promote(tmp_path, names[0])
-    assert versions.prune(tmp_path, keep=2) == [names[1]]
-    assert versions.known(tmp_path) == [names[0], *names[2:]]
 
 
 def test_items_are_the_catalogue_and_whatever_was_interacted_with(trained: Bundle, world: pl.DataFrame) -> None:

@@ -1,0 +1,183 @@
+"""`recoflow models …`: the versions of an environment's model, for people."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recoflow.commands import terminal
+from recoflow.commands.terminal import DATA, AsJson, Data, Name
+from recoflow.errors import ModelError
+from recoflow.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from recoflow.models.versions import Entry, Service
+
+app = typer.Typer(no_args_is_help=True, help="Versions of a model: look at them, compare, pin, and go back.")
+
+METRICS = ("ndcg", "ndcg_low", "ndcg_high", "recall", "map", "hit_rate", "coverage", "novelty", "gini")
+Version = Annotated[str, typer.Argument(help="As `recoflow models list` shows it.")]
+IsForced = Annotated[bool, typer.Option("--force", help="Serve it though its own checks refused it.")]
+
+
+@app.command("list")
+def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
+    """Every version: which model, how it was judged, whether it serves, was refused, or is pinned. The latest first."""
+    from recoflow.models import versions
+
+    folder = _folder(environment, data)
+    found = versions.entries(folder)[::-1]
+    service, problem = _service(folder)
+    if is_json:
+        state = None if service is None else dataclasses.asdict(service)
+        shown = [dataclasses.asdict(each) for each in found]
+        terminal.print_json({"service": state, "problem": problem and str(problem), "versions": shown})
+        return
+    if not found:
+        terminal.console.print(f"{environment} has no model yet: materialize its factors.")
+        return
+    columns = ("version", "trained at", "model", "NDCG", "interval", "recall", "coverage", "state")
+    terminal.table(f"Models of {environment}", [_row(each, service) for each in found], columns)
+    if problem is not None:
+        raise problem
+
+
+@app.command()
+def compare(  # noqa: PLR0917 - typer makes options of them
+    first: Version,
+    second: Version,
+    environment: Name,
+    users: Annotated[int, typer.Option(min=1, help="People whose lists are compared.")] = 1000,
+    is_json: AsJson = False,
+    data: Data = DATA,
+) -> None:
+    """Two versions side by side: settings, metrics, and how alike the lists are that they give to the same people."""
+    from recoflow.models import bundle, compare, versions
+
+    folder, settings = _folder(environment, data), terminal.environment_of(environment, data)
+    ours, theirs = bundle.load(folder / first), bundle.load(folder / second)
+    overlap = compare.overlap(ours, theirs, settings.training.seed, users=users)
+    entries = [versions.entry(folder, version) for version in (first, second)]
+    if is_json:
+        told = {"versions": [dataclasses.asdict(each) for each in entries], "overlap": dataclasses.asdict(overlap)}
+        terminal.print_json(told)
+        return
+    columns = ("", first, second)
+    terminal.table("Settings", _side_by_side([_settings(each) for each in entries]), columns)
+    terminal.table("As judged before it served", _side_by_side([_metrics(each) for each in entries]), columns)
+    terminal.console.print(
+        f"Top {overlap.k} of {overlap.users:,} people whom both know: {overlap.shared:.0%} of the items are the same, "
+        f"{overlap.same_first:.0%} of the first places; {overlap.items[0]:,} and {overlap.items[1]:,} different items."
+    )
+
+
+@app.command()
+def pin(
+    environment: Name,
+    version: Annotated[str | None, typer.Argument(help="The champion unless told.")] = None,
+    is_forced: IsForced = False,
+    data: Data = DATA,
+) -> None:
+    """Keep a version in service: trainings go on and are judged, but none replaces it until `unpin`."""
+    from recoflow.models import versions
+
+    service = versions.pin(_folder(environment, data), version, is_forced=is_forced)
+    terminal.console.print(f"{service.version} serves and is pinned; candidates are trained, judged and wait.")
+
+
+@app.command()
+def unpin(environment: Name, data: Data = DATA) -> None:
+    """Let the next training that passes its checks replace the champion again."""
+    from recoflow.models import versions
+
+    service = versions.unpin(_folder(environment, data))
+    terminal.console.print(f"{service.version} serves until a training passes its checks.")
+
+
+@app.command()
+def rollback(
+    environment: Name,
+    version: Annotated[str | None, typer.Argument(help="The one that served before, unless told.")] = None,
+    is_forced: IsForced = False,
+    data: Data = DATA,
+) -> None:
+    """Put an earlier version in service again, after its files were read whole; campaigns use it from now on."""
+    from recoflow.models import versions
+
+    service = versions.rollback(_folder(environment, data), version, is_forced=is_forced)
+    terminal.console.print(
+        f"{service.version} serves. The next training may replace it: `recoflow models pin` keeps it."
+    )
+
+
+def _folder(environment: str, data: Path) -> Path:
+    terminal.environment_of(environment, data)
+    return Layout(data).models(environment)
+
+
+def _service(folder: Path) -> tuple[Service | None, ModelError | None]:
+    """Which version serves, or why that cannot be told: people look at the list to mend just that."""
+    from recoflow.models import versions
+
+    try:
+        return versions.in_service(folder), None
+    except ModelError as error:
+        return None, error
+
+
+def _row(entry: Entry, service: Service | None) -> tuple[object, ...]:
+    metrics = entry.metrics
+    interval = f"{metrics['ndcg_low']:.4f} … {metrics['ndcg_high']:.4f}" if metrics.get("ndcg_low") is not None else ""
+    shown = (_number(metrics.get(name)) for name in ("recall", "coverage"))
+    model = _called(entry)
+    return (
+        entry.version,
+        entry.trained_at,
+        model,
+        _number(metrics.get("ndcg")),
+        interval,
+        *shown,
+        _state(entry, service),
+    )
+
+
+def _called(entry: Entry) -> str:
+    name, algorithm = entry.model.get("name", ""), entry.model.get("algorithm", "")
+    return name if name == algorithm else f"{name} ({algorithm})"
+
+
+def _state(entry: Entry, service: Service | None) -> str:
+    states = []
+    if service is not None and service.version == entry.version:
+        states.append("in service, pinned" if service.is_pinned else "in service")
+    elif service is not None and entry.version in service.before[:1]:
+        states.append("served before")
+    if entry.refused_by:
+        states.append(f"refused by {', '.join(entry.refused_by)}")
+    if entry.problem:
+        states.append(f"damaged: {entry.problem}")
+    return "; ".join(states)
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    recipe = {"name": entry.model.get("name"), "algorithm": entry.model.get("algorithm")}
+    trained = {"trained at": entry.trained_at}
+    return recipe | {key: _number(value) for key, value in entry.model.get("parameters", {}).items()} | trained
+
+
+def _metrics(entry: Entry) -> dict[str, Any]:
+    first = [name for name in METRICS if name in entry.metrics]
+    others = [name for name in entry.metrics if name not in {*METRICS, "model", "role"}]
+    return {name: _number(entry.metrics[name]) for name in (*first, *others)}
+
+
+def _side_by_side(columns: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [(name, *(column.get(name) for column in columns)) for name in names]
+
+
+def _number(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value

@@ -1,0 +1,26 @@
+"""A person's word on which model serves holds against the training."""
+
+import dagster as dg
+
+from recoflow.models import versions
+from recoflow_tests.scenario import Scenario, failed_checks, materializations
+
+
+def test_a_pinned_champion_stays_while_trainings_go_on_and_say_so(trained: Scenario) -> None:
+    folder = trained.layout.models("lorem")
+    pinned = versions.pin(folder).version
+    result = trained.run("lorem_training")
+    assert result.success
+    candidate = versions.known(folder)[-1]
+    assert candidate > pinned == versions.champion_version(folder)
+    assert failed_checks(result) == {"candidate_serves"}
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "candidate_serves"]
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert check.metadata["waiting_version"].value == candidate
+    shown = materializations(result)["champion"]
+    assert (shown["model_version"], shown["is_pinned"]) == (pinned, True)
+
+    versions.unpin(folder)
+    result = trained.run("lorem_training", asset_selection=[dg.AssetKey(["lorem", "champion"])])
+    assert versions.in_service(folder) == versions.Service(candidate, (pinned,))
+    assert failed_checks(result) == set()
