@@ -68,6 +68,7 @@ def compare(  # noqa: PLR0917 - typer makes options of them
     columns = ("", first, second)
     terminal.table("Settings", _side_by_side([_settings(each) for each in entries]), columns)
     terminal.table("As judged before it served", _side_by_side([_metrics(each) for each in entries]), columns)
+    terminal.table("NDCG by kind of user", _side_by_side([_segments(each) for each in entries]), columns)
     terminal.console.print(
         f"Top {overlap.k} of {overlap.users:,} people whom both know: {overlap.shared:.0%} of the items are the same, "
         f"{overlap.same_first:.0%} of the first places; {overlap.items[0]:,} and {overlap.items[1]:,} different items."
@@ -172,6 +173,13 @@ def _metrics(entry: Entry) -> dict[str, Any]:
     first = [name for name in METRICS if name in entry.metrics]
     others = [name for name in entry.metrics if name not in {*METRICS, "model", "role"}]
     return {name: _number(entry.metrics[name]) for name in (*first, *others)}
+
+
+def _segments(entry: Entry) -> dict[str, Any]:
+    return {
+        row["segment"]: f"{row['ndcg']:.4f} ({row['ndcg_low']:.4f} … {row['ndcg_high']:.4f}, {row['users']:,} users)"
+        for row in entry.segments
+    }
 
 
 def _side_by_side(columns: list[dict[str, Any]]) -> list[tuple[object, ...]]:

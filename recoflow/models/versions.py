@@ -51,13 +51,15 @@ class Service:
 class Entry:
     """One version as its manifest describes it; `problem` says why the manifest cannot be read.
 
-    `metrics` is the chosen candidate's row of `pipeline.TABLE`, as judged before it was trained on everything.
+    `metrics` is the chosen candidate's row of `tables.METRICS` and `segments` its rows of `tables.SEGMENTS`, as judged before
+    it was trained on everything.
     """
 
     version: str
     trained_at: datetime | None
     model: dict[str, Any]
     metrics: dict[str, Any]
+    segments: tuple[dict[str, Any], ...]
     refused_by: tuple[str, ...]
     problem: str | None = None
 
@@ -183,11 +185,15 @@ def entry(models: Path, version: str) -> Entry:
     try:
         manifest = bundle.read_manifest(models / version)
     except ModelError as error:
-        return Entry(version, None, {}, {}, (), str(error))
+        return Entry(version, None, {}, {}, (), (), str(error))
     model = manifest["model"]
-    rows = [row for row in manifest["metrics"] if row["role"] == "candidate" and row["model"] == model["name"]]
+    metrics, segments = (
+        [row for row in manifest.get(table, ()) if row["role"] == "candidate" and row["model"] == model["name"]]
+        for table in ("metrics", "segments")
+    )
     trained_at = datetime.fromisoformat(manifest["as_of"]).astimezone(UTC)
-    return Entry(version, trained_at, model, rows[0] if rows else {}, tuple(manifest["refused_by"]))
+    refused_by = tuple(manifest["refused_by"])
+    return Entry(version, trained_at, model, metrics[0] if metrics else {}, tuple(segments), refused_by)
 
 
 def prune(models: Path, keep: int) -> list[str]:

@@ -90,7 +90,7 @@ def test_list_shows_what_there_is_though_the_pointer_is_damaged(data: Path) -> N
 def test_compare_puts_settings_metrics_and_lists_side_by_side(data: Path) -> None:
     shown = recoflow(data, "compare", FIRST, SECOND)
     assert (shown.returncode, shown.stderr) == (0, "")
-    for part in ("item_neighbours", "ease", "neighbours", "ndcg", "Top 10 of 240 people whom both know"):
+    for part in ("item_neighbours", "ease", "neighbours", "ndcg", "heavy", "Top 10 of 240 people whom both know"):
         assert part in shown.stdout
     told = json.loads(recoflow(data, "compare", FIRST, SECOND, "--users", "50", "--json").stdout)
     assert told["overlap"]["users"] == 50
