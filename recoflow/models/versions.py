@@ -51,8 +51,8 @@ class Service:
 class Entry:
     """One version as its manifest describes it; `problem` says why the manifest cannot be read.
 
-    `metrics` is the chosen candidate's row of `tables.METRICS` and `segments` its rows of `tables.SEGMENTS`, as judged before
-    it was trained on everything.
+    `metrics` is the chosen candidate's row of `tables.METRICS` and `segments` its rows of `tables.SEGMENTS`: how it was
+    judged before it was trained on everything.
     """
 
     version: str
