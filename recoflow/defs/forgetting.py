@@ -1,4 +1,4 @@
-"""Requests to forget people that came as files, carried out within an ingest, so that no other ingest is at work."""
+"""Requests to forget people, by SFTP, API or local file, carried out within an ingest, so that no other is at work."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.events.inbox import Arrival
-from recoflow.privacy import forget, request
+from recoflow.privacy import cases, forget, request
 from recoflow.storage.mailbox import Mailbox
 
 
@@ -28,14 +28,17 @@ def carry_out(
 ) -> tuple[list[dict[str, object]], list[str]]:
     """Forget the people of each request; returns a row for each, and why the others were refused."""
     rows, refused = [], []
+    layout = installation.layout
     for arrival in asked:
         try:
             report = _forget(installation, environment, arrival)
         except SourceError as error:
             context.log.warning(str(error))
+            cases.refuse(layout, environment.name, arrival.name, str(error))
             arrival.refuse(mailbox, str(error))
             refused.append(str(error))
             continue
+        cases.finish(layout, environment.name, arrival.name, report)
         arrival.done(mailbox)
         if not report.is_forgotten:
             cure = "run `recoflow forget` for the same ids when what is pending has been ingested"
@@ -55,6 +58,7 @@ def carry_out(
 
 def _forget(installation: Installation, environment: Environment, arrival: Arrival) -> forget.Report:
     layout = installation.layout
+    cases.begin(layout, environment.name, arrival.name)
     users, devices = request.read(arrival.path, arrival.name)
     lakes = {each.name: installation.lake(each) for each in environments.load_all(layout.environments)}
     return forget.forget(layout, environment, lakes, user_ids=users, device_ids=devices, request=arrival.path)

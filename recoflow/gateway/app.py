@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -26,25 +26,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recoflow.environment import Environment
 from recoflow.errors import StorageError
-from recoflow.gateway import bodies, openapi, pubsub
+from recoflow.gateway import bodies, forgetting, openapi, pubsub, reading
 from recoflow.gateway.bodies import Accepted, NotJsonError, RefusedError, TooManyError
 from recoflow.gateway.intake import FullError, Intake, OverloadedError
 from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
 from recoflow.gateway.tokens import Access, Tokens
+from recoflow.privacy import cases
 from recoflow.storage.layout import Layout
 
 TEND_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = "2"
 JUDGES: Final = 4
-Parse = Callable[[bytes, Environment, datetime], Accepted]
+T = TypeVar("T")
+U = TypeVar("U")
+Parse = Callable[[bytes, Environment, datetime], T]
 
 _log = logging.getLogger("recoflow.gateway")
 _AGAIN: Final = {"Retry-After": RETRY_SECONDS}
 _GONE: Final = {"Connection": "close"}
-
-
-class TooLargeError(Exception):
-    """The body is longer than the environment takes."""
 
 
 class Gateway:
@@ -63,6 +62,7 @@ class Gateway:
         self.is_stopping = False  # true: nothing new is taken
         self._metrics = Metrics()
         self._tokens = tokens
+        self._layout = layout
         self._intakes = {
             each.name: Intake(each, layout.spool(each.name), clock, self._metrics) for each in environments
         }
@@ -76,6 +76,8 @@ class Gateway:
             Route("/api/{environment}/metarank", self.post_metarank, methods=["POST"]),
             Route("/api/{environment}/pubsub", self.post_pubsub, methods=["POST"]),
             Route("/api/{environment}/items/{item_type}/{item_id:path}", self.change_item, methods=["PUT", "DELETE"]),
+            Route("/api/{environment}/forget", self.post_forget, methods=["POST"]),
+            Route("/api/{environment}/forget/{request_id}", self.get_forgotten),
             Route("/health", self.get_health),
             Route("/ready", self.get_ready),
             Route("/metrics", self.get_metrics),
@@ -132,6 +134,24 @@ class Gateway:
 
         return await self._take(request, "items", parse)
 
+    async def post_forget(self, request: Request) -> Response:
+        """A person is to be forgotten, with all events that were acknowledged until now."""
+        intake = self._intake(request)
+
+        async def keep(asked: forgetting.Asked) -> str:
+            await intake.seal()
+            return await asyncio.to_thread(asked.file, self._layout)
+
+        return _json(202, {"request_id": await self._read(request, intake, forgetting.asked, keep)})
+
+    async def get_forgotten(self, request: Request) -> Response:
+        """What became of a request to forget a person."""
+        name, case = self._intake(request).environment.name, request.path_params["request_id"]
+        found = await asyncio.to_thread(cases.look_up, self._layout, name, case)
+        if found is None:
+            raise HTTPException(404, f"{name} knows no request of this id")
+        return _json(200, {"request_id": case, **found})
+
     async def get_health(self, _request: Request) -> Response:
         """Liveness: the process answers."""
         return _json(200, {"status": "ok"})
@@ -156,27 +176,36 @@ class Gateway:
         """The same for people."""
         return HTMLResponse(openapi.page(list(self._intakes)))
 
-    async def _take(self, request: Request, kind: str, parse: Parse) -> Response:
-        """Admit, read, judge, make durable; only then answer 200."""
+    async def _take(self, request: Request, kind: str, parse: Parse[Accepted]) -> Response:
+        """Events or items: answered with 200 when they are on disk."""
         intake = self._intake(request)
+
+        async def keep(accepted: Accepted) -> int:
+            await intake.keep(kind, accepted)
+            return accepted.events
+
+        events = await self._read(request, intake, parse, keep)
+        self._metrics.add("recoflow_events_accepted_total", events, environment=intake.environment.name, kind=kind)
+        return _json(200, {"accepted": events})
+
+    async def _read(self, request: Request, intake: Intake, parse: Parse[T], keep: Callable[[T], Awaitable[U]]) -> U:
+        """Admit, read, judge, make durable."""
         name, limits = intake.environment.name, intake.environment.gateway
-        _check_media_type(request)
-        length = _content_length(request)
+        reading.check_media_type(request)
+        length = reading.content_length(request)
         if length is not None and length > limits.max_body_bytes:
-            raise TooLargeError(limits.max_body_bytes)
+            raise reading.TooLargeError(limits.max_body_bytes)
         with intake.admission(length):
             async with asyncio.timeout(limits.body_seconds):
-                body = await _body(request, limits.max_body_bytes)
+                body = await reading.body(request, limits.max_body_bytes)
             work = partial(parse, body, intake.environment, intake.clock())
             try:
-                accepted = await asyncio.get_running_loop().run_in_executor(self._judge, work)
+                judged = await asyncio.get_running_loop().run_in_executor(self._judge, work)
             except RefusedError as error:
                 for flaw in error.flaws:
                     self._metrics.add("recoflow_events_refused_total", environment=name, code=flaw.code)
                 raise
-            await intake.keep(kind, accepted)
-        self._metrics.add("recoflow_events_accepted_total", accepted.events, environment=name, kind=kind)
-        return _json(200, {"accepted": accepted.events})
+            return await keep(judged)
 
     def _intake(self, request: Request) -> Intake:
         if self.is_stopping:
@@ -184,7 +213,7 @@ class Gateway:
         name = request.path_params["environment"]
         if name not in self._intakes:
             raise HTTPException(404, f"There is no environment '{name}'")
-        access = self._tokens.access(name, _token(request))
+        access = self._tokens.access(name, reading.token(request))
         if access is Access.UNKNOWN:
             raise HTTPException(401, f"{name} needs a bearer token", {"WWW-Authenticate": "Bearer"})
         if access is Access.FOREIGN:
@@ -211,44 +240,10 @@ class _Counted:
         await self._app(scope, receive, counting)
 
 
-def _token(request: Request) -> str | None:
-    """The bearer token; for Pub/Sub, which cannot send one, the parameter that Google's documents propose."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.query_params.get("token") if request.url.path.endswith("/pubsub") else None
-
-
-def _check_media_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    is_json = media_type == "application/json" or media_type.endswith("+json") or media_type == "application/x-ndjson"
-    if request.method != "DELETE" and not is_json:
-        raise HTTPException(415, f"'{media_type}' is not JSON; send application/json")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "Compressed bodies are not read; send it plain")
-
-
-def _content_length(request: Request) -> int | None:
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal():
-        return int(stated)
-    return None if "transfer-encoding" in request.headers else 0
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    chunks, length = [], 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit:
-            raise TooLargeError(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 _ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = {
     NotJsonError: (415, {}, "The body is not JSON: {}"),
     TooManyError: (413, {}, "{}"),
-    TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
+    reading.TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
     RefusedError: (400, {}, "{}"),
     ClientDisconnect: (400, _GONE, "The body ended early"),
     TimeoutError: (408, _GONE, "The body took too long"),

@@ -111,6 +111,11 @@ class Intake:
         for journal in self._journals.values():
             await journal.seal_if_older(timedelta(seconds=self._limits.seal_seconds))
 
+    async def seal(self) -> None:
+        """Hand everything that was acknowledged so far over to the ingest."""
+        for journal in self._journals.values():
+            await journal.seal_if_older(timedelta(0))
+
     async def close(self) -> None:
         """Write what waits, and seal."""
         for journal in self._journals.values():

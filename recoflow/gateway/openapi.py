@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from recoflow import schema
+from recoflow.privacy import cases
 from recoflow.sources import froomle
 
 _TEXT: Final = {"type": ["string", "null"]}
 _NUMBER: Final = {"type": ["number", "string", "null"]}
-_STATUSES: Final[Mapping[int, str]] = {
-    200: "Taken: what was sent is on disk",
+_PROBLEMS: Final[Mapping[int, str]] = {
     400: "Refused as a whole: the message names each event's index, field and reason",
     401: "No bearer token, or an unknown one",
     403: "The token is another environment's",
@@ -75,6 +75,19 @@ def document(environments: Sequence[str]) -> dict[str, Any]:
                 "put": _operation("put_item", "Say what an item is; absent attributes stay", _ref("Item")),
                 "delete": _operation("delete_item", "Never recommend this item again; it still trains the model", None),
             },
+            "/api/{environment}/forget": {
+                "parameters": [environment],
+                "post": _operation(
+                    "post_forget",
+                    "Forget a person everywhere, by user_id, device_id or both",
+                    _ref("Person"),
+                    done=(202, "Request"),
+                ),
+            },
+            "/api/{environment}/forget/{request_id}": {
+                "parameters": [environment, _path("request_id")],
+                "get": _forgotten(),
+            },
             "/health": {"get": _look("get_health", "The process answers", 200)},
             "/ready": {"get": _look("get_ready", "Events can be taken: disk writable, space left", 200, 503)},
             "/metrics": {"get": _look("get_metrics", "Counters in Prometheus's text format", 200, media="text/plain")},
@@ -96,6 +109,7 @@ def document(environments: Sequence[str]) -> dict[str, Any]:
                     "type": "object",
                     "properties": {"title": _TEXT, "url": _TEXT, "timestamp": {"type": ["integer", "string", "null"]}},
                 },
+                **_forgetting(),
                 "Accepted": {
                     "type": "object",
                     "required": ["accepted"],
@@ -130,14 +144,18 @@ def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
     return f"{title}<p>{html.escape(operation['summary'])}</p><table>{rows}</table>"
 
 
-def _operation(name: str, summary: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+def _operation(
+    name: str, summary: str, body: Mapping[str, Any] | None, *, done: tuple[int, str] = (200, "Accepted")
+) -> dict[str, Any]:
+    """A change: `done` is the status of success and the schema of its answer."""
+    success, form = done
     operation: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
         "security": [{}, {"token": []}],
         "responses": {
-            str(status): _answer(meaning, _ref("Accepted" if status == 200 else "Problem"))
-            for status, meaning in _STATUSES.items()
+            str(success): _answer("Taken: what was sent is on disk", _ref(form)),
+            **{str(status): _answer(meaning, _ref("Problem")) for status, meaning in _PROBLEMS.items()},
         },
     }
     for status in ("429", "503"):
@@ -145,6 +163,19 @@ def _operation(name: str, summary: str, body: Mapping[str, Any] | None) -> dict[
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
+
+
+def _forgotten() -> dict[str, Any]:
+    answers = {str(status): _answer(_PROBLEMS[status], _ref("Problem")) for status in (401, 403, 404, 503)}
+    return {
+        "operationId": "get_forgotten",
+        "summary": "What became of a request to forget a person",
+        "security": [{}, {"token": []}],
+        "responses": {
+            "200": _answer("Its state, and the report when it was carried out", _ref("Forgetting")),
+            **answers,
+        },
+    }
 
 
 def _look(name: str, summary: str, *statuses: int, media: str = "application/json") -> dict[str, Any]:
@@ -180,6 +211,35 @@ def _event() -> dict[str, Any]:
                 "description": "epoch seconds or milliseconds, or ISO 8601 with a zone; absent: time of receipt",
             },
             "event_type": {"type": "string", "enum": list(schema.EVENT_TYPES)},
+        },
+    }
+
+
+def _forgetting() -> dict[str, Any]:
+    ids = {"user_id": {"type": "string", "minLength": 1}, "device_id": {"type": "string", "minLength": 1}}
+    request_id = {"type": "string"}
+    report = {
+        "type": "object",
+        "description": "How much was removed from where, and files that still mention the person",
+    }
+    return {
+        "Person": {
+            "type": "object",
+            "minProperties": 1,
+            "properties": ids,
+            "additionalProperties": False,
+            "description": "Devices on which only that user was seen are forgotten with the user.",
+        },
+        "Request": {"type": "object", "required": ["request_id"], "properties": {"request_id": request_id}},
+        "Forgetting": {
+            "type": "object",
+            "required": ["request_id", "state"],
+            "properties": {
+                "request_id": request_id,
+                "state": {"enum": list(cases.STATES)},
+                "report": report,
+                "problem": {"type": "string"},
+            },
         },
     }
 

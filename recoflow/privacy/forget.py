@@ -18,6 +18,7 @@ from typing import Any, Final
 from recoflow.environment import Environment
 from recoflow.privacy import bundles, files, search, tables
 from recoflow.privacy import person as persons
+from recoflow.privacy import request as requests
 from recoflow.privacy.person import Person
 from recoflow.storage import artifacts, spool, sql, warehouse
 from recoflow.storage.lake import Lake
@@ -26,6 +27,7 @@ from recoflow.storage.layout import Layout
 NOT_COVERED: Final = (
     "files on the SFTP account: originals and responses go by their own retention (campaigns.retention_days)",
     "previews and logs of past runs in Dagster's storage: delete those runs in the UI, or let them expire",
+    "other requests to forget that wait: each is emptied when it is carried out",
     "item factors and popularity of trained models: sums over everybody, until the next training",
 )
 
@@ -114,7 +116,7 @@ def forget(
         removals.append(Removal("warehouse", "files", 1))
     if request is not None:
         files.redact(request, person, lambda _: True)
-    searched, remaining = _search(layout, environment.name, person)
+    searched, remaining = _search(layout, environment.name, person, request)
     return Report(
         environment.name, len(person.user_ids), len(person.device_ids), tuple(removals), searched, tuple(remaining)
     )
@@ -124,9 +126,10 @@ def _from_files(layout: Layout, name: str, lake: Lake, person: Person, request: 
     spool.recover(layout.spool(name))
     campaigns = _shown(layout.campaigns(name))
     inboxes = (layout.inbox(name), layout.mailbox(name) / "inbox")
+    others = _other_requests(layout, name, request)
     places = {
         "spool": spool.sealed(layout.spool(name)),
-        "inbox": [file for folder in inboxes for file in _shown(folder)],
+        "inbox": [file for folder in inboxes for file in _shown(folder) if file not in others],
         "campaigns": [file for file in campaigns if file.suffix != ".parquet"],
     }
     for place, paths in places.items():
@@ -141,6 +144,11 @@ def _from_files(layout: Layout, name: str, lake: Lake, person: Person, request: 
     yield Removal("campaigns/staging", "folders", len(staged))
 
 
+def _other_requests(layout: Layout, name: str, request: Path | None) -> set[Path]:
+    """Requests that wait: they keep the ids that they name until they are carried out themselves."""
+    return {path for path in layout.inbox(name).glob("*") if path != request and requests.is_request(path.name)}
+
+
 def _is_known(lake: Lake, path: Path) -> bool:
     return lake.has_transaction("ingests", artifacts.sha256(path))
 
@@ -151,13 +159,14 @@ def _shown(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
-def _search(layout: Layout, name: str, person: Person) -> tuple[int, list[str]]:
+def _search(layout: Layout, name: str, person: Person, request: Path | None) -> tuple[int, list[str]]:
     folders = [
         place(name)
         for place in (layout.lake, layout.models, layout.campaigns, layout.inbox, layout.mailbox, layout.spool)
     ]
     searched, found = search.search(folders, person)
-    remaining = [str(path.relative_to(layout.root)) for path in found]
+    others = _other_requests(layout, name, request)
+    remaining = [str(path.relative_to(layout.root)) for path in found if path not in others]
     if search.in_warehouse(layout.warehouse, name, person):
         remaining.append(f"{layout.warehouse.name}: {name}")
     return searched + layout.warehouse.exists(), remaining

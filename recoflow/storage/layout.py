@@ -62,6 +62,10 @@ class Layout:
         """The SFTP ledger and the files that were fetched."""
         return self.root / "mailbox" / environment
 
+    def forgotten(self, environment: str) -> Path:
+        """What became of each request to forget people: reports, which name nobody."""
+        return self.root / "forgotten" / environment
+
     def spool(self, environment: str) -> Path:
         """What came over the network and is not in the lake yet."""
         return self.root / "spool" / environment

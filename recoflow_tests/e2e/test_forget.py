@@ -14,6 +14,7 @@ from recoflow.models import versions
 from recoflow.privacy import search
 from recoflow.privacy.person import Person
 from recoflow.sandbox import feeder, world
+from recoflow_tests.gateway.client import Running
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
 NAME = "lorem_weekly_mail_2026-11-22T06:00:00Z.csv"
@@ -67,6 +68,24 @@ def test_a_file_on_sftp_makes_every_place_forget(trained: Scenario, sample: worl
     )
     assert again.exit_code == 0
     assert {each["count"] for each in json.loads(again.stdout)["removed"]} == {0}
+
+
+def test_a_request_by_the_api_is_carried_out_by_the_next_ingest_and_its_report_is_read(
+    trained: Scenario, sample: world.World
+) -> None:
+    user = a_reader(trained, sample)
+    gateway = Running(trained.layout)
+    case = gateway.client.post("/api/lorem/forget", json={"user_id": user}).json()["request_id"]
+    (asked,) = trained.run_requests("lorem_files")
+    assert trained.run("lorem_ingest", asked).success
+
+    found = gateway.client.get(f"/api/lorem/forget/{case}").json()
+    assert gateway.end() == 0
+    assert (found["state"], found["report"]["is_forgotten"]) == ("done", True)
+    assert sum(removal["count"] for removal in found["report"]["removed"]) > 0
+    assert search_for(trained, user) == []
+    assert user not in json.dumps(found)
+    assert isinstance(trained.tick("lorem_files"), dg.SkipReason)
 
 
 def test_a_file_that_is_not_quite_a_request_forgets_nobody_and_is_told(trained: Scenario, sample: world.World) -> None:
