@@ -34,9 +34,9 @@ from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 
 MODELS = ("popular", "trending", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
-USER = ("user", "personId", "userId", "user_id")
-ITEM = ("item", "contentId", "movieId", "item_id")
-TIME = ("timestamp",)
+USER = ("user", "personId", "userId", "user_id", "household_id")
+ITEM = ("item", "contentId", "movieId", "item_id", "product_id")
+TIME = ("timestamp", "transaction_timestamp")  # seconds since 1970, or a column of times
 # openbenchmark/BARS, leaderboard gowalla_m1; BSPM: Choi et al. 2023, SIGIR. Recall@20, NDCG@20.
 PUBLISHED = {
     (810_128, 217_242): {
@@ -159,12 +159,10 @@ def read(path: Path, share: float, seed: int) -> Data:
 def _pairs(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     """INTERACTIONS of weight = number of events, and the column split where there is one."""
     user, item = (next(name for name in names if name in frame.columns) for names in (USER, ITEM))
-    never = pl.lit(datetime(2020, 1, 1, tzinfo=UTC))
-    at = pl.from_epoch(pl.col("timestamp"), "s").dt.replace_time_zone("UTC") if "timestamp" in frame.columns else never
     named = frame.select(
         pl.col(user).cast(pl.String).alias("subject"),
         pl.col(item).cast(pl.String).alias("item_id"),
-        at.cast(schema.UTC_TIME).alias("at"),
+        _time(frame).alias("at"),
         *(pl.col(name) for name in frame.columns if name == "split"),
     )
     if share < 1:
@@ -178,6 +176,15 @@ def _pairs(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
         pl.col("at").min().alias("first_at"),
         pl.col("at").max().alias("last_at"),
     )
+
+
+def _time(frame: pl.DataFrame) -> pl.Expr:
+    name = next((name for name in TIME if name in frame.columns), None)
+    if name is None:
+        return pl.lit(datetime(2020, 1, 1, tzinfo=UTC)).cast(schema.UTC_TIME)
+    is_number = frame.schema[name].is_numeric()
+    at = pl.from_epoch(pl.col(name), "s") if is_number else pl.col(name)
+    return at.dt.replace_time_zone("UTC").cast(schema.UTC_TIME)
 
 
 def _data(learned: pl.DataFrame, predicted: pl.DataFrame, *, is_temporal: bool) -> Data:

@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.environment import Model
+from recoflow.models import warm
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Encoder, Matrix, Scorer
+from recoflow.models.warm import Start
 
 ALPHA: Final = 30.0  # weight of an interaction against that of a pair without one
 REGULARIZATION: Final = 0.002
@@ -32,39 +34,85 @@ EXPONENT: Final = 1.0
 ITERATIONS: Final = 7  # more sweeps fit the training data better and the hold-out worse
 STEPS: Final = 3  # of conjugate gradient per half-sweep, from the last sweep's factors
 STEPS_FROM_NOTHING: Final = 12
+SLACK: Final = 0.01  # of the objective: new events make it differ by more than a sweep does
 BLOCK: Final = 2048
 
 
-def fit(data: UserItems, model: Model, seed: int) -> Scorer:
-    """Train factors; the same data, settings and seed give the same bytes on any number of threads.
+def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) -> Scorer:
+    """Train factors; the same data, settings, seed and start give the same bytes on any number of threads.
 
-    Settings that are left out are the constants above; factors grow with the data (16 to 512).
+    Settings that are left out are the constants above; factors grow with the data (16 to 512). From a start that fits,
+    a third of the sweeps is made, and more only while the objective is worse than it was at the start's own end.
     """
-    users, items = data.shape
-    factors = model.factors or default_factors(data)
-    alpha = model.alpha or ALPHA
-    exponent = EXPONENT if model.exponent is None else model.exponent
-    regularization = REGULARIZATION if model.regularization is None else model.regularization
-    iterations = model.iterations or ITERATIONS
-    encoder = Encoder("least_squares", factors, alpha=1 / alpha, regularization=regularization, exponent=exponent)
-    rng = np.random.default_rng(seed)
-    user_factors = (rng.standard_normal((users, factors)) * 0.1 / np.sqrt(factors)).astype(np.float32)
-    item_factors = (rng.standard_normal((items, factors)) * 0.1 / np.sqrt(factors)).astype(np.float32)
-    by_user = data.matrix
-    by_item = by_user.T.tocsr()
-    for _ in range(iterations):
-        _half_sweep(by_user, user_factors, item_factors, encoder, STEPS)
-        _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
-    # The users' last word, as a fold-in would have it: known and new users of one history get one list.
-    user_factors = solve_users(by_user, item_factors, encoder)
     parameters = {
-        "factors": factors,
-        "alpha": alpha,
-        "regularization": regularization,
-        "exponent": exponent,
-        "iterations": iterations,
+        "factors": model.factors or default_factors(data),
+        "alpha": model.alpha or ALPHA,
+        "regularization": REGULARIZATION if model.regularization is None else model.regularization,
+        "exponent": EXPONENT if model.exponent is None else model.exponent,
+        "iterations": model.iterations or ITERATIONS,
     }
-    return Scorer(user_factors, item_factors, parameters, encoders=(encoder,))
+    encoder = Encoder(
+        "least_squares",
+        int(parameters["factors"]),
+        alpha=1 / parameters["alpha"],
+        regularization=parameters["regularization"],
+        exponent=parameters["exponent"],
+    )
+    if start is not None and start.fits("als", parameters):
+        item_factors, course = _continue(data, encoder, int(parameters["iterations"]), start)
+    else:
+        item_factors, course = _from_nothing(data, encoder, int(parameters["iterations"]), seed)
+    # The users' last word, as a fold-in would have it: known and new users of one history get one list.
+    user_factors = solve_users(data.matrix, item_factors, encoder)
+    course["objective"] = round(objective(data.matrix, user_factors, item_factors, encoder), 6)
+    return Scorer(user_factors, item_factors, parameters, encoders=(encoder,), course=course)
+
+
+def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> tuple[Matrix, dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    user_factors, item_factors = (
+        (rng.standard_normal((rows, encoder.columns)) * 0.1 / np.sqrt(encoder.columns)).astype(np.float32)
+        for rows in data.shape
+    )
+    by_item = data.matrix.T.tocsr()
+    for _ in range(sweeps):
+        _half_sweep(data.matrix, user_factors, item_factors, encoder, STEPS)
+        _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
+    return item_factors, {"sweeps": sweeps, "sweeps_since_cold": sweeps}
+
+
+def _continue(data: UserItems, encoder: Encoder, cold: int, start: Start) -> tuple[Matrix, dict[str, Any]]:
+    course = start.model["course"]
+    item_factors = start.factors_of(data.items)
+    by_item = data.matrix.T.tocsr()
+    user_factors = solve_users(data.matrix, item_factors, encoder)
+    for sweeps in range(1, cold + 1):
+        _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
+        if sweeps >= max(1, cold // warm.SHARE):
+            user_factors = solve_users(data.matrix, item_factors, encoder)
+            if objective(data.matrix, user_factors, item_factors, encoder) <= course["objective"] * (1 + SLACK):
+                break
+        else:
+            _half_sweep(data.matrix, user_factors, item_factors, encoder, STEPS)
+    return item_factors, {
+        "sweeps": sweeps,
+        "sweeps_since_cold": course["sweeps_since_cold"] + sweeps,
+        "sweeps_saved": cold - sweeps,
+        "started_from": start.version,
+        "objective_at_start": course["objective"],
+    }
+
+
+def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder: Encoder) -> float:
+    """What is minimized (see above), per unit of confidence: figures of one environment's trainings compare."""
+    from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
+
+    loss = kernels.observed_loss(entries.indptr, entries.indices, entries.data, users, items)
+    loss += encoder.alpha * float(np.vdot(users.T @ users, items.T @ items))
+    for factors, matrix in ((users, entries), (items, entries.T.tocsr())):
+        scale = (np.diff(matrix.indptr) + encoder.alpha * matrix.shape[1]) ** encoder.exponent
+        loss += encoder.regularization * float(scale @ _squares(factors))
+    return float(loss / entries.data.sum(dtype=np.float64))
 
 
 def default_factors(data: UserItems) -> int:

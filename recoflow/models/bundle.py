@@ -94,15 +94,17 @@ class Bundle:
             projection=self.projection,
             history=self.history,
             similarity=self.similarity,
+            course=model.get("course", {}),
         )
 
 
 def recipe(scorer: Scorer) -> dict[str, Any]:
-    """What a manifest's `model` keeps of a scorer beside its arrays: parameters, confidence and encoders."""
+    """What a manifest's `model` keeps of a scorer beside its arrays."""
     return {
         "parameters": scorer.parameters,
         "confidence": dataclasses.asdict(scorer.confidence),
         "encoders": [dataclasses.asdict(each) for each in scorer.encoders],
+        "course": scorer.course,
     }
 
 

@@ -57,8 +57,8 @@ def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
         judged = _judged(data, is_held)
     if len(judged) > MAX_JUDGED:
         judged = np.sort(rng.choice(judged, MAX_JUDGED, replace=False))
-    kept = replace(data, matrix=_where(data.matrix, ~is_held), last_at=data.last_at[~is_held])
-    return HoldOut(kept, _where(data.matrix, is_held), judged)
+    kept = replace(data, matrix=where(data.matrix, ~is_held), last_at=data.last_at[~is_held])
+    return HoldOut(kept, where(data.matrix, is_held), judged)
 
 
 def _rows(data: UserItems, rows: NDArray[np.int64]) -> UserItems:
@@ -91,6 +91,7 @@ def _judged(data: UserItems, is_held: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.flatnonzero((held > 0) & (held < np.diff(data.matrix.indptr)))
 
 
-def _where(matrix: sparse.csr_matrix, chosen: NDArray[np.bool_]) -> sparse.csr_matrix:
+def where(matrix: sparse.csr_matrix, chosen: NDArray[np.bool_]) -> sparse.csr_matrix:
+    """The chosen entries of a matrix, in the same shape."""
     indptr = np.concatenate([[0], np.cumsum(chosen)])[matrix.indptr]
     return sparse.csr_matrix((matrix.data[chosen], matrix.indices[chosen], indptr), shape=matrix.shape)

@@ -53,6 +53,20 @@ def add_observed(indptr, indices, weights, first, factors, vectors, out):  # typ
                 out[row, column] += product * other[column]
 
 
+@compiled_loosely
+def observed_loss(indptr, indices, weights, users, items):  # type: ignore[no-untyped-def]
+    """Σ_e w_e (1 − x·y)² over the entries e of a CSR matrix, float64."""
+    total = 0.0
+    for row in range(len(indptr) - 1):
+        for entry in range(indptr[row], indptr[row + 1]):
+            other = items[indices[entry]]
+            product = np.float32(0)
+            for column in range(users.shape[1]):
+                product += users[row, column] * other[column]
+            total += weights[entry] * (np.float32(1) - product) ** 2
+    return total
+
+
 @compiled
 def largest_per_row(indptr, indices, data, keep, kept_indices, kept_data, lengths):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Copy the `keep` largest entries of each CSR row, in the order of their columns; equal ones by column."""

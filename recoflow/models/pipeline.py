@@ -22,7 +22,7 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.environment import Environment, Model
 from recoflow.errors import ModelError
-from recoflow.models import evaluate, holdout, matrix, select, split, tables, train, tune
+from recoflow.models import evaluate, holdout, matrix, select, split, tables, train, tune, warm
 from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
 from recoflow.models.matrix import UserItems
@@ -114,7 +114,8 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         on_step(f"train {decision.chosen} on everything")
         model = models[decision.chosen]
         everything = _everything(interactions, catalogue)
-        scorer = train.train(everything, model, environment.training.seed)
+        start = None if champion is None else warm.Start.of(champion)
+        scorer = train.train(everything, model, environment.training.seed, start)
         findings.append(_final_finding(scorer))
         manifest = {
             "environment": environment.name,

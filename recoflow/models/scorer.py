@@ -56,6 +56,7 @@ class Scorer:
         projection: float32 [items × columns of the linear encoders], in their order; None without any.
         history: CSR float32 [users × items], damped confidences, or None: the model is a product of factors alone.
         similarity: CSR float32 [items × items], or None together with `history`.
+        course: how the training went (sweeps, objective, what it started from); JSON values, of a blend per component.
     """
 
     user_factors: Matrix
@@ -66,6 +67,7 @@ class Scorer:
     projection: Matrix | None = None
     history: sparse.csr_matrix | None = None
     similarity: sparse.csr_matrix | None = None
+    course: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:

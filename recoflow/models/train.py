@@ -14,9 +14,10 @@ from recoflow.errors import ModelError
 from recoflow.models import als, baselines, blend, linear, pairwise, spectral
 from recoflow.models.matrix import Confidence, UserItems
 from recoflow.models.scorer import Scorer
+from recoflow.models.warm import Start
 
+# Beside als, which can continue from another model, and blend, which is made of others.
 ALGORITHMS: Final[Mapping[str, Callable[[UserItems, Model, int], Scorer]]] = {
-    "als": als.fit,
     "bpr": pairwise.bpr,
     "lmf": pairwise.lmf,
     "item_neighbours": linear.item_neighbours,
@@ -30,8 +31,14 @@ DEFAULT_COMPONENTS: Final[Mapping[str, Model]] = {name: Model(algorithm=name) fo
 IMPERSONAL: Final = frozenset({"popular", "trending", "newest"})
 
 
-def train(data: UserItems, model: Model, seed: int) -> Scorer:
-    """Fit one model; same data, settings and seed give the same bytes.
+def train(data: UserItems, model: Model, seed: int, start: Start | None = None) -> Scorer:
+    """Fit one model; same data, settings, seed and start give the same bytes.
+
+    Args:
+        data: what to learn from.
+        model: settings.
+        seed: of all that is drawn.
+        start: a model to continue from; only ALS does, alone or in a blend, and only when the settings are equal.
 
     Raises:
         ModelError: when there is nothing to learn from.
@@ -39,16 +46,22 @@ def train(data: UserItems, model: Model, seed: int) -> Scorer:
     if not data.matrix.nnz:
         raise ModelError("interactions", "hold no positive weight to train on", "Ingest events, or mend events.weights")
     if model.algorithm == "blend":
-        return _blend(data, model, seed)
+        return _blend(data, model, seed, start)
     confidence = Confidence.of(data.matrix)
-    scorer = ALGORITHMS[model.algorithm](replace(data, matrix=confidence.apply(data.matrix)), model, seed)
+    confident = replace(data, matrix=confidence.apply(data.matrix))
+    if model.algorithm == "als":
+        scorer = als.fit(confident, model, seed, start)
+    else:
+        scorer = ALGORITHMS[model.algorithm](confident, model, seed)
     return replace(scorer, confidence=confidence)
 
 
-def _blend(data: UserItems, model: Model, seed: int) -> Scorer:
+def _blend(data: UserItems, model: Model, seed: int, start: Start | None) -> Scorer:
     components = model.components or DEFAULT_COMPONENTS
     weights = model.weights or dict.fromkeys(components, 1.0)
-    scorers = [train(data, component, seed) for component in components.values()]
+    scorers = [
+        train(data, component, seed, start.component(name) if start else None) for name, component in components.items()
+    ]
     parameters = {
         "components": {
             name: {"algorithm": component.algorithm} | scorer.parameters
@@ -56,4 +69,5 @@ def _blend(data: UserItems, model: Model, seed: int) -> Scorer:
         },
         "weights": weights,
     }
-    return replace(blend.add(scorers, [weights[name] for name in components]), parameters=parameters)
+    course = {name: scorer.course for name, scorer in zip(components, scorers, strict=True) if scorer.course}
+    return replace(blend.add(scorers, [weights[name] for name in components]), parameters=parameters, course=course)

@@ -1,0 +1,83 @@
+"""Warm starts: a retraining continues from the item factors of the model in service.
+
+What belongs here: which factors a training may continue from, with ids mapped. What does not: the sweeps (als).
+
+Only the final training on everything starts warm: candidates are judged on a hold-out that the model in service knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recoflow.models.bundle import Bundle
+from recoflow.models.scorer import Matrix
+
+WITHOUT_FACTORS: Final = frozenset({"ease", "item_neighbours"})
+SHARE: Final = 3  # a warm training begins with a third of the cold one's sweeps
+LINEAGE: Final = (
+    3  # and begins anew after this many times the cold one's sweeps, which overfit like those of one training
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained model to continue from.
+
+    Attributes:
+        version: of the bundle.
+        items: ids, sorted [items].
+        factors: float32 [items × f], row i ↔ items[i].
+        model: what the manifest says of it: algorithm, parameters, course.
+        encoders: how many columns each of its encoders gives, in order.
+    """
+
+    version: str
+    items: NDArray[np.str_]
+    factors: Matrix
+    model: Mapping[str, Any]
+    encoders: tuple[int, ...]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Start:
+        """The model of a bundle."""
+        columns = tuple(encoder.columns for encoder in bundle.scorer.encoders)
+        items = np.array(bundle.items["item_id"].to_list(), np.str_)
+        return cls(bundle.version, items, bundle.item_factors, bundle.manifest["model"], columns)
+
+    def component(self, name: str) -> Start | None:
+        """The named component of a blend, or None: it is not there, has weight 0, or is a blend itself."""
+        encoder = column = 0
+        parameters = self.model["parameters"]
+        for other, settings in parameters.get("components", {}).items():
+            if not parameters["weights"][other] or settings["algorithm"] in WITHOUT_FACTORS:
+                continue
+            if settings["algorithm"] == "blend":
+                return None
+            width = self.encoders[encoder]
+            if other == name:
+                algorithm = settings["algorithm"]
+                parameters = {key: value for key, value in settings.items() if key != "algorithm"}
+                course = self.model.get("course", {}).get(name, {})
+                model = {"algorithm": algorithm, "parameters": parameters, "course": course}
+                return Start(self.version, self.items, self.factors[:, column : column + width], model, (width,))
+            encoder, column = encoder + 1, column + width
+        return None
+
+    def fits(self, algorithm: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether a training may continue: same algorithm and settings, and not too many sweeps since a cold start."""
+        if self.model["algorithm"] != algorithm or "sweeps_since_cold" not in self.model.get("course", {}):
+            return False
+        ours, theirs = ({**settings, "iterations": 0} for settings in (parameters, self.model["parameters"]))
+        return ours == theirs and self.model["course"]["sweeps_since_cold"] < LINEAGE * parameters["iterations"]
+
+    def factors_of(self, items: NDArray[np.str_]) -> Matrix:
+        """The factors of `items`, zeros for those that the model does not know, float32 [len(items) × f]."""
+        place = np.minimum(np.searchsorted(self.items, items), len(self.items) - 1)
+        is_known = self.items[place] == items
+        found: Matrix = np.where(is_known[:, None], self.factors[place], np.float32(0))
+        return found
