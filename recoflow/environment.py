@@ -167,6 +167,7 @@ class Quality(Section):
     max_quarantined_share: float = Field(0.05, ge=0, le=1)
     max_fallback_share: float = Field(1.0, ge=0, le=1)
     min_coverage: float = Field(0.01, ge=0, le=1)
+    min_personalization: float = Field(0.05, ge=0, le=1)  # share of a list that another person's list does not have
     window_days: int = Field(28, ge=1)  # events are judged over so many days before the latest one
     click_seconds: float = Field(120, gt=0)  # between impression, click and page view
     max_anonymous_share: float = Field(0.5, ge=0, le=1)

@@ -35,6 +35,10 @@ class Scenario:
     def environment(self, name: str) -> environment.Environment:
         return environment.load(self.layout.environments / f"{name}.yaml")
 
+    def reload(self) -> None:
+        """Read the environments' files again, as the code server does when it is reloaded."""
+        self.definitions = registry(self.layout.root)
+
     @contextmanager
     def customer(self, name: str = "lorem") -> Iterator[paramiko.SFTPClient]:
         with feeder.connect(self.layout.sftp, name, self.port) as sftp:

@@ -18,6 +18,7 @@ from recoflow.models.scorer import Matrix
 
 BLOCK = 1024
 COLD = 5  # fewer training items than that, and a user is cold
+PEOPLE = 1000  # whose lists are held against each other
 HEAVY = 0.8  # from this quantile of the judged users' training items on, a user is heavy
 
 
@@ -53,7 +54,7 @@ class Evaluation:
     """Metrics of one scorer at k, over the users who have both training and test interactions.
 
     Attributes:
-        values: recall, ndcg, map, hit_rate, novelty (means over users), coverage, gini.
+        values: recall, ndcg, map, hit_rate, novelty (means over users), coverage, personalization, gini.
         interval: 95 % bootstrap interval of the mean NDCG.
         segments: of cold users (fewer than 5 training items), heavy ones (as many as the top fifth has, and not cold)
             and warm ones, all others; a kind that nobody is of is left out.
@@ -92,6 +93,7 @@ def evaluate(scorer: Scores, train: sparse.csr_matrix, test: sparse.csr_matrix, 
         "map": _mean(metrics.average_precision(found, relevant)),
         "hit_rate": _mean(metrics.hit_rate(found)),
         "coverage": metrics.coverage(lists, train.shape[1]),
+        "personalization": _personalization(scorer, train, users, k),
         "novelty": _mean(metrics.novelty(lists, popularity, train.shape[0])),
         "gini": metrics.gini(lists, train.shape[1]),
     }
@@ -125,6 +127,17 @@ def hits(lists: NDArray[np.int32], test: sparse.csr_matrix, users: NDArray[np.in
     place = np.searchsorted(held, wanted)
     found = held[np.minimum(place, len(held) - 1)] == wanted if len(held) else np.zeros(lists.shape, np.bool_)
     return found & (lists >= 0)
+
+
+def _personalization(scorer: Scores, train: sparse.csr_matrix, users: NDArray[np.int64], k: int) -> float:
+    """Of lists from which nothing is left out: what people have seen differs, so it hides a model that ranks all alike.
+
+    Lists are cut to a tenth of the items, because long lists of few items are alike by chance.
+    """
+    items = train.shape[1]
+    some = users[np.linspace(0, len(users) - 1, min(len(users), PEOPLE)).astype(np.int64)]
+    nothing = sparse.csr_matrix(train.shape, dtype=np.float32)
+    return metrics.personalization(top_lists(scorer, nothing, some, min(k, -(-items // 10))), items)
 
 
 def _segments(ndcg: NDArray[np.float64], history: NDArray[np.int64], seed: int) -> dict[str, Segment]:

@@ -57,6 +57,19 @@ def gini(lists: NDArray[np.int32], items: int) -> float:
     return float((2 * np.arange(1, items + 1) - items - 1) @ counts / (items * counts.sum()))
 
 
+def personalization(lists: NDArray[np.int32], items: int) -> float:
+    """Mean share of a list that another person's list does not have, over all pairs of people; 0 = all lists are alike.
+
+    Zhou et al. 2008, "Empirical analysis of web-based user-object bipartite networks", EPL (inter-list diversity). Of
+    one person alone it is 1: there is nobody to be like.
+    """
+    people, shown = len(lists), np.count_nonzero(lists >= 0)
+    if people < 2 or not shown:
+        return 1.0
+    counts = np.bincount(lists[lists >= 0], minlength=items).astype(np.float64)
+    return float(1 - (counts * (counts - 1)).sum() / (shown * (people - 1)))
+
+
 def novelty(lists: NDArray[np.int32], popularity: NDArray[np.float64], users: int) -> Floats:
     """Mean self-information −log2(share of the training users who have the item) of a user's list, in bits.
 

@@ -5,6 +5,7 @@ New users get the ridge solution against the item factors: near, but not what th
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import numpy as np
@@ -48,7 +49,11 @@ def _settings(data: UserItems, model: Model, iterations: int, regularization: fl
 
 
 def _trained(trainer: Any, data: UserItems, settings: dict[str, Any]) -> Scorer:
-    trainer.fit(data.matrix, show_progress=False)
+    from implicit.recommender_base import ModelFitError  # noqa: PLC0415 - heavy
+
+    # Factors that are NaN are judged like those of any other model: one candidate's settings never end the training.
+    with contextlib.suppress(ModelFitError):
+        trainer.fit(data.matrix, show_progress=False)
     user_factors, item_factors = (np.array(part, np.float32) for part in (trainer.user_factors, trainer.item_factors))
     user_factors[np.diff(data.matrix.indptr) == 0] = 0
     item_factors[data.popularity() == 0] = 0

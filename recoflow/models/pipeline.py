@@ -96,23 +96,26 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     for name, model in models.items():
         on_step(f"choose settings, train and evaluate {name}")
         models[name] = tune.resolve(model, hold, arena.seed, {known: models[known] for known in judged})
-        judged[name] = arena.judge(name, models[name])
+        judged[name] = arena.judge(name, models[name], is_fallback=name not in environment.training.models)
     random = arena.evaluate(evaluate.RandomScores(arena.data.shape[1], environment.training.seed))
     in_service = None if champion is None else _in_service(champion, judged, arena)
     decision = select.decide(
         [each.candidate for each in judged.values()],
         random,
-        in_service.candidate.evaluation if in_service else None,
+        in_service.candidate if in_service else None,
         margin=environment.training.margin,
         min_coverage=environment.quality.min_coverage,
+        min_personalization=environment.quality.min_personalization,
     )
     findings = [_split_finding(arena.parts, environment), *decision.findings]
+    # What a leaking split says of the candidates is worth nothing, and the table behind it is damaged.
+    chosen = decision.chosen if findings[0].passed else None
     entries = _entries(judged, in_service, random)
     metrics, segments = tables.metrics(entries), tables.segments(entries)
     bundle = None
-    if decision.chosen is not None:
-        on_step(f"train {decision.chosen} on everything")
-        model = models[decision.chosen]
+    if chosen is not None:
+        on_step(f"train {chosen} on everything")
+        model = models[chosen]
         everything = _everything(interactions, catalogue)
         start = None if champion is None else warm.Start.of(champion)
         scorer = train.train(everything, model, environment.training.seed, start)
@@ -121,7 +124,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             "environment": environment.name,
             "as_of": as_of.isoformat(),
             "seed": environment.training.seed,
-            "model": {"name": decision.chosen, "algorithm": model.algorithm, **recipe(scorer)},
+            "model": {"name": chosen, "algorithm": model.algorithm, **recipe(scorer)},
             "tables": dict(table_versions),
             "split": {"kind": arena.parts.kind, "at": arena.parts.at.isoformat() if arena.parts.at else None},
             "metrics": metrics.drop("fit_seconds").to_dicts(),
@@ -131,7 +134,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         seen = _seen(interactions, everything)
         bundle = _bundle(scorer, everything, seen, catalogue, identity, manifest=manifest, as_of=as_of)
     is_promoted = bundle is not None and select.is_clear(findings)
-    return Training(bundle, metrics, segments, tuple(findings), Decision(decision.chosen, is_promoted, tuple(findings)))
+    return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
 
 @dataclass(frozen=True)
@@ -164,13 +167,14 @@ class _Arena:
         test = matrix.from_interactions(parts.test, subjects=data.subjects, items=items).matrix
         return cls(parts, data, test, settings.k, settings.seed)
 
-    def judge(self, name: str, model: Model) -> _Judged:
+    def judge(self, name: str, model: Model, *, is_fallback: bool = False) -> _Judged:
         started = time.perf_counter()
         scorer = train.train(self.data, model, self.seed)
         seconds = time.perf_counter() - started
         evaluation = self.evaluate(scorer) if scorer.is_finite() else None
         is_constant = evaluation is not None and scorer.is_constant()
-        return _Judged(Candidate(name, model.algorithm, evaluation, is_constant), scorer.parameters, seconds)
+        candidate = Candidate(name, model.algorithm, evaluation, is_constant, is_fallback)
+        return _Judged(candidate, scorer.parameters, seconds)
 
     def evaluate(self, scorer: evaluate.Scores) -> Evaluation:
         return evaluate.evaluate(scorer, self.data.matrix, self.test, self.k, self.seed)

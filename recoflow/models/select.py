@@ -15,12 +15,21 @@ from recoflow.quality.finding import Finding
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model with what its evaluation said; `evaluation` is None when its numbers are not finite."""
+    """A trained model with what its evaluation said.
+
+    Attributes:
+        name: as the environment calls it.
+        algorithm: as `train` calls it.
+        evaluation: None when its numbers are not finite.
+        is_constant: it scores all items alike.
+        is_fallback: the environment does not name it; it competes so that there is something to serve.
+    """
 
     name: str
     algorithm: str
     evaluation: Evaluation | None
     is_constant: bool
+    is_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,31 +41,45 @@ class Decision:
     findings: tuple[Finding, ...]
 
 
-def flaw(candidate: Candidate, min_coverage: float) -> tuple[str, str] | None:
+def flaw(candidate: Candidate, min_coverage: float, min_personalization: float) -> tuple[str, str] | None:
     """Why a candidate is degenerate, as (check, message), or None when it is sound.
 
-    Popular, trending and newest show everyone the same by design, so low coverage is no flaw of theirs.
+    Popular, trending and newest show everyone the same by design, which is no flaw of theirs.
     """
     if candidate.evaluation is None:
         return "factors_finite", f"{candidate.name} has factors that are NaN or infinite; look at its settings and data"
     if candidate.is_constant:
         return "scores_not_constant", f"{candidate.name} scores all items alike; look at its settings and data"
+    if candidate.algorithm in IMPERSONAL:
+        return None
+    own = candidate.evaluation.values["personalization"]
+    if own < min_personalization:
+        message = f"{candidate.name} gives everyone nearly the same list: two lists differ in {own:.2%} of their items"
+        cure = "Change its settings or quality.min_personalization"
+        return (
+            "lists_are_personal",
+            f"{message}, less than {min_personalization:.2%}: it collapsed to popularity. {cure}",
+        )
     coverage = candidate.evaluation.values["coverage"]
-    if candidate.algorithm not in IMPERSONAL and coverage < min_coverage:
+    if coverage < min_coverage:
         message = f"{candidate.name} recommends only {coverage:.2%} of the items, less than {min_coverage:.2%}"
-        return "coverage", f"{message}: it collapsed to popularity. Change its settings or quality.min_coverage"
+        return "coverage", f"{message}. Change its settings or quality.min_coverage"
     return None
 
 
 def decide(
     candidates: Sequence[Candidate],
     random: Evaluation,
-    champion: Evaluation | None,
+    champion: Candidate | None,
     *,
     margin: float,
     min_coverage: float,
+    min_personalization: float,
 ) -> Decision:
     """Choose the sound candidate with the highest NDCG (the first of equals) and hold it against random and champion.
+
+    While a personal model serves, a training in which every named model is degenerate is refused: the fallback is for
+    environments that have nothing better to serve.
 
     Args:
         candidates: in the environment's order.
@@ -64,11 +87,14 @@ def decide(
         champion: the model in service on the same split, None when there is none.
         margin: share of the champion's NDCG that a challenger may lack.
         min_coverage: least share of the items in the lists of a personal model.
+        min_personalization: least share of a list that another person's list does not have, of a personal model.
     """
-    flaws = {candidate.name: flaw(candidate, min_coverage) for candidate in candidates}
+    flaws = {candidate.name: flaw(candidate, min_coverage, min_personalization) for candidate in candidates}
     ndcg = {c.name: c.evaluation.values["ndcg"] for c in candidates if c.evaluation and flaws[c.name] is None}
     chosen = max(ndcg, key=lambda name: ndcg[name]) if ndcg else None
-    findings = [_soundness(check, flaws, is_blocking=chosen is None) for check in SOUNDNESS]
+    is_hollow = all(flaws[candidate.name] is not None for candidate in candidates if not candidate.is_fallback)
+    is_loss = is_hollow and champion is not None and champion.algorithm not in IMPERSONAL
+    findings = [_soundness(check, flaws, is_blocking=chosen is None or is_loss) for check in SOUNDNESS]
     if chosen is not None:
         findings.append(_better_than_random(chosen, ndcg[chosen], random))
         findings.append(_not_worse_than_champion(chosen, ndcg[chosen], champion, margin))
@@ -79,6 +105,7 @@ def decide(
 SOUNDNESS = {
     "factors_finite": "all numbers of all candidates are finite",
     "scores_not_constant": "every candidate tells items apart",
+    "lists_are_personal": "no personal candidate gives everyone nearly the same list",
     "coverage": "every personal candidate recommends enough of the items",
 }
 
@@ -113,10 +140,16 @@ def _better_than_random(chosen: str, ndcg: float, random: Evaluation) -> Finding
     )
 
 
-def _not_worse_than_champion(chosen: str, ndcg: float, champion: Evaluation | None, margin: float) -> Finding:
+def _not_worse_than_champion(chosen: str, ndcg: float, in_service: Candidate | None, margin: float) -> Finding:
     check = "not_worse_than_champion"
-    if champion is None:
+    if in_service is None:
         return Finding(check, passed=True, message="no model is in service yet")
+    champion = in_service.evaluation
+    if champion is None:
+        problem = "trained on the same data, the model in service has numbers that are NaN or infinite"
+        return Finding(
+            check, passed=False, message=f"{problem}, so that nothing can be held against it; look at the data"
+        )
     floor = champion.values["ndcg"] * (1 - margin)
     metadata = {"ndcg": ndcg, "champion": champion.values["ndcg"], "champion_interval": list(champion.interval)}
     message = f"{chosen} has NDCG@{champion.k} {ndcg:.4f}, the model in service {champion.values['ndcg']:.4f}"

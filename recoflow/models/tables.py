@@ -15,7 +15,9 @@ import polars as pl
 from recoflow.models.evaluate import Evaluation
 
 Columns = dict[str, type[pl.DataType]]
-VALUES: Final[Columns] = dict.fromkeys(("recall", "ndcg", "map", "hit_rate", "coverage", "novelty", "gini"), pl.Float64)
+VALUES: Final[Columns] = dict.fromkeys(
+    ("recall", "ndcg", "map", "hit_rate", "coverage", "personalization", "novelty", "gini"), pl.Float64
+)
 INTERVAL: Final[Columns] = dict.fromkeys(("ndcg_low", "ndcg_high"), pl.Float64)
 METRICS: Final = pl.Schema(
     {"model": pl.String, "role": pl.String, "k": pl.Int64, "users": pl.Int64}

@@ -44,6 +44,13 @@ def test_novelty_is_the_bits_of_surprise() -> None:
     assert metrics.novelty(lists, np.array([4.0, 1.0]), users=8) == pytest.approx([(1 + 3) / 2, 3])
 
 
+def test_personalization_is_the_mean_share_of_a_list_that_another_person_does_not_have() -> None:
+    lists = np.array([[0, 1], [0, 2], [3, 4]], np.int32)
+    assert metrics.personalization(lists, 8) == pytest.approx(1 - (0.5 + 0 + 0) / 3)
+    assert metrics.personalization(np.array([[3, 1], [1, 3]], np.int32), 8) == 0
+    assert metrics.personalization(lists[:1], 8) == 1
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_metrics_agree_with_loops_over_the_definitions(data: st.DataObject) -> None:

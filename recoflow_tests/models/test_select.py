@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,13 +10,13 @@ from recoflow.models.evaluate import Evaluation
 from recoflow.models.select import Candidate, Decision
 
 
-def judged(ndcg: float, coverage: float = 0.5) -> Evaluation:
-    values = {"ndcg": ndcg, "coverage": coverage}
+def judged(ndcg: float, coverage: float = 0.5, personalization: float = 0.5) -> Evaluation:
+    values = {"ndcg": ndcg, "coverage": coverage, "personalization": personalization}
     return Evaluation(10, values, (ndcg, ndcg), {}, 100, np.full(100, ndcg))
 
 
-def decide(*candidates: Candidate, champion: Evaluation | None = None) -> Decision:
-    return select.decide(candidates, judged(0.01), champion, margin=0.05, min_coverage=0.02)
+def decide(*candidates: Candidate, champion: Candidate | None = None) -> Decision:
+    return select.decide(candidates, judged(0.01), champion, margin=0.05, min_coverage=0.02, min_personalization=0.05)
 
 
 def failed(decision: Decision) -> set[str]:
@@ -22,7 +24,15 @@ def failed(decision: Decision) -> set[str]:
 
 
 GOOD = Candidate("als", "als", judged(0.2), is_constant=False)
-POPULAR = Candidate("popular", "popular", judged(0.1, coverage=0.001), is_constant=False)
+GOOD_ENOUGH = Candidate("old", "als", judged(0.1), is_constant=False)
+POPULAR = Candidate("popular", "popular", judged(0.1, 0.001, 0.0), is_constant=False)
+FALLBACK = dataclasses.replace(POPULAR, is_fallback=True)
+DEGENERATE = [
+    (Candidate("als", "als", None, is_constant=False), "factors_finite"),
+    (Candidate("als", "als", judged(0.5), is_constant=True), "scores_not_constant"),
+    (Candidate("als", "als", judged(0.5, personalization=0.04), is_constant=False), "lists_are_personal"),
+    (Candidate("als", "als", judged(0.5, coverage=0.01), is_constant=False), "coverage"),
+]
 
 
 def test_the_best_sound_candidate_is_promoted() -> None:
@@ -36,14 +46,7 @@ def test_popularity_may_win_and_needs_no_coverage() -> None:
     assert (decision.chosen, decision.is_promoted) == ("popular", True)
 
 
-@pytest.mark.parametrize(
-    ("bad", "check"),
-    [
-        (Candidate("als", "als", None, is_constant=False), "factors_finite"),
-        (Candidate("als", "als", judged(0.5), is_constant=True), "scores_not_constant"),
-        (Candidate("als", "als", judged(0.5, coverage=0.01), is_constant=False), "coverage"),
-    ],
-)
+@pytest.mark.parametrize(("bad", "check"), DEGENERATE)
 def test_a_degenerate_candidate_is_refused_by_name_and_the_next_is_taken(bad: Candidate, check: str) -> None:
     decision = decide(bad, POPULAR)
     assert decision.chosen == "popular"
@@ -51,6 +54,24 @@ def test_a_degenerate_candidate_is_refused_by_name_and_the_next_is_taken(bad: Ca
     assert decision.is_promoted
     alone = decide(bad)
     assert (alone.chosen, alone.is_promoted, failed(alone)) == (None, False, {check})
+
+
+@pytest.mark.parametrize(("bad", "check"), DEGENERATE)
+def test_the_fallback_does_not_replace_a_personal_model_when_all_others_are_degenerate(
+    bad: Candidate, check: str
+) -> None:
+    refused = decide(bad, FALLBACK, champion=GOOD_ENOUGH)
+    assert (refused.chosen, refused.is_promoted, failed(refused)) == ("popular", False, {check})
+    assert decide(bad, FALLBACK).is_promoted, "there is nothing better to serve yet"
+    assert decide(bad, FALLBACK, champion=FALLBACK).is_promoted
+    assert decide(bad, GOOD, FALLBACK, champion=GOOD_ENOUGH).is_promoted, "another one is sound"
+    assert decide(bad, POPULAR, champion=GOOD_ENOUGH).is_promoted, "the environment names popular"
+
+
+def test_nothing_is_held_against_a_champion_that_cannot_be_judged() -> None:
+    unknown = Candidate("als", "als", None, is_constant=False)
+    decision = decide(GOOD, champion=unknown)
+    assert (decision.is_promoted, failed(decision)) == (False, {"not_worse_than_champion"})
 
 
 def test_a_model_no_better_than_random_is_not_promoted() -> None:
@@ -61,7 +82,7 @@ def test_a_model_no_better_than_random_is_not_promoted() -> None:
 
 @pytest.mark.parametrize(("champion", "is_promoted"), [(0.15, True), (0.21, True), (0.2106, False), (0.4, False)])
 def test_a_challenger_may_lack_the_margin_and_no_more(champion: float, is_promoted: bool) -> None:
-    decision = decide(GOOD, champion=judged(champion))
+    decision = decide(GOOD, champion=Candidate("old", "als", judged(champion), is_constant=False))
     assert decision.is_promoted is is_promoted
     assert failed(decision) == (set() if is_promoted else {"not_worse_than_champion"})
 
