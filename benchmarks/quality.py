@@ -172,7 +172,7 @@ def _pairs(frame: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     return named.group_by(keys).agg(
         pl.len().cast(pl.Float64).alias("weight"),
         pl.len().cast(pl.Int64).alias("events"),
-        pl.lit(value=True).alias("is_consumed"),
+        pl.lit(2, pl.Int32).alias("event_types"),
         pl.col("at").min().alias("first_at"),
         pl.col("at").max().alias("last_at"),
     )

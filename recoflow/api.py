@@ -113,6 +113,7 @@ class Workbench:
                 environment=self.environment,
                 sha256=hashlib.sha256(rows).hexdigest(),
                 known_attributes=rules.attribute_names(bundle.items),
+                algorithms=rules.algorithms(bundle),
             )
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)

@@ -234,6 +234,19 @@ class Environment(Section):
         return frozenset(schema.PAGE_TYPES + self.events.page_types + self.campaigns.page_types)
 
     @property
+    def counted_types(self) -> frozenset[str]:
+        """Event types that make an interaction: those with a weight, and those by which something is consumed."""
+        named = (each.consumed or () for each in self.campaigns.configurations.values())
+        return frozenset(self.events.weights).union(self.events.consumed, *named)
+
+    @property
+    def named_models(self) -> tuple[str, ...]:
+        """Those of `training.models` that a configuration or an experiment asks for, in their order there."""
+        named: set[str | None] = {each.algorithm for each in self.campaigns.configurations.values()}
+        named |= {arm.model for each in self.campaigns.experiments.values() for arm in each.arms.values()}
+        return tuple(name for name in self.training.models if name in named)
+
+    @property
     def default_item_type(self) -> str | None:
         """The only item type, if the environment has just one."""
         return self.events.item_types[0] if len(self.events.item_types) == 1 else None

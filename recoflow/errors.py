@@ -46,6 +46,10 @@ class ModelError(RecoflowError):
     """A model cannot be trained, loaded or trusted."""
 
 
+class OutdatedModelError(ModelError):
+    """A model bundle was written by an older recoflow: it cannot serve, and the next training replaces it."""
+
+
 class CampaignError(RecoflowError):
     """A campaign cannot be answered."""
 

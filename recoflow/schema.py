@@ -8,7 +8,7 @@ Sources: the event vocabulary is Froomle's public "User interactions" page; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,6 +38,12 @@ EVENT_TYPES: Final = (
     "batch_click_on_recommendation",
     "purchase",
 )
+
+
+def event_type_bits(names: Iterable[str]) -> int:
+    """A set of event types as bits: bit i stands for `EVENT_TYPES[i]`."""
+    return sum(1 << EVENT_TYPES.index(name) for name in set(names))
+
 
 CHANNELS: Final = (
     "www",
@@ -171,7 +177,7 @@ INTERACTIONS: Final = _table(
         "item_id": pl.String,
         "weight": pl.Float64,  # sum over events of type weight × time decay; may be ≤ 0 (then it is not trained on)
         "events": pl.Int64,
-        "is_consumed": pl.Boolean,  # at least one event of a consumed type
+        "event_types": pl.Int32,  # bit set of the events' types, see event_type_bits
         "first_at": UTC_TIME,
         "last_at": UTC_TIME,
     }

@@ -71,7 +71,10 @@ def bundle() -> Bundle:
         item_factors=np.array([[number, 13 - number] for number in numbers], np.float32),
         seen_indptr=np.array([0, 0, 1], np.int64),
         seen_indices=np.array([0], np.int32),
+        seen_types=np.array([schema.event_type_bits(["detail_pageview"])], np.int32),
         popular=np.array(numbers, np.float32),
+        trending=np.array(numbers, np.float32),
+        signatures=np.zeros(2, np.uint64),
         devices=pl.DataFrame(schema=schema.IDENTITY),
         manifest={"model": {"name": "als", "algorithm": "als", "parameters": {}}},
     )

@@ -37,7 +37,6 @@ def answer(
     staging: Path,
     as_of: datetime,
     *,
-    fresh: pl.DataFrame | None = None,
     threads: int | None = None,
 ) -> staged.Staged:
     """Rank and stage every list of a request.
@@ -48,7 +47,6 @@ def answer(
         environment: of the request.
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
-        fresh: `subject`, `item_id` of what was consumed since the bundle was trained.
         threads: of the scoring core; by default all cores.
 
     Returns:
@@ -66,9 +64,7 @@ def answer(
     fields = environment.campaigns.information_fields
     filtered = {attribute for wish in lists.wishes for attribute in wish.filters}
     item_rules = rules.ItemRules(bundle.items[eligible], filtered | set(fields))
-    ranking = Ranking(
-        bundle, lists, eligible=eligible, item_rules=item_rules, fresh=fresh, as_of=as_of, threads=threads
-    )
+    ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
     requests = _requests(request, lists, environment.campaigns.provider)
     items = pl.DataFrame(
         [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
@@ -119,7 +115,7 @@ def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
         lists.keys.alias("subject"),
         pl.Series("user_group", groups, pl.String),
         pl.Series("may_repeat", lists.may_repeat),
-        pl.Series("keeps_consumed", lists.keeps_consumed),
+        pl.Series("consumed_types", lists.consumed),
     )
 
 
@@ -171,7 +167,7 @@ def _ranks(filled: Longs) -> pl.Series:
 
 def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:
     fallback = int(lists.is_fallback.sum())
-    personalized = int((lists.ranking == planning.CHAMPION).sum())
+    personalized = int(lists.is_personal.sum())
     return staged.Counts(
         read=request.counts.read,
         answered=len(lists),

@@ -85,7 +85,7 @@ GROUP BY person, item_id HAVING count(*) > count(DISTINCT row) OR max(row) FILTE
 
 _CONSUMED: Final = """
 SELECT item_id FROM recommendations JOIN requests USING (row) JOIN seen USING (subject, item_id)
-WHERE NOT keeps_consumed
+WHERE seen.event_types & consumed_types <> 0
 """
 
 
@@ -132,7 +132,7 @@ def _files(staged: Staged) -> Finding:
 
 def _model(staged: Staged, bundle: Bundle) -> Finding:
     other = [] if bundle.version == staged.model_version else [f"{staged.model_version} is not {bundle.version}"]
-    numbers = ("user_factors", "item_factors", "popular")
+    numbers = ("user_factors", "item_factors", "popular", "trending")
     broken = [f"{name} hold NaN or infinity" for name in numbers if not np.isfinite(getattr(bundle, name)).all()]
     return _found("model_sound", other + broken)
 
@@ -149,7 +149,8 @@ def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bun
     subjects = pl.Series(bundle.subjects, dtype=pl.String)
     owners = np.repeat(np.arange(len(subjects)), np.diff(bundle.seen_indptr))
     items = bundle.items["item_id"].gather(np.asarray(bundle.seen_indices))
-    connection.register("seen", pl.DataFrame({"subject": subjects.gather(owners), "item_id": items}).to_arrow())
+    seen = {"subject": subjects.gather(owners), "item_id": items, "event_types": np.asarray(bundle.seen_types)}
+    connection.register("seen", pl.DataFrame(seen).to_arrow())
     connection.execute(_LISTS)
 
 

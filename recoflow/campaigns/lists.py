@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recoflow import schema
 from recoflow.campaigns import rules
 from recoflow.configuration import Configuration
 from recoflow.interactions import identity
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from recoflow.campaigns.request import Request
     from recoflow.environment import Environment
     from recoflow.models.bundle import Bundle
+    from recoflow.models.scorer import Scorer
 
 CHAMPION: Final = 0
 POPULAR: Final = 1
 NEWEST: Final = 2
-_RANKINGS: Final = {"popular": POPULAR, "newest": NEWEST}
+TRENDING: Final = 3
+FALLBACK: Final = 4  # trending, equal ones by popularity
+NAMED: Final = 5  # from here on the bundle's alternatives, by name
+_RANKINGS: Final = {"champion": CHAMPION, "popular": POPULAR, "newest": NEWEST, "trending": TRENDING}
 
 Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -52,14 +57,14 @@ class Lists:
         keys: the subject that each list is for, e.g. `u:some-user`.
         known: int64 [2 × lists], rows of the bundle's subjects: the subject itself, and its device when that stands for
             itself; -1 where the bundle does not know it.
-        personal: int64, the row of `known` that has factors, else -1.
-        ranking: CHAMPION, POPULAR or NEWEST.
+        personal: int64, the row of `known` of which the list's model knows something, else -1; -1 without a model.
+        ranking: CHAMPION, POPULAR, NEWEST, TRENDING, FALLBACK, or NAMED + place among the sorted alternatives.
         is_fallback: the list was to be personal, but nothing about its subject can be used.
         size: asked for.
         depth: how many items must be ranked so that `size` are left when those of earlier lists are taken out.
         previous: the list before this one of the same subject, -1 for none.
         may_repeat: items of earlier lists of the subject are allowed.
-        keeps_consumed: consumed items are allowed.
+        consumed: int32, the event types (`schema.event_type_bits`) that take an item out of the list.
         minimum: float32, the least score.
         wish: int64, index into `wishes`.
         wishes: the distinct combinations of configuration and filters.
@@ -74,7 +79,7 @@ class Lists:
     depth: Longs
     previous: Longs
     may_repeat: Flags
-    keeps_consumed: Flags
+    consumed: npt.NDArray[np.int32]
     minimum: npt.NDArray[np.float32]
     wish: Longs
     wishes: Sequence[Wish]
@@ -82,6 +87,18 @@ class Lists:
     def __len__(self) -> int:
         """How many lists there are."""
         return len(self.size)
+
+    @property
+    def is_personal(self) -> Flags:
+        """Lists that a model ranks for their subject, bool [lists]."""
+        personal: Flags = (self.ranking == CHAMPION) | (self.ranking >= NAMED)
+        return personal
+
+
+def scorers(bundle: Bundle) -> dict[int, Scorer]:
+    """The models of a bundle by their rankings."""
+    named = enumerate(sorted(bundle.alternatives), NAMED)
+    return {CHAMPION: bundle.scorer} | {ranking: bundle.alternatives[name] for ranking, name in named}
 
 
 def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
@@ -91,11 +108,10 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     devices = rows.select(pl.lit("d:") + pl.col("device_id")).to_series()
     known = np.stack([_positions(keys, bundle), _positions(devices, bundle)])
     known[1, known[0] == known[1]] = -1
-    personal = _first_with_factors(known, bundle)
     wish, wishes = _wishes(request, environment)
-    algorithms = np.array([_RANKINGS.get(each.configuration.algorithm, CHAMPION) for each in wishes], np.int64)
-    ranking = algorithms[wish]
-    is_fallback = (ranking == CHAMPION) & (personal < 0)
+    rankings = _rankings(bundle)
+    ranking = np.array([rankings[each.configuration.algorithm] for each in wishes], np.int64)[wish]
+    personal, is_fallback = _personal(known, ranking, bundle)
     may_repeat = np.array([each.configuration.repeat_items for each in wishes], np.bool_)[wish]
     size = rows["list_size"].to_numpy()
     previous, depth = _order(keys, size, may_repeat)
@@ -105,13 +121,13 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
         keys=keys,
         known=known,
         personal=personal,
-        ranking=np.where(is_fallback, POPULAR, ranking),
+        ranking=np.where(is_fallback, FALLBACK, ranking),
         is_fallback=is_fallback,
         size=size,
         depth=depth,
         previous=previous,
         may_repeat=may_repeat,
-        keeps_consumed=np.array([each.configuration.consumed == () for each in wishes], np.bool_)[wish],
+        consumed=np.array([_consumed(each.configuration, environment) for each in wishes], np.int32)[wish],
         minimum=np.where(is_fallback, np.float32(-np.inf), floors[wish]),  # a minimum is on the champion's scale
         wish=wish,
         wishes=wishes,
@@ -124,13 +140,33 @@ def _positions(keys: pl.Series, bundle: Bundle) -> Longs:
     return found["position"].fill_null(-1).to_numpy().astype(np.int64)
 
 
-def _first_with_factors(known: Longs, bundle: Bundle) -> Longs:
-    has_factors = np.zeros(len(bundle.subjects) + 1, np.bool_)  # the last one stands for "unknown"
-    has_factors[:-1] = bundle.user_factors.any(axis=1)
-    if bundle.history is not None:
-        has_factors[:-1] |= np.diff(bundle.history.indptr) > 0
+def _rankings(bundle: Bundle) -> dict[str, int]:
+    """What configurations may call each ranking; the names of algorithms come before those of models."""
+    named = {name: ranking for ranking, name in enumerate(sorted(bundle.alternatives), NAMED)}
+    return {bundle.manifest["model"]["name"]: CHAMPION} | named | _RANKINGS
+
+
+def _personal(known: Longs, ranking: Longs, bundle: Bundle) -> tuple[Longs, Flags]:
+    """The row of each list that its model knows, -1 for none, and which lists do without what they asked for."""
+    personal = np.full(len(ranking), -1, np.int64)
+    is_fallback = np.zeros(len(ranking), np.bool_)
+    for number, scorer in scorers(bundle).items():
+        asked = np.flatnonzero(ranking == number)
+        if len(asked):
+            personal[asked] = _first_with_factors(known[:, asked], scorer)
+            is_fallback[asked] = personal[asked] < 0
+    return personal, is_fallback
+
+
+def _first_with_factors(known: Longs, scorer: Scorer) -> Longs:
+    is_known = np.append(scorer.is_known(), np.False_)  # the last one stands for nobody
     first, second = known
-    return np.where(has_factors[first], first, np.where(has_factors[second], second, -1))
+    return np.where(is_known[first], first, np.where(is_known[second], second, -1))
+
+
+def _consumed(configuration: Configuration, environment: Environment) -> int:
+    names = environment.events.consumed if configuration.consumed is None else configuration.consumed
+    return schema.event_type_bits(names)
 
 
 def _wishes(request: Request, environment: Environment) -> tuple[Longs, list[Wish]]:

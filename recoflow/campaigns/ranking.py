@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recoflow.campaigns import lists as planning
 from recoflow.campaigns import rank, rules
-from recoflow.campaigns.lists import CHAMPION, NEWEST, POPULAR, Flags, Lists, Longs
+from recoflow.campaigns.lists import FALLBACK, NEWEST, POPULAR, TRENDING, Flags, Lists, Longs
 
 if TYPE_CHECKING:
     from recoflow.models.bundle import Bundle
+    from recoflow.models.scorer import Scorer
 
 MASK_BYTES: Final = 1 << 26  # of masks that are expanded at once
 DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that are not products of factors
@@ -35,12 +37,27 @@ class Consumed:
     Args:
         starts: int64 [subjects + 1].
         items: int32, positions among the eligible items.
+        types: int32, aligned with `items`: bits of the event types.
         rows: int64 [lists], the subject of each list, -1 for none.
+        consumed: int32 [lists], bits of the event types that count for each list.
     """
 
     starts: Longs
     items: Indices
+    types: Indices
     rows: Longs
+    consumed: Indices
+
+    @classmethod
+    def of(cls, bundle: Bundle, eligible: Longs, rows: Longs, consumed: Indices) -> Consumed:
+        """What the bundle's subjects did with eligible items, types that count for no list left out."""
+        position = np.full(len(bundle.items), -1, np.int32)
+        position[eligible] = np.arange(len(eligible), dtype=np.int32)
+        items = position[bundle.seen_indices]
+        types = np.asarray(bundle.seen_types)
+        counts = (items >= 0) & (types & np.bitwise_or.reduce(consumed) != 0)
+        before = np.concatenate(([0], np.cumsum(counts)))
+        return cls(before[bundle.seen_indptr], items[counts], types[counts], rows, consumed)
 
     def pairs(self, lists: Longs) -> tuple[Longs, Indices]:
         """(position within `lists`, item) for all that the subjects of these lists consumed."""
@@ -48,7 +65,9 @@ class Consumed:
         lengths = np.where(rows >= 0, self.starts[rows + 1] - self.starts[rows], 0)
         owners = np.repeat(np.arange(len(lists)), lengths)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return owners, self.items[self.starts[rows[owners]] + within]
+        entries = self.starts[rows[owners]] + within
+        counts = self.types[entries] & self.consumed[lists[owners]] != 0
+        return owners[counts], self.items[entries[counts]]
 
 
 class Ranking:
@@ -59,7 +78,6 @@ class Ranking:
         lists: of the request.
         eligible: int64, rows of `bundle.items` that may be recommended; items are counted in this order from here on.
         item_rules: over the eligible items.
-        fresh: `subject`, `item_id` of what was consumed since the bundle was trained.
         as_of: the moment that item age is counted from.
         threads: of the scoring core.
     """
@@ -71,7 +89,6 @@ class Ranking:
         *,
         eligible: Longs,
         item_rules: rules.ItemRules,
-        fresh: pl.DataFrame | None,
         as_of: datetime,
         threads: int | None,
     ) -> None:
@@ -82,9 +99,8 @@ class Ranking:
         self._as_of = as_of
         self._threads = threads
         self._indices: dict[int, rank.ItemIndex] = {}
-        self._consumed = [_from_bundle(bundle, eligible, known) for known in lists.known]
-        if fresh is not None and len(fresh):
-            self._consumed.append(_from_frame(fresh, bundle.items["item_id"].gather(eligible), lists.keys))
+        self._scorers = planning.scorers(bundle)
+        self._consumed = [Consumed.of(bundle, eligible, known, lists.consumed) for known in lists.known]
 
     def block(self, lists: Longs) -> tuple[Indices, Scores]:
         """Ranked items and scores of these lists, [lists × deepest of them], padded with -1 and minus infinity."""
@@ -116,10 +132,10 @@ class Ranking:
 
     def _is_like_any_other(self, ranking: int, lists: Longs) -> Flags:
         """Lists that only their wish tells apart: no personal scores, nothing consumed."""
-        if ranking == CHAMPION:
+        if ranking in self._scorers:
             return np.zeros(len(lists), np.bool_)
         has_history = np.any([source.rows[lists] >= 0 for source in self._consumed], axis=0)
-        alike: Flags = ~has_history | self._lists.keeps_consumed[lists]
+        alike: Flags = ~has_history | (self._lists.consumed[lists] == 0)
         return alike
 
     def _masked(self, lists: Longs) -> Iterator[tuple[Longs, Flags, Indices]]:
@@ -144,10 +160,11 @@ class Ranking:
         return np.array(masks, np.bool_).reshape(len(masks), len(self._eligible)), number
 
     def _top(self, ranking: int, lists: Longs, k: int, masks: Flags, mask_of: Indices) -> tuple[Indices, Scores]:
-        if ranking == CHAMPION and self._bundle.similarity is not None:
-            return self._top_dense(lists, k, masks, mask_of)
+        scorer = self._scorers.get(ranking)
+        if scorer is not None and scorer.similarity is not None:
+            return self._top_dense(scorer, lists, k, masks, mask_of)
         starts, seen = self._seen(lists)
-        users = self._bundle.user_factors[self._lists.personal[lists]] if ranking == CHAMPION else _ones(len(lists))
+        users = _ones(len(lists)) if scorer is None else scorer.user_factors[self._lists.personal[lists]]
         return rank.top_k(
             users,
             self._index(ranking),
@@ -164,24 +181,29 @@ class Ranking:
         pairs = [source.pairs(lists) for source in self._consumed]
         owners = np.concatenate([owner for owner, _ in pairs])
         items = np.concatenate([item for _, item in pairs])
-        if self._lists.keeps_consumed[lists].any():
-            is_excluded = ~self._lists.keeps_consumed[lists][owners]
-            owners, items = owners[is_excluded], items[is_excluded]
         order = np.argsort(owners, kind="stable")  # merges runs that are sorted already: one for each source
         starts = np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(lists)))))
         return starts, items[order]
 
     def _index(self, ranking: int) -> rank.ItemIndex:
         if ranking not in self._indices:
-            factors = {
-                CHAMPION: lambda: self._bundle.item_factors[self._eligible],
-                POPULAR: lambda: self._bundle.popular[self._eligible, None],
-                NEWEST: lambda: _recency(self._bundle.items["published_at"].gather(self._eligible)),
-            }[ranking]()
-            self._indices[ranking] = rank.prepare(np.asarray(factors, np.float32))
+            self._indices[ranking] = rank.prepare(np.asarray(self._item_factors(ranking), np.float32))
         return self._indices[ranking]
 
-    def _top_dense(self, lists: Longs, k: int, masks: Flags, mask_of: Indices) -> tuple[Indices, Scores]:
+    def _item_factors(self, ranking: int) -> Scores:
+        if ranking in self._scorers:
+            return self._scorers[ranking].item_factors[self._eligible]
+        popular, trending = self._bundle.popular[self._eligible], self._bundle.trending[self._eligible]
+        return {
+            POPULAR: lambda: popular[:, None],
+            TRENDING: lambda: trending[:, None],
+            NEWEST: lambda: _recency(self._bundle.items["published_at"].gather(self._eligible)),
+            FALLBACK: lambda: _order(trending, popular),
+        }[ranking]()
+
+    def _top_dense(
+        self, scorer: Scorer, lists: Longs, k: int, masks: Flags, mask_of: Indices
+    ) -> tuple[Indices, Scores]:
         """The same answer for models with a similarity matrix, whose scores are no product of factors."""
         from recoflow.models import kernels  # noqa: PLC0415 - imports numba
 
@@ -193,9 +215,7 @@ class Ranking:
         step = max(1, DENSE_SCORES // len(self._bundle.items))
         for begin in range(0, len(lists), step):
             block = np.arange(begin, min(begin + step, len(lists)))
-            scores = np.ascontiguousarray(
-                self._bundle.scorer.score(self._lists.personal[lists[block]])[:, self._eligible]
-            )
+            scores = np.ascontiguousarray(scorer.score(self._lists.personal[lists[block]])[:, self._eligible])
             masked = np.flatnonzero(mask_of[block] >= 0)
             scores[masked] = np.where(masks[mask_of[block[masked]]], scores[masked], -np.inf)
             begins, ends = starts[block[0]], starts[block[-1] + 1]
@@ -214,21 +234,13 @@ def _recency(published: pl.Series) -> Scores:
     return published.rank("dense").fill_null(0).cast(pl.Float32).to_numpy()[:, None]
 
 
-def _from_bundle(bundle: Bundle, eligible: Longs, rows: Longs) -> Consumed:
-    position = np.full(len(bundle.items), -1, np.int32)
-    position[eligible] = np.arange(len(eligible), dtype=np.int32)
-    items = position[bundle.seen_indices]
-    before = np.concatenate(([0], np.cumsum(items >= 0)))
-    return Consumed(before[bundle.seen_indptr], items[items >= 0], rows)
-
-
-def _from_frame(fresh: pl.DataFrame, item_ids: pl.Series, keys: pl.Series) -> Consumed:
-    position = pl.DataFrame({"item_id": item_ids, "item": np.arange(len(item_ids), dtype=np.int32)})
-    pairs = fresh.select("subject", "item_id").unique().join(position, on="item_id").sort("subject", "item")
-    subjects = pairs.group_by("subject", maintain_order=True).len().with_row_index("row")
-    starts = np.concatenate(([0], np.cumsum(subjects["len"].to_numpy()))).astype(np.int64)
-    found = pl.DataFrame({"subject": keys}).join(subjects, on="subject", how="left", maintain_order="left")
-    return Consumed(starts, pairs["item"].to_numpy(), found["row"].cast(pl.Int64).fill_null(-1).to_numpy())
+def _order(first: npt.NDArray[np.float32], then: npt.NDArray[np.float32]) -> Scores:
+    """1, 2, … in the order of the first number, equal ones by the other, equal pairs alike."""
+    order = np.lexsort((then, first))
+    is_next = (np.diff(first[order], prepend=np.nan) != 0) | (np.diff(then[order], prepend=np.nan) != 0)
+    place = np.empty((len(order), 1), np.float32)
+    place[order, 0] = np.cumsum(is_next)
+    return place
 
 
 def blocks(lists: Lists, rows: int, cells: int) -> Iterator[Longs]:

@@ -17,6 +17,7 @@ import polars as pl
 from recoflow.campaigns import cells, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
+from recoflow.configuration import ALGORITHMS
 
 if TYPE_CHECKING:
     from recoflow.environment import Environment
@@ -83,7 +84,7 @@ def parse(
     environment: Environment,
     sha256: str,
     known_attributes: Collection[str],
-    algorithms: Collection[str] = rules.ALGORITHMS,
+    algorithms: Collection[str] = ALGORITHMS,
 ) -> Request:
     """Read a request file.
 
@@ -93,7 +94,7 @@ def parse(
         environment: the account that it came by.
         sha256: of its bytes.
         known_attributes: the attributes that items have (see `rules.attribute_names`).
-        algorithms: what configurations may choose, i.e. what the model bundle at hand can do.
+        algorithms: what configurations may choose (see `rules.algorithms`).
 
     Returns:
         The request. Whatever is wrong with the file is in it as data: `rejection` and `errors`.
@@ -157,7 +158,7 @@ class _Terms:
     def unsupported(self) -> dict[str, str]:
         """Configuration → why it cannot be used here."""
         reasons = {
-            name: rules.unsupported(configuration, self.environment.events.consumed, self.algorithms, self.attributes)
+            name: rules.unsupported(configuration, self.algorithms, self.attributes)
             for name, configuration in self.environment.campaigns.configurations.items()
         }
         return {name: reason for name, reason in reasons.items() if reason}

@@ -16,29 +16,30 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recoflow.configuration import ALGORITHMS
+
 if TYPE_CHECKING:
     from recoflow.configuration import Configuration
+    from recoflow.models.bundle import Bundle
 
-ALGORITHMS: Final = ("champion", "popular", "newest")  # what every model bundle can do
 ITEM_TYPE: Final = "item_type"  # a column of items that filters like an attribute
 
 Mask = npt.NDArray[np.bool_]
 
 
-def unsupported(
-    configuration: Configuration, consumed: tuple[str, ...], algorithms: Collection[str], attributes: Collection[str]
-) -> str | None:
+def algorithms(bundle: Bundle) -> tuple[str, ...]:
+    """What configurations may choose when this bundle answers: what every bundle can do, and models by their names."""
+    models = (bundle.manifest["model"]["name"], *sorted(bundle.alternatives))
+    return (*ALGORITHMS, *(name for name in models if name not in ALGORITHMS))
+
+
+def unsupported(configuration: Configuration, algorithms: Collection[str], attributes: Collection[str]) -> str | None:
     """Why a configuration cannot be answered from a model bundle, or None when it can.
 
     An attribute that no item has is taken for a slip: its constraint would mean nothing, its filter an empty list.
-
-    A bundle knows the items that were consumed by the environment's event types; a configuration may ignore them
-    (`consumed: []`) but not choose other types.
     """
     if configuration.algorithm not in algorithms:
         return f"its algorithm '{configuration.algorithm}' is not in service (in service: {', '.join(algorithms)})"
-    if configuration.consumed and set(configuration.consumed) != set(consumed):
-        return "its `consumed` event types are not those of the environment"
     for key in (*configuration.filters, *(query.key for query in configuration.queries)):
         if key not in attributes:
             close = difflib.get_close_matches(key, attributes, n=1)

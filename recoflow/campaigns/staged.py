@@ -39,7 +39,7 @@ REQUESTS: Final = pl.Schema(
         "request_id": pl.String,
         "user_group": pl.String,
         "may_repeat": pl.Boolean,  # the configuration lets items of earlier lists of the subject appear again
-        "keeps_consumed": pl.Boolean,  # the configuration lets items that the subject consumed appear
+        "consumed_types": pl.Int32,  # bits of the event types by which an item counts as consumed here
         "items": pl.Int64,  # how many were recommended
     }
 )

@@ -21,7 +21,7 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import ModelError
 from recoflow.models import bundle as bundles
-from recoflow.models import versions
+from recoflow.models import bundle_files, versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality import suites
 from recoflow.quality.finding import Finding
@@ -152,6 +152,7 @@ class Answers:
             environment=self._environment,
             sha256=opened.sha256,
             known_attributes=self._attributes,
+            algorithms=rules.algorithms(self._champion),
         )
 
     def _judge(self, result: Staged) -> list[Finding]:
@@ -159,7 +160,7 @@ class Answers:
         return suites.campaign(
             result.parts,
             result.requests,
-            bundles.items_file(self._models / result.model_version),
+            self._models / result.model_version / bundle_files.ITEMS,
             columns=staged.columns(result.information_fields).names(),
             campaign_id=result.campaign_id,
             provider=self._environment.campaigns.provider,

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import dagster as dg
+import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from recoflow import schema
@@ -81,7 +82,7 @@ def _interactions(environment: Environment) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.key(environment, "interactions"),
         deps=[names.key(environment, "events"), names.key(environment, "identity")],
-        description="One row per subject and item: weight per event type × time decay, and whether it is consumed.",
+        description="One row per subject and item: weight per event type × time decay, and the types that happened.",
         metadata={"dagster/column_schema": metadata.column_schema(schema.INTERACTIONS)},
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
         **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
@@ -92,13 +93,14 @@ def _interactions(environment: Environment) -> dg.AssetsDefinition:
             lake.views(connection)
             frame = build.interactions(connection, environment, now())
         version = lake.overwrite("interactions", frame)
+        consumed = schema.event_type_bits(environment.events.consumed)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": frame.height,
                 "dagster/table_name": f"{environment.name}.interactions",
                 "subjects": frame["subject"].n_unique(),
                 "items": frame["item_id"].n_unique(),
-                "consumed": int(frame["is_consumed"].sum()),
+                "consumed": frame.filter((pl.col("event_types") & consumed) != 0).height,
                 "events": int(frame["events"].sum()),
                 "table_version": version,
                 "preview": metadata.preview(frame),

@@ -4,6 +4,7 @@ Two assets on purpose: the checks of `factors` are the signal, the refusal in `c
 check blocks only inside its own run.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import AuditError
+from recoflow.errors import AuditError, OutdatedModelError
 from recoflow.models import bundle as bundles
 from recoflow.models import pipeline, versions
 from recoflow.models.bundle import Bundle
@@ -49,7 +50,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             lake.scan("items").collect(),
             lake.scan("identity").collect(),
             environment,
-            champion=versions.champion(folder),
+            champion=_in_service(folder, context.log.warning),
             as_of=now(),
             table_versions={name: lake.version(name) for name in TRAINED_ON},
             on_step=context.log.info,
@@ -70,6 +71,15 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
         )
 
     return factors
+
+
+def _in_service(folder: Path, warn: Callable[[str], None]) -> Bundle | None:
+    """The champion to beat; one that an older recoflow wrote is no obstacle to its own replacement."""
+    try:
+        return versions.champion(folder)
+    except OutdatedModelError as error:
+        warn(str(error))
+        return None
 
 
 def _champion(environment: Environment) -> dg.AssetsDefinition:

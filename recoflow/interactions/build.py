@@ -1,7 +1,7 @@
 """Weighted interactions: one row per subject and item, from accepted events.
 
-What belongs here: weights, decay and what counts as consumed. What does not: who a subject is (identity.py), which rows
-a model trains on (models).
+What belongs here: weights, decay and the types of what happened. What does not: who a subject is (identity.py), which
+rows a model trains on (models), what makes an item consumed (campaigns).
 
 Subjects and items are numbered in their order first, so that millions of rows are grouped and sorted by one integer
 instead of two strings (a quarter of the time on 10 million events).
@@ -44,7 +44,7 @@ WITH counted AS (
     SELECT
         (subject_row << 32) | item_row AS pair,
         timestamp,
-        is_consumed,
+        bit,
         round(weight * 0.5 ** ((epoch_us($as_of) - epoch_us(timestamp)) / $half_life) / {UNIT})::BIGINT AS units
     FROM events
     JOIN event_types USING (event_type)
@@ -57,7 +57,7 @@ WITH counted AS (
         pair,
         (sum(units) * {UNIT})::DOUBLE AS weight,
         count(*) AS events,
-        bool_or(is_consumed) AS is_consumed,
+        bit_or(bit) AS event_types,
         min(timestamp) AS first_at,
         max(timestamp) AS last_at
     FROM counted GROUP BY pair
@@ -73,16 +73,16 @@ NUMBERED: Final = pl.Schema({"subject_row": pl.UInt32, "item_row": pl.UInt32}) |
 def interactions(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> pl.DataFrame:
     """What each subject did with each item, as of a time.
 
-    Events count when their type has a weight or makes an item consumed. An event's weight halves with every
-    `half_life_days` of its age; events later than `as_of` are left out.
+    Events count when their type has a weight or can make an item consumed (`Environment.counted_types`). An event's
+    weight halves with every `half_life_days` of its age; events later than `as_of` are left out.
 
     Args:
         connection: has the lake's views (`Lake.views`).
-        environment: weights, half-life and consumed types.
+        environment: weights, half-life and counted types.
         as_of: the time that ages are counted from, with a zone.
 
     Returns:
-        `schema.INTERACTIONS`, ordered by subject and item_id. A weight may be ≤ 0: consumed, or taken back.
+        `schema.INTERACTIONS`, ordered by subject and item_id. A weight may be ≤ 0: no type has one, or taken back.
     """
     half_life = environment.events.half_life_days
     values = {"as_of": as_of, "half_life": half_life * 86_400e6 if half_life else float("inf")}
@@ -100,14 +100,14 @@ def interactions(connection: duckdb.DuckDBPyConnection, environment: Environment
 
 
 def _event_types(environment: Environment) -> pl.DataFrame:
-    settings = environment.events
-    names = sorted({*settings.weights, *settings.consumed})
+    names = sorted(environment.counted_types)
     return pl.DataFrame(
         {
             "event_type": names,
-            "weight": [float(settings.weights.get(name, 0.0)) for name in names],
-            "is_consumed": [name in settings.consumed for name in names],
-        }
+            "weight": [float(environment.events.weights.get(name, 0.0)) for name in names],
+            "bit": pl.Series([schema.event_type_bits([name]) for name in names], dtype=pl.Int32),
+        },
+        schema_overrides={"event_type": pl.String, "weight": pl.Float64},
     )
 
 

@@ -22,6 +22,7 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.environment import Environment, Model
 from recoflow.errors import ModelError
+from recoflow.interactions import signature
 from recoflow.models import evaluate, holdout, matrix, select, split, tables, train, tune, warm
 from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
@@ -38,6 +39,7 @@ CHECKS = select.SOUNDNESS | {
     "not_worse_than_champion": "the chosen candidate is not worse than the model in service by more than the margin",
     "split_does_not_leak": "no training interaction is later than the hold-out",
     "final_model_sound": "the model trained on everything is finite and tells items apart",
+    "named_models_sound": "every model that a configuration names is finite and tells items apart",
 }
 
 
@@ -120,6 +122,9 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         start = None if champion is None else warm.Start.of(champion)
         scorer = train.train(everything, model, environment.training.seed, start)
         findings.append(_final_finding(scorer))
+        named = [name for name in environment.named_models if name != decision.chosen]
+        alternatives, finding = _alternatives({name: models[name] for name in named}, everything, arena.seed, on_step)
+        findings.append(finding)
         manifest = {
             "environment": environment.name,
             "as_of": as_of.isoformat(),
@@ -131,8 +136,16 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             "segments": segments.to_dicts(),
             "refused_by": [each.check for each in findings if not each.passed and each.severity == "error"],
         }
-        seen = _seen(interactions, everything)
-        bundle = _bundle(scorer, everything, seen, catalogue, identity, manifest=manifest, as_of=as_of)
+        bundle = _bundle(
+            scorer,
+            everything,
+            interactions,
+            catalogue,
+            identity,
+            alternatives=alternatives,
+            manifest=manifest,
+            as_of=as_of,
+        )
     is_promoted = bundle is not None and select.is_clear(findings)
     return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
@@ -219,31 +232,52 @@ def _final_finding(scorer: Scorer) -> Finding:
     )
 
 
-def _everything(interactions: pl.DataFrame, catalogue: pl.DataFrame) -> UserItems:
-    used = interactions.filter((pl.col("weight") > 0) | pl.col("is_consumed"))
-    items = matrix.ids(pl.concat([catalogue["item_id"], used["item_id"]]))
-    return matrix.from_interactions(
-        interactions, subjects=matrix.ids(used["subject"]), items=items, catalogue=catalogue
+def _alternatives(
+    models: Mapping[str, Model], everything: UserItems, seed: int, on_step: Callable[[str], None]
+) -> tuple[dict[str, Scorer], Finding]:
+    """The models that lists may name beside the chosen one, trained on everything; degenerate ones are left out."""
+    trained: dict[str, Scorer] = {}
+    for name, model in models.items():
+        on_step(f"train {name}, which a configuration names, on everything")
+        scorer = train.train(everything, model, seed)
+        if scorer.is_finite() and not scorer.is_constant():
+            trained[name] = scorer
+    check, missing = "named_models_sound", sorted(set(models) - set(trained))
+    if not missing:
+        return trained, Finding(check, passed=True, message=CHECKS[check])
+    message = (
+        f"{', '.join(missing)} cannot tell items apart, so lists that name them will be refused;"
+        " look at their settings, or name another model in campaigns.configurations"
     )
+    return trained, Finding(check, passed=False, message=message, severity="warn", metadata={"left_out": missing})
+
+
+def _everything(interactions: pl.DataFrame, catalogue: pl.DataFrame) -> UserItems:
+    items = matrix.ids(pl.concat([catalogue["item_id"], interactions["item_id"]]))
+    subjects = matrix.ids(interactions["subject"])
+    return matrix.from_interactions(interactions, subjects=subjects, items=items, catalogue=catalogue)
 
 
 def _seen(interactions: pl.DataFrame, data: UserItems) -> sparse.csr_matrix:
-    consumed = interactions.filter("is_consumed").with_columns(pl.lit(1.0).alias("weight"))
-    return matrix.from_interactions(consumed, subjects=data.subjects, items=data.items).matrix
+    """What happened between whom and what, as bits: no pair is left out, whatever its weight."""
+    bits = interactions.with_columns(pl.col("event_types").cast(pl.Float64).alias("weight"))
+    return matrix.from_interactions(bits, subjects=data.subjects, items=data.items).matrix
 
 
 def _bundle(
     scorer: Scorer,
     data: UserItems,
-    seen: sparse.csr_matrix,
+    interactions: pl.DataFrame,
     catalogue: pl.DataFrame,
     identity: pl.DataFrame,
     *,
+    alternatives: Mapping[str, Scorer],
     manifest: dict[str, Any],
     as_of: datetime,
 ) -> Bundle:
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(scorer.item_factors).data)
+    seen = _seen(interactions, data)
     return Bundle(
         version=f"{as_of:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}",
         subjects=data.subjects,
@@ -252,12 +286,16 @@ def _bundle(
         item_factors=scorer.item_factors,
         seen_indptr=seen.indptr.astype(np.int64),
         seen_indices=seen.indices.astype(np.int32),
+        seen_types=seen.data.astype(np.int32),
         popular=data.popularity(),
+        trending=data.trend(),
+        signatures=signature.of_frame(interactions)["signature"].to_numpy(),
         devices=identity,
         manifest=manifest,
         history=scorer.history,
         similarity=scorer.similarity,
         projection=scorer.projection,
+        alternatives=alternatives,
     )
 
 

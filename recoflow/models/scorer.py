@@ -81,6 +81,16 @@ class Scorer:
             block += (self.history[rows] @ self.similarity).toarray()
         return block
 
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether the model has learned anything of each user, bool [users]."""
+        known = np.asarray(self.user_factors.any(axis=1), np.bool_)
+        return known if self.history is None else known | (np.diff(self.history.indptr) > 0)
+
+    def of_users(self, rows: NDArray[np.int64]) -> Scorer:
+        """The same model with only these users."""
+        history = None if self.history is None else sparse.csr_matrix(self.history[rows])
+        return replace(self, user_factors=np.ascontiguousarray(self.user_factors[rows]), history=history)
+
     def fold_in(self, weights: sparse.csr_matrix) -> Scorer:
         """The same model for other users, known by what they did: no item changes, nothing is trained.
 

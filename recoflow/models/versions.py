@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from recoflow.errors import ModelError
-from recoflow.models import bundle
-from recoflow.models.bundle import MANIFEST, Bundle
+from recoflow.models import bundle, bundle_files
+from recoflow.models.bundle import Bundle
+from recoflow.models.bundle_files import MANIFEST
 from recoflow.storage import artifacts
 
 POINTER: Final = "champion.json"
@@ -183,7 +184,7 @@ def entries(models: Path) -> list[Entry]:
 def entry(models: Path, version: str) -> Entry:
     """One version as its manifest describes it."""
     try:
-        manifest = bundle.read_manifest(models / version)
+        manifest = bundle_files.read_manifest(models / version)
     except ModelError as error:
         return Entry(version, None, {}, {}, (), (), str(error))
     model = manifest["model"]

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from recoflow.models import bundle as bundles
 from recoflow.models import versions
@@ -54,23 +51,8 @@ def without(bundle: Bundle, person: Person) -> Bundle | None:
     devices = bundle.devices.filter(~is_owned)
     if is_kept.all() and devices.height == bundle.devices.height:
         return None
-    shape = (len(bundle.subjects), bundle.items.height)
-    ones = np.ones(len(bundle.seen_indices), np.bool_)
-    seen = sparse.csr_matrix((ones, bundle.seen_indices, bundle.seen_indptr), shape=shape)[is_kept]
     digest = hashlib.sha256(bundle.version.encode())
     digest.update(np.packbits(is_kept).data)
     digest.update(devices.write_ipc(None, compression="uncompressed").getvalue())
-    return replace(
-        bundle,
-        version=f"{bundle.version.partition('-')[0]}-{digest.hexdigest()[:8]}",
-        subjects=bundle.subjects[is_kept],
-        user_factors=np.ascontiguousarray(bundle.user_factors[is_kept]),
-        seen_indptr=seen.indptr.astype(np.int64),
-        seen_indices=seen.indices.astype(np.int32),
-        devices=devices,
-        history=_rows(bundle.history, is_kept),
-    )
-
-
-def _rows(matrix: sparse.csr_matrix | None, is_kept: Any) -> sparse.csr_matrix | None:
-    return None if matrix is None else sparse.csr_matrix(matrix[is_kept])
+    version = f"{bundle.version.partition('-')[0]}-{digest.hexdigest()[:8]}"
+    return bundle.of_subjects(np.flatnonzero(is_kept), version=version, devices=devices)

@@ -46,6 +46,7 @@ def make_bundle(
     *,
     seen: dict[str, Sequence[str]] | None = None,
     popular: Sequence[float] | None = None,
+    trending: Sequence[float] | None = None,
     devices: dict[str, str | None] | None = None,
 ) -> Bundle:
     subjects = sorted(user_factors)
@@ -60,7 +61,10 @@ def make_bundle(
         item_factors=np.asarray(item_factors, np.float32),
         seen_indptr=np.concatenate(([0], np.cumsum([len(each) for each in consumed]))).astype(np.int64),
         seen_indices=np.array([item for each in consumed for item in each], np.int32),
+        seen_types=np.full(sum(map(len, consumed)), schema.event_type_bits(["detail_pageview"]), np.int32),
         popular=np.array(popular if popular is not None else range(len(items), 0, -1), np.float32),
+        trending=np.array(trending if trending is not None else np.zeros(len(items)), np.float32),
+        signatures=np.zeros(len(subjects), np.uint64),
         devices=pl.DataFrame(owners, schema=schema.IDENTITY, orient="row"),
         manifest={"model": {"name": "als", "algorithm": "als", "parameters": {}}},
     )
@@ -106,7 +110,7 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
     """Parse and answer a request file with this content."""
 
     def parse_and_answer(
-        content: str, bundle: Bundle, *, name: str = NAME, folder: str = "staging", fresh: Any = None, **campaigns: Any
+        content: str, bundle: Bundle, *, name: str = NAME, folder: str = "staging", **campaigns: Any
     ) -> Staged:
         path = tmp_path / "request.csv"
         path.write_text(content, encoding="utf-8")
@@ -117,9 +121,10 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
             environment=environment,
             sha256=hashlib.sha256(content.encode()).hexdigest(),
             known_attributes=rules.attribute_names(bundle.items),
+            algorithms=rules.algorithms(bundle),
         )
         assert request.rejection is None, request.rejection
-        return answer(request, bundle, environment, tmp_path / folder, NOW, fresh=fresh, threads=1)
+        return answer(request, bundle, environment, tmp_path / folder, NOW, threads=1)
 
     return parse_and_answer
 

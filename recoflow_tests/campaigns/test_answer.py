@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from recoflow import schema
 from recoflow.campaigns import answer, ranking, staged
 from recoflow.errors import CampaignError, ModelError
+from recoflow.models.scorer import Scorer
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
 
@@ -57,10 +59,39 @@ def test_strangers_and_users_without_factors_get_popular_items_that_they_did_not
     assert (result.counts.fallback, result.counts.personalized) == (2, 0)
 
 
-def test_what_was_consumed_since_the_training_is_left_out(make, reply, newsroom):
-    fresh = pl.DataFrame({"subject": ["u:sport", "u:sport", "u:stranger"], "item_id": ["b", "new", "a"]})
-    result = reply(rows("sport,,Top,3,home", "stranger,,Top,3,home"), newsroom, fresh=fresh)
-    assert items_of(make, result) == ["cde", "bcd"]
+def test_fallback_lists_are_trending_items_and_equal_ones_by_popularity(make, reply, newsroom):
+    bundle = dataclasses.replace(newsroom, trending=np.array([0, 0, 2, 2, 0.5, 0, 3, 0], np.float32))
+    assert items_of(make, reply(rows("stranger,,Top,8,home"), bundle)) == ["gcdeabfh"]
+    result = reply(
+        rows("stranger,,Top,3,home"), bundle, configurations={"t": {"algorithm": "trending"}}, lists={"Top": "t"}
+    )
+    assert items_of(make, result) == ["gcd"]
+    assert make.recommendations(result)["score"].to_list() == [3, 2, 2]
+
+
+def test_a_list_may_name_a_model_beside_the_champion(make, reply, newsroom):
+    other = Scorer(newsroom.user_factors[:, ::-1].copy(), newsroom.item_factors)
+    bundle = dataclasses.replace(newsroom, alternatives={"als": other}, manifest={"model": {"name": "bpr"}})
+    configurations = {"m": {"algorithm": "als"}, "c": {"algorithm": "champion"}}
+    lines = ["sport,,A,3,home,m", "politics,,A,3,home,m", "nothing,,A,3,home,m", "sport,,B,3,home,c"]
+    result = reply(rows(*lines, variables=",configuration_id"), bundle, configurations=configurations)
+    assert items_of(make, result) == ["hgf", "abc", "acd", "bcd"]
+    assert (result.counts.personalized, result.counts.fallback) == (3, 1)
+
+
+def test_a_configuration_says_by_which_events_an_item_is_consumed(make, reply, newsroom):
+    bits = {name: schema.event_type_bits([name]) for name in ("impression", "purchase")}
+    bundle = dataclasses.replace(
+        newsroom,
+        seen_types=np.array([bits["impression"], bits["purchase"], bits["impression"] | bits["purchase"]], np.int32),
+    )
+    configurations = {"unseen": {"consumed": ["impression"]}, "unbought": {"consumed": ["purchase"]}}
+    lines = [f"{who},,{name},2,home,{name}" for who in ("politics", "nothing", "sport") for name in configurations]
+    lines += [f",kiosk,{name},2,home,{name}" for name in configurations]
+    repeat = {name: each | {"repeat_items": True} for name, each in configurations.items()}
+    result = reply(rows(*lines, variables=",configuration_id"), bundle, configurations=repeat)
+    # kiosk saw h, nothing bought b, sport saw and bought a
+    assert items_of(make, result) == ["hg", "hg", "ab", "ac", "bc", "bc", "gf", "hg"]
 
 
 def test_disabled_and_unavailable_items_are_never_recommended(make, reply, newsroom):
@@ -242,6 +273,7 @@ def worlds(make):
             rng.integers(-2, 3, (count, 2)),
             seen=seen,
             popular=rng.integers(0, 3, count),
+            trending=rng.integers(0, 3, count),
             devices={"d0": "u0", "d1": None},
         )
 
@@ -261,7 +293,9 @@ def expected_lists(bundle, asked, now):
         is_fallback = personal is None and configuration != "pop"
         scores = (
             bundle.popular
-            if personal is None or configuration == "pop"
+            if configuration == "pop"
+            else bundle.trending * 100 + bundle.popular
+            if personal is None
             else bundle.item_factors @ bundle.user_factors[personal]
         )
         consumed = (

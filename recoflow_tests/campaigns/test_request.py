@@ -108,8 +108,7 @@ def test_rows_without_configuration_use_the_one_of_their_list(ask):
 @pytest.mark.parametrize(
     ("configuration", "reason"),
     [
-        ({"algorithm": "trending"}, "not in service"),
-        ({"consumed": ["purchase"]}, "not those of the environment"),
+        ({"algorithm": "als"}, "not in service"),
         ({"filters": {"category": "sport"}}, "no item has the attribute 'category'.*did you mean 'categories'"),
         ({"boosts": [{"query": {"key": "brand", "match": {"value": 1}}, "factor": 2}]}, "attribute 'brand' that it"),
     ],

@@ -62,12 +62,29 @@ def test_events_before_the_log_in_belong_to_the_user_of_the_device(filled):
     ]
 
 
-def test_consumed_is_what_the_environment_says(filled):
-    connection = filled.events({"user_id": "ann"}, {"user_id": "ann", "item_id": "j", "event_type": "add_to_cart"})
+def test_the_types_of_what_happened_are_kept_as_bits(filled):
+    connection = filled.events(
+        {"user_id": "ann"},
+        {"user_id": "ann", "event_type": "purchase"},
+        {"user_id": "ann", "item_id": "j", "event_type": "add_to_cart"},
+    )
 
     rows = build.interactions(connection, _environment(consumed=("add_to_cart",)), filled.as_of)
 
-    assert rows.select("item_id", "is_consumed").rows() == [("i", False), ("j", True)]
+    bits = [("i", ["detail_pageview", "purchase"]), ("j", ["add_to_cart"])]
+    expected = [(item, schema.event_type_bits(names)) for item, names in bits]
+    assert rows.select("item_id", "event_types").rows() == expected
+
+
+def test_types_that_only_a_configuration_names_are_counted_and_do_not_train(filled):
+    connection = filled.events({"user_id": "ann", "event_type": "impression"}, {"user_id": "bob"})
+    configurations = {"unseen": {"consumed": ["impression"]}}
+    environment = Environment(name="lorem", sftp=SFTP, campaigns={"configurations": configurations})
+
+    rows = build.interactions(connection, environment, filled.as_of)
+
+    impression = schema.event_type_bits(["impression"])
+    assert rows.select("subject", "weight", "event_types").rows()[0] == ("u:ann", 0.0, impression)
 
 
 def test_a_consumed_type_without_a_weight_is_there_and_does_not_train(filled):
@@ -75,7 +92,8 @@ def test_a_consumed_type_without_a_weight_is_there_and_does_not_train(filled):
 
     rows = build.interactions(connection, _environment(weights={}, consumed=("detail_pageview",)), filled.as_of)
 
-    assert rows.select("subject", "weight", "is_consumed").rows() == [("u:ann", 0.0, True)]
+    seen = schema.event_type_bits(["detail_pageview"])
+    assert rows.select("subject", "weight", "event_types").rows() == [("u:ann", 0.0, seen)]
 
 
 def test_weights_may_sum_to_less_than_nothing(filled):

@@ -43,7 +43,7 @@ def interactions(events: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("weight").sum(),
             pl.len().cast(pl.Int64).alias("events"),
-            pl.lit(value=True).alias("is_consumed"),
+            pl.lit(2, pl.Int32).alias("event_types"),
             pl.col("at").min().cast(schema.UTC_TIME).alias("first_at"),
             pl.col("at").max().cast(schema.UTC_TIME).alias("last_at"),
         )

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
-from recoflow.errors import ModelError
-from recoflow.models import bundle
+from recoflow.environment import Model
+from recoflow.errors import ModelError, OutdatedModelError
+from recoflow.models import bundle, bundle_files, matrix, soundness, train
 from recoflow.models.bundle import Bundle
+from recoflow.models.matrix import UserItems
 from recoflow.models.pipeline import Training
 
 
@@ -32,7 +35,7 @@ def test_what_is_loaded_is_what_was_saved(trained: Bundle, folder: Path) -> None
     assert loaded.version == trained.version
     assert loaded.items.equals(trained.items)
     assert loaded.devices.equals(trained.devices)
-    for name in bundle.ARRAYS:
+    for name in (*bundle_files.ARRAYS, *bundle_files.FACTORS):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(trained, name))
     assert isinstance(loaded.user_factors, np.memmap)
     assert trained.manifest.items() <= loaded.manifest.items()
@@ -112,10 +115,60 @@ def test_a_bundle_with_factors_that_are_not_finite_is_not_saved(trained: Bundle,
 
 
 def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
-    manifest = json.loads((folder / bundle.MANIFEST).read_text())
-    (folder / bundle.MANIFEST).write_text(json.dumps(manifest | {"version": "older"}))
+    manifest = json.loads((folder / bundle_files.MANIFEST).read_text())
+    (folder / bundle_files.MANIFEST).write_text(json.dumps(manifest | {"version": "older"}))
     with pytest.raises(ModelError, match="is not the manifest of version"):
         bundle.load(folder)
+
+
+def test_a_bundle_of_an_older_format_says_that_it_is_and_what_to_do(folder: Path) -> None:
+    manifest = json.loads((folder / bundle_files.MANIFEST).read_text())
+    (folder / bundle_files.MANIFEST).write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(OutdatedModelError, match=r"is of format 1, .* Materialize factors again"):
+        bundle.load(folder)
+
+
+def test_a_bundle_keeps_models_beside_the_champion(trained: Bundle, tmp_path: Path) -> None:
+    other = trained.scorer.of_users(np.arange(len(trained.subjects)))
+    spectral = train.train(tables_of(trained), Model(algorithm="spectral", factors=4), 1)
+    made = dataclasses.replace(trained, alternatives={"b/c": other, "a": spectral})
+    bundle.save(made, tmp_path / made.version)
+    loaded = bundle.load(tmp_path / made.version)
+    rows = np.arange(len(trained.subjects))
+    assert set(loaded.alternatives) == {"a", "b/c"}
+    for name, scorer in made.alternatives.items():
+        np.testing.assert_array_equal(loaded.alternatives[name].score(rows), scorer.score(rows))
+        assert loaded.alternatives[name].parameters == scorer.parameters
+    assert loaded.named("b/c") is loaded.alternatives["b/c"]
+    assert loaded.named("other") is None
+
+
+def test_a_bundle_of_some_subjects_is_the_same_for_them(trained: Bundle) -> None:
+    made = dataclasses.replace(trained, alternatives={"a": train.train(tables_of(trained), Model(algorithm="ease"), 1)})
+    rows = np.array([1, 5, 17])
+    some = made.of_subjects(rows, version="some")
+    soundness.check(some, "some")
+    assert some.version == "some"
+    np.testing.assert_array_equal(some.scorer.score(np.arange(3)), made.scorer.score(rows))
+    np.testing.assert_array_equal(some.alternatives["a"].score(np.arange(3)), made.alternatives["a"].score(rows))
+    for place, row in enumerate(rows):
+        of_some, of_all = (
+            (each.seen_indices[begin:end].tolist(), each.seen_types[begin:end].tolist())
+            for each, begin, end in (
+                (some, *some.seen_indptr[place : place + 2]),
+                (made, *made.seen_indptr[row : row + 2]),
+            )
+        )
+        assert of_some == of_all
+
+
+def tables_of(trained: Bundle) -> UserItems:
+    """What the bundle's subjects did, every entry alike."""
+    ones = np.ones(len(trained.seen_indices), np.float32)
+    shape = (len(trained.subjects), trained.items.height)
+    seen = sparse.csr_matrix((ones, np.array(trained.seen_indices), np.array(trained.seen_indptr)), shape=shape)
+    times = np.zeros(seen.nnz, np.int64)
+    return UserItems(trained.subjects, matrix.ids(trained.items["item_id"]), seen, times, times[: shape[1]])
 
 
 def test_items_are_the_catalogue_and_whatever_was_interacted_with(trained: Bundle, world: pl.DataFrame) -> None:
@@ -136,6 +189,6 @@ def _reseal(folder: Path) -> None:
     """Make the manifest's sha256s right again, as someone with write access could."""
     from recoflow.storage import artifacts
 
-    manifest = json.loads((folder / bundle.MANIFEST).read_text())
+    manifest = json.loads((folder / bundle_files.MANIFEST).read_text())
     manifest["files"] = {name: artifacts.sha256(folder / name) for name in manifest["files"]}
-    (folder / bundle.MANIFEST).write_text(json.dumps(manifest))
+    (folder / bundle_files.MANIFEST).write_text(json.dumps(manifest))

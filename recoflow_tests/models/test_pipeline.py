@@ -9,9 +9,12 @@ import pytest
 from scipy import sparse
 
 from recoflow import schema
+from recoflow.environment import Campaigns
 from recoflow.errors import ModelError
-from recoflow.models import bundle, pipeline, tables
+from recoflow.models import bundle, pipeline, tables, train
+from recoflow.models.matrix import UserItems
 from recoflow.models.pipeline import Training
+from recoflow.models.scorer import Scorer
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
 NOBODY = pl.DataFrame(schema=schema.IDENTITY)
@@ -117,6 +120,48 @@ def test_models_with_a_similarity_matrix_keep_their_scores_on_disk(
     np.testing.assert_array_equal(loaded.scorer.score(rows), made.scorer.score(rows))
     history = loaded.scorer.history
     assert made.manifest["model"]["name"] == "popular" or history is not None
+
+
+def test_models_that_configurations_name_are_trained_beside_the_champion(world: pl.DataFrame) -> None:
+    models = {"als": {"algorithm": "als"}, "near": {"algorithm": "item_neighbours"}, "flat": {"algorithm": "newest"}}
+    configurations = {"c": {"algorithm": "near"}, "p": {"algorithm": "popular"}, "a": {"algorithm": "als"}}
+    settings = environment(models=models).model_copy(
+        update={"campaigns": Campaigns.model_validate({"configurations": configurations})}
+    )
+    result = pipeline.train_environment(world, NOTHING, NOBODY, settings, None, NOW, {})
+    assert result.bundle is not None
+    others = {"als", "near"} - {result.decision.chosen}
+    assert set(result.bundle.alternatives) == others
+    for scorer in result.bundle.alternatives.values():
+        assert scorer.shape == (len(result.bundle.subjects), result.bundle.items.height)
+
+
+def test_a_named_model_that_tells_nothing_apart_is_left_out_and_said(
+    world: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flat(data: UserItems, _model: object, _seed: int) -> Scorer:
+        return Scorer(np.ones((data.shape[0], 1), np.float32), np.ones((data.shape[1], 1), np.float32))
+
+    monkeypatch.setattr(train, "ALGORITHMS", {**train.ALGORITHMS, "lmf": flat})
+    settings = environment(models={"als": {"algorithm": "als"}, "weak": {"algorithm": "lmf"}}).model_copy(
+        update={"campaigns": Campaigns.model_validate({"configurations": {"c": {"algorithm": "weak"}}})}
+    )
+    result = pipeline.train_environment(world, NOTHING, NOBODY, settings, None, NOW, {})
+    (finding,) = [each for each in result.findings if each.check == "named_models_sound"]
+    assert not finding.passed
+    assert "weak cannot tell items apart" in finding.message
+    assert result.decision.is_promoted
+    assert result.bundle is not None
+    assert result.bundle.alternatives == {}
+
+
+def test_what_is_trending_is_what_was_read_last(world: pl.DataFrame) -> None:
+    late = world.filter(pl.col("last_at") > NOW - timedelta(days=3))
+    crowd = [late.with_columns(pl.format("u:late-{}-{}", pl.lit(n), "subject").alias("subject")) for n in range(20)]
+    result = run(pl.concat([world, *crowd]), models={"popular": {"algorithm": "popular"}})
+    assert result.bundle is not None
+    best = result.bundle.items["item_id"].gather(np.argsort(-result.bundle.trending)[:10].tolist())
+    assert set(best) <= set(late["item_id"])
 
 
 def test_no_positive_weight_is_an_error_with_a_cure(world: pl.DataFrame) -> None:

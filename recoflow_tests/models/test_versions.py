@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import ModelError
-from recoflow.models import bundle, versions
+from recoflow.models import bundle, bundle_files, versions
 from recoflow.models.bundle import Bundle
 from recoflow.models.pipeline import Training
 from recoflow.models.versions import Service
@@ -114,7 +114,7 @@ def test_a_rollback_may_name_any_version(models: Path) -> None:
 
 
 def test_a_version_that_is_gone_is_passed_over(models: Path) -> None:
-    (models / SECOND / bundle.MANIFEST).unlink()
+    (models / SECOND / bundle_files.MANIFEST).unlink()
     assert versions.rollback(models) == Service(FIRST)
 
 
@@ -221,7 +221,7 @@ def test_pins_and_promotions_at_the_same_moment_never_undo_each_other(models: Pa
 
 def test_entries_tell_what_the_manifests_say_and_which_are_damaged(trained: Bundle, models: Path) -> None:
     save(trained, models, "20260109T000000Z-00000000", refused_by=("coverage",))
-    (models / SECOND / bundle.MANIFEST).write_text("{")
+    (models / SECOND / bundle_files.MANIFEST).write_text("{")
     found = versions.entries(models)
     assert [each.version for each in found] == [FIRST, SECOND, THIRD, "20260109T000000Z-00000000"]
     assert found[0].model["name"] == "als"

@@ -12,7 +12,7 @@ ROW = {
     "item_id": "article-1",
     "weight": 1.0,
     "events": 1,
-    "is_consumed": True,
+    "event_types": 2,
     "first_at": NOW - timedelta(days=2),
     "last_at": NOW - timedelta(days=1),
 }
