@@ -4,6 +4,7 @@ What belongs here: the steps, and what Dagster shows of them. What does not: ass
 differ only in how many campaigns they call these methods for.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ SHOWN_ERRORS = 20
 class Answers:
     """The answers to campaigns of one environment; what they share, say a model, is loaded once.
 
-    Each method takes the key of a campaign (see `docket`) and gives what Dagster shows of one of its assets. They
-    follow each other through files in the campaign's folder only, so that each may be called alone and again.
+    A campaign goes by its key (see `docket`), and what is given back is what Dagster shows of one of its assets. The
+    assets follow each other through files in the campaign's folder only, so that each may be made alone and again.
     """
 
     def __init__(self, environment: Environment, installation: Installation) -> None:
@@ -42,6 +43,7 @@ class Answers:
         self._installation = installation
         self._campaigns = installation.layout.campaigns(environment.name)
         self._models = installation.layout.models(environment.name)
+        self._recommendations = names.key(environment, "campaign_recommendations")
 
     def request(self, key: str) -> dg.MaterializeResult:
         """Read the request: `campaign_request`."""
@@ -61,41 +63,25 @@ class Answers:
             shown["rejected"] = f"{read.rejection.code}: {read.rejection.message}"
         return dg.MaterializeResult(names.key(self._environment, "campaign_request"), metadata=shown)
 
-    def recommendations(self, key: str) -> dg.MaterializeResult:
-        """Rank, stage and check: `campaign_recommendations`. A check that fails is in the result, not an error."""
-        asset = names.key(self._environment, "campaign_recommendations")
+    def stage(self, key: str) -> Staged | Request:
+        """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
         opened = docket.load(self._campaigns, key)
         read = self._read(opened)
-        about = {"campaign": opened.key, "campaign_id": read.campaign_id, "model_version": self._champion.version}
         if read.rejection is not None:
-            message = f"not applicable: the request was refused: {read.rejection.message}"
-            findings = [Finding(check, passed=True, message=message) for check in suites.CAMPAIGN_CHECKS]
-            return dg.MaterializeResult(
-                asset,
-                metadata={**about, "rejected": read.rejection.code},
-                check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, asset, about),
-            )
+            return read
         staging = self._campaigns / opened.key / STAGING
-        result = answer.answer(read, self._champion, self._environment, staging, opened.as_of)
-        findings = self._judge(result)
-        preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
-        return dg.MaterializeResult(
-            asset,
-            metadata={
-                **about,
-                "dagster/row_count": result.counts.items,
-                "lists": result.counts.answered,
-                "personalized": result.counts.personalized,
-                "fallback": result.counts.fallback,
-                "short_lists": result.counts.short,
-                "empty_lists": result.counts.empty,
-                "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
-                "catalogue": dg.MetadataValue.asset(names.key(self._environment, "items")),
-                "model_path": dg.MetadataValue.path(str(self._models / self._champion.version)),
-                "preview": metadata.preview(preview),
-            },
-            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, asset, about),
-        )
+        return answer.answer(read, self._champion, self._environment, staging, opened.as_of)
+
+    def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
+        """Check what `stage` gave for some keys: `campaign_recommendations` of each.
+
+        A check that fails is in the result, not an error.
+        """
+        findings = self._judge({key: each for key, each in answered.items() if isinstance(each, Staged)})
+        return {
+            key: self._recommended(key, each, findings[key]) if isinstance(each, Staged) else self._refused(key, each)
+            for key, each in answered.items()
+        }
 
     def response(self, key: str) -> dg.MaterializeResult:
         """Audit, render and publish: `campaign_response`.
@@ -155,16 +141,55 @@ class Answers:
             algorithms=rules.algorithms(self._champion),
         )
 
-    def _judge(self, result: Staged) -> list[Finding]:
-        """What great-expectations says of the staged files."""
-        return suites.campaign(
-            result.parts,
-            result.requests,
-            self._models / result.model_version / bundle_files.ITEMS,
-            columns=staged.columns(result.information_fields).names(),
-            campaign_id=result.campaign_id,
+    def _judge(self, answered: Mapping[str, Staged]) -> dict[str, list[Finding]]:
+        """What great-expectations says of the staged files of each campaign."""
+        campaigns = [
+            suites.Campaign(
+                key,
+                result.campaign_id,
+                result.parts,
+                result.requests,
+                self._models / result.model_version / bundle_files.ITEMS,
+            )
+            for key, result in answered.items()
+        ]
+        return suites.campaigns(
+            campaigns,
+            columns=staged.columns(self._environment.campaigns.information_fields).names(),
             provider=self._environment.campaigns.provider,
             max_fallback_share=self._environment.quality.max_fallback_share,
+        )
+
+    def _recommended(self, key: str, result: Staged, findings: list[Finding]) -> dg.MaterializeResult:
+        about = {"campaign": key, "campaign_id": result.campaign_id, "model_version": result.model_version}
+        preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
+        return dg.MaterializeResult(
+            self._recommendations,
+            metadata={
+                **about,
+                "dagster/row_count": result.counts.items,
+                "lists": result.counts.answered,
+                "personalized": result.counts.personalized,
+                "fallback": result.counts.fallback,
+                "short_lists": result.counts.short,
+                "empty_lists": result.counts.empty,
+                "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
+                "catalogue": dg.MetadataValue.asset(names.key(self._environment, "items")),
+                "model_path": dg.MetadataValue.path(str(self._models / result.model_version)),
+                "preview": metadata.preview(preview),
+            },
+            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
+        )
+
+    def _refused(self, key: str, read: Request) -> dg.MaterializeResult:
+        assert read.rejection is not None
+        about = {"campaign": key, "campaign_id": read.campaign_id}
+        message = f"not applicable: the request was refused: {read.rejection.message}"
+        findings = [Finding(check, passed=True, message=message) for check in suites.CAMPAIGN_CHECKS]
+        return dg.MaterializeResult(
+            self._recommendations,
+            metadata={**about, "rejected": read.rejection.code},
+            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
         )
 
     def _audited(self, opened: Docket) -> Staged | Request:

@@ -44,7 +44,9 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         **names.shown(environment, "campaigns", {"numpy", "polars", "greatexpectations"}),
     )
     def campaign_recommendations(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
-        return Answers(environment, installation).recommendations(context.partition_key)
+        answers = Answers(environment, installation)
+        campaign = context.partition_key
+        return answers.recommendations({campaign: answers.stage(campaign)})[campaign]
 
     return campaign_recommendations
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import duckdb
 
 from recoflow.quality.finding import Finding
-from recoflow.storage import sql
 
 EXAMPLES = 5
 
@@ -54,11 +53,11 @@ class Check:
     severity: Literal["error", "warn"] = "error"
 
 
-def validate(tables: Mapping[str, Sequence[Path]], checks: Sequence[Check]) -> list[Finding]:
+def validate(tables: Mapping[str, str], checks: Sequence[Check]) -> list[Finding]:
     """Run checks over tables.
 
     Args:
-        tables: name → Parquet files of one schema; at least one file each.
+        tables: name → DuckDB's query for its rows, e.g. `FROM read_parquet(['a.parquet'])`.
         checks: to run.
 
     Returns:
@@ -73,13 +72,13 @@ def validate(tables: Mapping[str, Sequence[Path]], checks: Sequence[Check]) -> l
 
 
 @contextmanager
-def _data_source(tables: Mapping[str, Sequence[Path]]) -> Iterator[Any]:
-    """A great-expectations data source whose tables are views of the files."""
+def _data_source(tables: Mapping[str, str]) -> Iterator[Any]:
+    """A great-expectations data source whose tables are views."""
     with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
         path = Path(folder) / "views.duckdb"  # a file, because each pooled connection would get a memory of its own
         with duckdb.connect(str(path)) as connection:
-            for table, files in tables.items():
-                connection.execute(f'CREATE VIEW "{table}" AS FROM {sql.parquet([str(file) for file in files])}')
+            for table, query in tables.items():
+                connection.execute(f'CREATE VIEW "{table}" AS {query}')
         context = _great_expectations().get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_sql("files", connection_string=f"duckdb:///{path}", create_temp_table=False)

@@ -9,8 +9,10 @@ import pytest
 from recoflow import schema
 from recoflow.quality import expectations, suites
 from recoflow.quality.expectations import Check, Expectation
+from recoflow.storage import sql
 
 COLUMNS = (*schema.RESPONSE_COLUMNS, "url", "rank", "page_type", "row", "score")
+SETTINGS = {"columns": COLUMNS, "provider": "recoflow", "max_fallback_share": 0.5}
 
 
 @pytest.fixture
@@ -49,16 +51,20 @@ def world(tmp_path):
         {"item_id": ["a", "b", "c", "off"], "is_enabled": [True, True, True, False], "is_available": True}
     )
 
-    def check(*, recommendations=recommendations, requests=requests, items=items, **settings):
-        for name, frame in (("requests", requests), ("items", items)):
-            frame.write_parquet(tmp_path / f"{name}.parquet")
-        halves = [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]
+    def stage(key, *, recommendations=recommendations, requests=requests, items=items):
+        folder = tmp_path / key
+        folder.mkdir(exist_ok=True)
+        requests.write_parquet(folder / "requests.parquet")
+        items.write_parquet(tmp_path / "items.parquet")
+        halves = folder / "part-0.parquet", folder / "part-1.parquet"
         for path, half in zip(halves, (recommendations[:2], recommendations[2:]), strict=True):
             half.write_parquet(path)
-        usual = {"columns": COLUMNS, "campaign_id": "c", "provider": "recoflow", "max_fallback_share": 0.5}
-        return suites.campaign(halves, tmp_path / "requests.parquet", tmp_path / "items.parquet", **(usual | settings))
+        return suites.Campaign(key, "c", halves, folder / "requests.parquet", tmp_path / "items.parquet")
 
-    check.recommendations, check.requests = recommendations, requests
+    def check(**frames):
+        return suites.campaigns([stage("one", **frames)], **SETTINGS)["one"]
+
+    check.recommendations, check.requests, check.stage = recommendations, requests, stage
     return check
 
 
@@ -105,13 +111,32 @@ def test_columns_repetition_and_emptiness_are_checked(world):
     assert {finding.severity for finding in nothing if not finding.passed} == {"warn"}
 
 
+def test_of_many_campaigns_each_gets_its_own_findings(world):
+    repeated = world.recommendations.with_columns(pl.Series("item_id", ["a", "b", "a"]))
+    nothing = {"recommendations": world.recommendations[:0], "requests": world.requests.with_columns(items=0)}
+    staged = [
+        world.stage("sound"),
+        world.stage("repeated", recommendations=repeated),
+        world.stage("also sound"),
+        world.stage("it's empty", **nothing),
+    ]
+    found = {key: failed(findings) for key, findings in suites.campaigns(staged, **SETTINGS).items()}
+    assert found == {
+        "sound": set(),
+        "repeated": {"no_item_repeated"},
+        "also sound": set(),
+        "it's empty": {"has_recommendations"},
+    }
+    assert suites.campaigns([], **SETTINGS) == {}
+
+
 def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
     checks = [
         Check("sound", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),)),
         Check("broken", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "b"}),)),
     ]
-    findings = expectations.validate({"t": [tmp_path / "a.parquet"]}, checks)
+    findings = expectations.validate({"t": f"FROM {sql.parquet([str(tmp_path / 'a.parquet')])}"}, checks)
     assert [finding.passed for finding in findings] == [True, False]
     assert "could not be computed" in findings[1].message
 
@@ -120,5 +145,5 @@ def test_names_of_files_are_data(tmp_path: Path):
     path = tmp_path / "it's.parquet"
     pl.DataFrame({"a": [None]}, schema={"a": pl.Int64}).write_parquet(path)
     check = Check("present", "t", "a is present.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),))
-    (finding,) = expectations.validate({"t": [path]}, [check])
+    (finding,) = expectations.validate({"t": f"FROM {sql.parquet([str(path)])}"}, [check])
     assert finding.message == "Not so: a is present. a: 1 of 1 values (None)."

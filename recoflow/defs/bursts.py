@@ -1,0 +1,118 @@
+"""Bursts: one run answers many small campaigns of an environment, each with its own partition, checks and failure.
+
+What belongs here: which request files share a run, and that run. What does not: how one campaign is answered (see
+`answers`), and when it is tried again (see `attempts`).
+
+A run costs seconds before it does anything, and great-expectations most of a second per look. In a burst the campaigns
+share both. The job is made of an op, not of assets, because a run of assets over several partitions can neither leave
+out partitions between the first and the last nor publish one when another fails; what the op reports are the same
+materializations and checks, under each campaign's own partition.
+"""
+
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from recoflow.defs import names
+from recoflow.defs.answers import Answers
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.storage.mailbox import Intake
+from recoflow.storage.sftp_wire import LinkLostError
+
+FILES = 128  # of one burst
+BYTES = 8 << 20  # of all files of a burst
+LARGE = 1 << 20  # a larger file gets a run of its own, so that small ones do not wait for it
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+class Burst(dg.Config):
+    """The campaigns of a run, by their keys."""
+
+    campaigns: list[str]
+
+
+def share(due: Iterable[Intake]) -> list[list[Intake]]:
+    """The runs that answer request files, in their order; none is left out.
+
+    Files that failed before share a run with fewer others, a quarter with each attempt: where it is one file that ends
+    the worker, it is alone at last.
+    """
+    runs: list[list[Intake]] = []
+    open_runs: dict[int, tuple[list[Intake], int]] = {}  # attempts so far → run that has room, bytes in it
+    for intake in due:
+        run, size = open_runs.get(intake.attempts, ([], 0))
+        room = max(1, FILES >> 2 * intake.attempts)
+        if intake.size > LARGE or not run or len(run) >= room or size + intake.size > BYTES:
+            run, size = [], 0
+            runs.append(run)
+        run.append(intake)
+        if intake.size <= LARGE:
+            open_runs[intake.attempts] = run, size + intake.size
+    return runs
+
+
+def build_job(environment: Environment) -> dg.JobDefinition:
+    """`<environment>_campaigns`: many campaigns at once."""
+
+    @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
+    def answer_campaigns(
+        context: dg.OpExecutionContext, config: Burst, installation: Installation
+    ) -> Iterator[Event]:
+        failures: dict[str, str] = {}
+        yield from _answer(Answers(environment, installation), config.campaigns, failures, context.log)
+        if failures:
+            told = {key: dg.MetadataValue.text(problem) for key, problem in failures.items()}
+            raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
+
+    @dg.job(
+        name=names.job(environment, "campaigns"),
+        description=f"{environment.title or environment.name}: many small campaigns at once.",
+        tags={names.ENVIRONMENT_TAG: environment.name},
+        executor_def=dg.in_process_executor,
+    )
+    def campaigns() -> None:
+        answer_campaigns()
+
+    return campaigns
+
+
+def run_config(environment: Environment, campaigns: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a run that answers these campaigns."""
+    return {"ops": {_op(environment): {"config": {"campaigns": list(campaigns)}}}}
+
+
+def campaigns_of(environment: Environment, config: dict[str, Any]) -> list[str]:
+    """The campaigns that a run with this configuration answers."""
+    return list(config.get("ops", {}).get(_op(environment), {}).get("config", {}).get("campaigns", []))
+
+
+def _op(environment: Environment) -> str:
+    return names.job(environment, "answer_campaigns")
+
+
+def _answer(answers: Answers, keys: Sequence[str], failures: dict[str, str], log: Any) -> Iterator[Event]:
+    """All steps for all campaigns; what fails is noted in `failures` and stops that campaign alone."""
+    staged = {}
+    for key in keys:
+        with _noting(key, failures, log):
+            read, staged[key] = answers.request(key), answers.stage(key)
+        if key in staged:
+            yield _materialized(read, key)
+    recommended = answers.recommendations(staged)
+    for key, result in recommended.items():
+        yield _materialized(result, key)
+        if refusals := [check for check in result.check_results or () if _is_blocking(check)]:
+            failures[key] = "; ".join(f"{check.check_name}: {check.description}" for check in refusals)
+    # A check's latest result is what the UI shows first: let those that failed be reported last.
+    for key, result in sorted(recommended.items(), key=lambda each: each[0] in failures):
+        yield from (_evaluated(check, key) for check in result.check_results or ())
+    for key in recommended.keys() - failures.keys():
+        published = None
+        with _noting(key, failures, log):
+            published = answers.response(key)
+        if published is not None:
+            yield _materialized(published, key)
