@@ -22,15 +22,18 @@ def registry(data: Path) -> dg.Definitions:
         ConfigurationError: when an environment's file is wrong, naming file, line, key and cure.
     """
     environments = environment.load_all(Layout(data).environments)
+    installation = Installation(data=str(data))
     shared = dg.Definitions(
         resources={
-            "installation": Installation(data=str(data)),
+            "installation": installation,
             "duckdb": DuckDBResource(database=":memory:"),
         },
         executor=dg.in_process_executor,
     )
     marts = warehouse.build_warehouse(environments)
-    return dg.Definitions.merge(shared, marts, *(build.build_environment(found) for found in environments))
+    return dg.Definitions.merge(
+        shared, marts, *(build.build_environment(found, installation) for found in environments)
+    )
 
 
 @dg.definitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,7 @@ class Scenario:
         return self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=request.partition_key if request else None,
+            run_config=request.run_config if request else None,
             tags=dict(request.tags) if request else None,
             raise_on_error=False,
             **selection,
@@ -87,10 +88,14 @@ class Scenario:
         return results
 
     def drop_request(self, text: str, name: str, account: str = "lorem") -> None:
+        self.drop_requests({name: text}, account)
+
+    def drop_requests(self, files: Mapping[str, str | bytes], account: str = "lorem") -> None:
         path = self.layout.root / "request-to-drop.csv"
-        path.write_bytes(text.encode())
         with self.customer(account) as sftp:
-            feeder.drop(sftp, path, name)
+            for name, content in files.items():
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+                feeder.drop(sftp, path, name)
 
     def responses(self, account: str = "lorem") -> list[str]:
         with self.customer(account) as sftp:
@@ -103,7 +108,7 @@ class Scenario:
         return target.read_text(encoding="utf-8")
 
     def campaign(self, request: dg.RunRequest, account: str = "lorem") -> dg.ExecuteInProcessResult:
-        return self.run(f"{account}_campaign", request)
+        return self.run(request.job_name or f"{account}_campaign", request)
 
     def select(self, request: dg.RunRequest, asset: str, account: str = "lorem") -> dg.ExecuteInProcessResult:
         """One asset of a campaign alone, as the UI's button materializes it."""

@@ -6,7 +6,8 @@ customer's check could hide another's.
 
 import dagster as dg
 
-from recoflow.defs import campaigns, event_checks, events, interactions, models, names, sensors, upkeep
+from recoflow.defs import bursts, campaigns, event_checks, events, interactions, models, names, sensors, upkeep
+from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 
 STAGES = {
@@ -16,7 +17,7 @@ STAGES = {
 }
 
 
-def build_environment(environment: Environment) -> dg.Definitions:
+def build_environment(environment: Environment, installation: Installation) -> dg.Definitions:
     """Everything that Dagster knows of an environment; needs the resources `installation` and `duckdb`."""
     assets = [
         *events.build_assets(environment),
@@ -25,8 +26,8 @@ def build_environment(environment: Environment) -> dg.Definitions:
         *models.build_assets(environment),
         *campaigns.build_assets(environment),
     ]
-    jobs = [
-        dg.define_asset_job(
+    jobs = {
+        name: dg.define_asset_job(
             names.job(environment, name),
             selection=dg.AssetSelection.assets(*(names.key(environment, asset) for asset in stage)),
             description=f"{environment.title or environment.name}: {', '.join(stage)}.",
@@ -34,12 +35,13 @@ def build_environment(environment: Environment) -> dg.Definitions:
             executor_def=dg.in_process_executor,
         )
         for name, stage in STAGES.items()
-    ]
+    }
+    burst = bursts.build_job(environment, installation)
     return dg.Definitions(
         assets=assets,
         asset_checks=event_checks.build_checks(environment),
-        jobs=[*jobs, upkeep.build_job(environment)],
-        sensors=sensors.build_sensors(environment),
+        jobs=[*jobs.values(), burst, upkeep.build_job(environment)],
+        sensors=sensors.build_sensors(environment, [jobs["campaign"], burst]),
         schedules=[
             _schedule(environment, "training", environment.schedules.training),
             _schedule(environment, "retention", environment.schedules.retention),

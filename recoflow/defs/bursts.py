@@ -9,8 +9,9 @@ out partitions between the first and the last nor publish one when another fails
 materializations and checks, under each campaign's own partition.
 """
 
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from logging import Logger
 from typing import Any
 
 import dagster as dg
@@ -55,13 +56,14 @@ def share(due: Iterable[Intake]) -> list[list[Intake]]:
     return runs
 
 
-def build_job(environment: Environment) -> dg.JobDefinition:
-    """`<environment>_campaigns`: many campaigns at once."""
+def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
+    """`<environment>_burst`: many campaigns at once.
+
+    It is bound to its resource here, because a sensor for a job that Definitions binds makes Dagster warn of itself.
+    """
 
     @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
-    def answer_campaigns(
-        context: dg.OpExecutionContext, config: Burst, installation: Installation
-    ) -> Iterator[Event]:
+    def answer_burst(context: dg.OpExecutionContext, config: Burst, installation: Installation) -> Iterator[Event]:
         failures: dict[str, str] = {}
         yield from _answer(Answers(environment, installation), config.campaigns, failures, context.log)
         if failures:
@@ -69,15 +71,16 @@ def build_job(environment: Environment) -> dg.JobDefinition:
             raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
 
     @dg.job(
-        name=names.job(environment, "campaigns"),
+        name=names.job(environment, "burst"),
         description=f"{environment.title or environment.name}: many small campaigns at once.",
         tags={names.ENVIRONMENT_TAG: environment.name},
+        resource_defs={"installation": installation},
         executor_def=dg.in_process_executor,
     )
-    def campaigns() -> None:
-        answer_campaigns()
+    def burst() -> None:
+        answer_burst()
 
-    return campaigns
+    return burst
 
 
 def run_config(environment: Environment, campaigns: Sequence[str]) -> dict[str, Any]:
@@ -85,34 +88,71 @@ def run_config(environment: Environment, campaigns: Sequence[str]) -> dict[str, 
     return {"ops": {_op(environment): {"config": {"campaigns": list(campaigns)}}}}
 
 
-def campaigns_of(environment: Environment, config: dict[str, Any]) -> list[str]:
+def campaigns_of(environment: Environment, config: Mapping[str, Any]) -> list[str]:
     """The campaigns that a run with this configuration answers."""
     return list(config.get("ops", {}).get(_op(environment), {}).get("config", {}).get("campaigns", []))
 
 
 def _op(environment: Environment) -> str:
-    return names.job(environment, "answer_campaigns")
+    return names.job(environment, "answer_burst")
 
 
-def _answer(answers: Answers, keys: Sequence[str], failures: dict[str, str], log: Any) -> Iterator[Event]:
-    """All steps for all campaigns; what fails is noted in `failures` and stops that campaign alone."""
+def _answer(answers: Answers, keys: Sequence[str], failures: dict[str, str], log: Logger) -> Iterator[Event]:
+    """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
     staged = {}
     for key in keys:
         with _noting(key, failures, log):
-            read, staged[key] = answers.request(key), answers.stage(key)
+            read = answers.request(key)
+            staged[key] = answers.stage(key)
         if key in staged:
             yield _materialized(read, key)
     recommended = answers.recommendations(staged)
     for key, result in recommended.items():
         yield _materialized(result, key)
-        if refusals := [check for check in result.check_results or () if _is_blocking(check)]:
-            failures[key] = "; ".join(f"{check.check_name}: {check.description}" for check in refusals)
-    # A check's latest result is what the UI shows first: let those that failed be reported last.
+        if refusals := [each for each in result.check_results or () if _blocks(each)]:
+            failures[key] = "; ".join(f"{each.check_name}: {each.description}" for each in refusals)
+    # The UI shows the latest result of a check first: let it be one that failed.
     for key, result in sorted(recommended.items(), key=lambda each: each[0] in failures):
-        yield from (_evaluated(check, key) for check in result.check_results or ())
-    for key in recommended.keys() - failures.keys():
-        published = None
-        with _noting(key, failures, log):
-            published = answers.response(key)
-        if published is not None:
-            yield _materialized(published, key)
+        yield from (_evaluated(each, key) for each in result.check_results or ())
+    for key in recommended:
+        if key not in failures:
+            with _noting(key, failures, log):
+                published = answers.response(key)
+            if key not in failures:
+                yield _materialized(published, key)
+
+
+@contextmanager
+def _noting(key: str, failures: dict[str, str], log: Logger) -> Iterator[None]:
+    try:
+        yield
+    except LinkLostError:  # it is away for all of them
+        raise
+    except Exception as error:  # told at the end of the run, by its failure
+        failures[key] = str(error)
+        log.exception(f"campaign {key} failed")
+
+
+def _materialized(result: dg.MaterializeResult, campaign: str) -> dg.AssetMaterialization:
+    assert result.asset_key is not None
+    return dg.AssetMaterialization(result.asset_key, metadata=result.metadata, partition=campaign)
+
+
+def _evaluated(result: dg.AssetCheckResult, campaign: str) -> dg.AssetCheckEvaluation:
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=None,
+        severity=result.severity,
+        description=result.description,
+        blocking=True,
+        partition=campaign,
+    )
+
+
+def _blocks(result: dg.AssetCheckResult) -> bool:
+    return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR

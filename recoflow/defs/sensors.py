@@ -3,36 +3,35 @@
 Each tick does one bounded look at the SFTP account and reads the ledger; work is done by the runs that it asks for.
 """
 
+import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
 from recoflow.campaigns import docket
-from recoflow.defs import names
+from recoflow.defs import attempts, bursts, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.events import inbox
 from recoflow.models import versions
-from recoflow.storage.mailbox import Intake
+from recoflow.storage.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
-MAX_ATTEMPTS = 5
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
 INGEST_PAUSE = timedelta(minutes=1)  # after a failed ingest
-FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
-ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
-def build_sensors(environment: Environment) -> list[dg.SensorDefinition]:
-    """`<environment>_files`, `_spool`, `_first_training` and `_requests`."""
-    return [_files(environment), _spool(environment), _first_training(environment), _requests(environment)]
+def build_sensors(environment: Environment, campaign_jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
+    """`<environment>_files`, `_spool`, `_first_training` and `_requests`; the last starts runs of `campaign_jobs`."""
+    return [
+        _files(environment),
+        _spool(environment),
+        _first_training(environment),
+        _requests(environment, campaign_jobs),
+    ]
 
 
 def _files(environment: Environment) -> dg.SensorDefinition:
@@ -106,13 +105,13 @@ def _first_training(environment: Environment) -> dg.SensorDefinition:
     return first_training
 
 
-def _requests(environment: Environment) -> dg.SensorDefinition:
+def _requests(environment: Environment, campaign_jobs: Sequence[Any]) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(environment, "requests"),
-        job_name=names.job(environment, "campaign"),
+        jobs=campaign_jobs,
         minimum_interval_seconds=environment.schedules.poll_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Request files on SFTP: claimed when complete, fetched, and answered by one run each.",
+        description="Request files on SFTP: claimed when complete, fetched, and answered; many small ones by one run.",
     )
     def requests(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
         with installation.mailbox(environment) as mailbox:
@@ -125,12 +124,11 @@ def _requests(environment: Environment) -> dg.SensorDefinition:
                 return dg.SkipReason("no request file")
             if not versions.champion_version(installation.layout.models(environment.name)):
                 return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
-            due = [intake for intake in pending if _is_due(context, intake, now())]
-            runs = [_attempt(environment, installation, intake, mailbox.attempted(intake.claim_id)) for intake in due]
+            due = attempts.due(context, environment, pending, now())
+            runs = [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
         if not runs:
             return dg.SkipReason(f"{len(pending)} request files are being answered, or wait for their next attempt")
-        keys = [run.partition_key for run in runs if run.partition_key]
-        added = names.campaigns(environment).build_add_request(keys)
+        added = names.campaigns(environment).build_add_request([attempts.key(environment, intake) for intake in due])
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
@@ -141,7 +139,7 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
     newest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
     if not newest:
         return None
-    if newest[0].dagster_run.status in ACTIVE:
+    if newest[0].dagster_run.status in attempts.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
     rested = moment.timestamp() - (newest[0].end_time or 0.0)
     if newest[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS and rested < INGEST_PAUSE.total_seconds():
@@ -149,21 +147,27 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
     return None
 
 
-def _is_due(context: dg.SensorEvaluationContext, intake: Intake, moment: datetime) -> bool:
-    """Whether a run must be started: none was, or all have ended without an answer and the last one long enough ago."""
-    runs = context.instance.get_run_records(dg.RunsFilter(tags={names.CLAIM_TAG: intake.claim_id}), limit=1)
-    if not runs:
-        return True
-    if runs[0].dagster_run.status in ACTIVE:
-        return False
-    if intake.attempts >= MAX_ATTEMPTS:
-        context.log.error(f"{intake.name} failed {MAX_ATTEMPTS} times; mend it and re-execute its last run")
-        return False
-    ended = runs[0].end_time or runs[0].update_timestamp.timestamp()
-    return moment.timestamp() >= ended + FIRST_WAIT.total_seconds() * (2 ** (intake.attempts - 1) - 1)
+def _run(environment: Environment, installation: Installation, mailbox: Mailbox, share: list[Intake]) -> dg.RunRequest:
+    """A run for request files, with their dockets."""
+    keys = [_open(environment, installation, intake) for intake in share]
+    # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
+    run_keys = [f"{intake.claim_id}:{mailbox.attempted(intake.claim_id)}" for intake in share]
+    tags = {"recoflow/attempt": str(share[0].attempts + 1)}
+    if len(share) > 1:
+        return dg.RunRequest(
+            hashlib.sha256(" ".join(run_keys).encode()).hexdigest(),
+            run_config=bursts.run_config(environment, keys),
+            job_name=names.job(environment, "burst"),
+            tags=tags | {"recoflow/campaigns": str(len(keys))},
+        )
+    (alone,) = share
+    tags |= {names.CLAIM_TAG: alone.claim_id, "recoflow/size": "large" if alone.size > bursts.LARGE else "small"}
+    job = names.job(environment, "campaign")
+    return dg.RunRequest(run_keys[0], job_name=job, partition_key=keys[0], tags=tags)
 
 
-def _attempt(environment: Environment, installation: Installation, intake: Intake, attempt: int) -> dg.RunRequest:
+def _open(environment: Environment, installation: Installation, intake: Intake) -> str:
+    """The key of a request file's campaign, whose docket is made."""
     opened = docket.open_for(
         installation.layout.campaigns(environment.name),
         environment.name,
@@ -174,9 +178,4 @@ def _attempt(environment: Environment, installation: Installation, intake: Intak
         received_at=now(),
         claim_id=intake.claim_id,
     )
-    # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
-    return dg.RunRequest(
-        run_key=f"{intake.claim_id}:{attempt}",
-        partition_key=opened.key,
-        tags={names.CLAIM_TAG: intake.claim_id, "recoflow/attempt": str(attempt)},
-    )
+    return opened.key

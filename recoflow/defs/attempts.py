@@ -1,0 +1,77 @@
+"""Attempts: which request files need a run now.
+
+What belongs here: what Dagster knows of earlier runs, and pauses. What does not: the files themselves (see
+`storage.mailbox`) and who shares a run (see `bursts`).
+
+The request sensor owns the attempts: a run that failed, or whose worker died, is followed by another with a new run
+key, after a growing pause, MOST at most.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from recoflow.campaigns import filename
+from recoflow.defs import bursts, names
+from recoflow.environment import Environment
+from recoflow.storage.mailbox import Intake
+
+MOST = 5
+FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
+LOOKED_AT = 200  # failed runs; one that is not among the latest of them ended long ago
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def due(
+    context: dg.SensorEvaluationContext, environment: Environment, pending: Sequence[Intake], moment: datetime
+) -> list[Intake]:
+    """Those of `pending` that a run must be started for: none is under way, and the last failed long enough ago."""
+    running = {campaign for campaign, _ in _runs(context.instance, environment, ACTIVE)}
+    idle = [intake for intake in pending if key(environment, intake) not in running]
+    ended: dict[str, float] = {}
+    if any(intake.attempts for intake in idle):
+        for campaign, at in _runs(context.instance, environment, FAILED, LOOKED_AT):
+            ended[campaign] = max(at, ended.get(campaign, 0))
+    for intake in idle:
+        if intake.attempts >= MOST:
+            context.log.error(f"{intake.name} failed {MOST} times; mend it and re-execute its last run")
+    return [
+        intake
+        for intake in idle
+        if intake.attempts < MOST
+        and moment.timestamp() >= ended.get(key(environment, intake), 0) + _pause(intake.attempts).total_seconds()
+    ]
+
+
+def key(environment: Environment, intake: Intake) -> str:
+    """The key of the campaign that a request file asks for."""
+    return filename.campaign_key(environment.name, intake.name, intake.sha256, intake.revision)
+
+
+def _pause(attempts: int) -> timedelta:
+    return FIRST_WAIT * 2 ** (attempts - 1) if attempts else timedelta()
+
+
+def _runs(
+    instance: dg.DagsterInstance,
+    environment: Environment,
+    statuses: list[dg.DagsterRunStatus],
+    limit: int | None = None,
+) -> Iterator[tuple[str, float]]:
+    """Campaigns of runs in these states, of one campaign or of many, and when each run ended or was last heard of."""
+    for name in ("campaign", "burst"):
+        wanted = dg.RunsFilter(job_name=names.job(environment, name), statuses=statuses)
+        for record in instance.get_run_records(wanted, limit=limit):
+            at = record.end_time or record.update_timestamp.timestamp()
+            run = record.dagster_run
+            alone = run.tags.get("dagster/partition")
+            for campaign in [alone] if alone else bursts.campaigns_of(environment, run.run_config):
+                yield campaign, at

@@ -1,0 +1,165 @@
+"""Many request files at once: answered by one run, each campaign with its own partition, checks and failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from recoflow.campaigns import answer, staged
+from recoflow.campaigns.request import Request
+from recoflow.defs import clock, sensors
+from recoflow.quality import suites
+from recoflow.sandbox import world
+from recoflow_tests.e2e.test_refusals import repeat_an_item
+from recoflow_tests.scenario import Scenario
+
+ASSETS = ("campaign_request", "campaign_recommendations", "campaign_response")
+
+
+def name(number: int) -> str:
+    return f"lorem_mail_{number}_2026-11-22.csv"
+
+
+def drop(made: Scenario, sample: world.World, numbers: range) -> None:
+    made.drop_requests({name(number): world.request(sample, sample.users[number : number + 5]) for number in numbers})
+
+
+def asked(made: Scenario, count: int) -> dg.RunRequest:
+    """The one run that the sensor asks for when so many files are there."""
+    with made.definitions.resources["installation"].mailbox(made.environment("lorem")) as mailbox:
+        while len(mailbox.pending("requests")) < count:
+            mailbox.poll("requests")
+    (request,) = made.run_requests("lorem_requests")
+    return request
+
+
+def partitions(made: Scenario, asset: str) -> dict[str, dg.AssetMaterialization]:
+    """Name of the request file → its materialization of an asset."""
+    records = made.instance.fetch_materializations(dg.AssetKey(["lorem", asset]), limit=100).records
+    found = [record.asset_materialization for record in records]
+    return {str(each.partition).split(".")[0]: each for each in found if each is not None}
+
+
+def checked(made: Scenario, check: str) -> dict[str, bool]:
+    """Name of the request file → whether its campaign passed."""
+    key = dg.AssetCheckKey(dg.AssetKey(["lorem", "campaign_recommendations"]), check)
+    history = made.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+    return {str(each.partition).split(".")[0]: each.status.value == "SUCCEEDED" for each in history}
+
+
+def pending(made: Scenario) -> list[str]:
+    with made.definitions.resources["installation"].mailbox(made.environment("lorem")) as mailbox:
+        return sorted(intake.name for intake in mailbox.pending())
+
+
+def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
+    trained: Scenario, sample: world.World
+) -> None:
+    drop(trained, sample, range(4))
+    request = asked(trained, 4)
+    assert request.job_name == "lorem_burst"
+    assert trained.campaign(request).success
+    assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(4)]
+    stems = {name(number).removesuffix(".csv") for number in range(4)}
+    for asset in ASSETS:
+        shown = partitions(trained, asset)
+        assert set(shown) == stems
+        assert {stem: each.metadata["dagster/row_count"].value for stem, each in shown.items()} == dict.fromkeys(
+            stems, 10 if asset == "campaign_request" else 50
+        )
+    for check in suites.CAMPAIGN_CHECKS:
+        assert checked(trained, check) == dict.fromkeys(stems, True)
+    lake = trained.definitions.resources["installation"].lake(trained.environment("lorem"))
+    assert lake.scan("responses").collect().group_by("campaign_id").len()["len"].to_list() == [50] * 4
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+
+
+def test_a_campaign_gives_the_same_bytes_in_a_burst_and_alone(trained: Scenario, sample: world.World) -> None:
+    drop(trained, sample, range(2))
+    assert trained.campaign(asked(trained, 2)).success
+    together = trained.fetch(name(0))
+    (key,) = (each for each in trained.instance.get_dynamic_partitions("lorem_campaigns") if "mail_0" in each)
+    assert trained.campaign(dg.RunRequest(partition_key=key)).success
+    assert trained.fetch(name(0)) == together
+
+
+def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_again(
+    trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Callable[..., staged.Staged] = answer.answer
+
+    def faulty(request: Request, bundle: object, environment: object, folder: Path, *rest: object) -> staged.Staged:
+        if request.name == name(1):
+            raise ValueError("the disk of this campaign is on fire")
+        honest(request, bundle, environment, folder, *rest)
+        if request.name == name(2):
+            repeat_an_item(folder)
+        return staged.load(folder)
+
+    drop(trained, sample, range(5))
+    monkeypatch.setattr(answer, "answer", faulty)
+    result = trained.campaign(asked(trained, 5))
+    assert not result.success
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    told = {key.split(".")[0]: str(value.value) for key, value in failure.user_failure_data.metadata.items()}
+    assert told["lorem_mail_1_2026-11-22"] == "the disk of this campaign is on fire"
+    assert "no_item_twice_in_a_list" in told["lorem_mail_2_2026-11-22"]
+    assert len(told) == 2
+
+    assert pending(trained) == [name(1), name(2)]
+    assert set(partitions(trained, "campaign_response")) == {f"lorem_mail_{number}_2026-11-22" for number in (0, 3, 4)}
+    is_unique = checked(trained, "no_item_twice_in_a_list")
+    assert {number: is_unique[f"lorem_mail_{number}_2026-11-22"] for number in (0, 2, 3, 4)} == {
+        0: True,
+        2: False,
+        3: True,
+        4: True,
+    }
+    assert [event.partition for event in result.get_asset_check_evaluations()][-1].startswith("lorem_mail_2")
+
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=11))
+    monkeypatch.setattr(answer, "answer", honest)
+    again = asked(trained, 2)
+    assert again.tags["recoflow/attempt"] == "2"
+    assert trained.campaign(again).success
+    assert pending(trained) == []
+    assert pl.Series(trained.responses()).str.ends_with("22.csv").sum() == 5
+
+
+def test_five_attempts_are_made_with_growing_pauses_and_no_more(
+    trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "answer", lambda *_: (_ for _ in ()).throw(ValueError("never")))
+    drop(trained, sample, range(1))
+    for attempt, pause in enumerate((0, 10, 20, 40, 80), start=1):
+        monkeypatch.setattr(sensors, "now", lambda pause=pause: clock.now() + timedelta(seconds=pause / 2))
+        if attempt > 1:
+            assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+        monkeypatch.setattr(sensors, "now", lambda pause=pause: clock.now() + timedelta(seconds=pause + 1))
+        request = asked(trained, 1)
+        assert request.tags["recoflow/attempt"] == str(attempt)
+        assert not trained.campaign(request).success
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(days=1))
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+
+
+def test_a_large_file_does_not_hold_up_small_ones(
+    trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(trained, sample, range(2))
+    trained.drop_requests({name(9): world.request(sample, lists={f"list {n}": 1 for n in range(100)})})
+    with trained.definitions.resources["installation"].mailbox(trained.environment("lorem")) as mailbox:
+        while len(mailbox.pending("requests")) < 3:
+            mailbox.poll("requests")
+    first, second = sorted(trained.run_requests("lorem_requests"), key=lambda each: each.job_name)
+    assert (first.job_name, second.job_name) == ("lorem_burst", "lorem_campaign")
+    assert second.tags["recoflow/size"] == "large"
+    assert trained.campaign(first).success
+    assert trained.responses()[:1] == [name(0)]
+    assert pending(trained) == [name(9)]
