@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from recoflow import environment
 from recoflow.errors import CampaignError, ModelError
+from recoflow.storage import registry
 from recoflow.storage.lake import TABLES, Lake
 from recoflow.storage.layout import Layout
 
@@ -89,8 +90,8 @@ class Workbench:
             users: user ids; one that is unknown gets the fallback.
             size: items per user.
             list_name: as in a request file; may choose a configuration.
-            configuration_id: of the environment's configurations.
-            as_of: the moment that item age is counted from, now by default.
+            configuration_id: of the environment's configurations, or one that was registered by the API.
+            as_of: the moment that item age is counted from, and whose registered configurations hold; now by default.
 
         Returns:
             The response's rows: RESPONSE_COLUMNS, the information fields, rank; and the score.
@@ -103,6 +104,8 @@ class Workbench:
         from recoflow.campaigns import answer, request, rules  # noqa: PLC0415
 
         bundle = self.bundle()
+        moment = as_of or datetime.now(UTC)
+        settings = registry.effective(self.environment, registry.Register(self.lake).history(), moment)
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
             path = Path(folder) / "request.csv"
@@ -110,7 +113,7 @@ class Workbench:
             asked = request.parse(
                 path,
                 name=f"{self.environment.name}_preview_2000-01-01.csv",
-                environment=self.environment,
+                environment=settings,
                 sha256=hashlib.sha256(rows).hexdigest(),
                 known_attributes=rules.attribute_names(bundle.items),
                 algorithms=rules.algorithms(bundle),
@@ -118,7 +121,7 @@ class Workbench:
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)
                 raise CampaignError(f"column {first['column']}", first["message"], f"({first['code']})")
-            staged = answer.answer(asked, bundle, self.environment, Path(folder) / "staged", as_of or datetime.now(UTC))
+            staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment)
             return pl.read_parquet(list(staged.parts)).drop("row", "page_type")
 
 

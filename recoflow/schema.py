@@ -190,6 +190,16 @@ IDENTITY: Final = _table(
     }
 )
 
+CONFIGURATIONS: Final = _table(
+    {
+        # Rows are only added: the n-th put of an id is its version n.
+        "configuration_id": pl.String,
+        "operation": pl.String,  # put | delete
+        "body": pl.String,  # JSON object as it was put, keys sorted; null for a delete
+        "registered_at": UTC_TIME,  # no two rows have the same
+    }
+)
+
 RESPONSE_COLUMNS: Final = (
     "user_id",
     "device_id",

@@ -26,6 +26,8 @@ from recoflow.models import bundle_files, versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality import suites
 from recoflow.quality.finding import Finding
+from recoflow.storage import registry
+from recoflow.storage.registry import History, Register
 
 STAGING = "staging"
 SHOWN_ERRORS = 20
@@ -70,7 +72,7 @@ class Answers:
         if read.rejection is not None:
             return read
         staging = self._campaigns / opened.key / STAGING
-        return answer.answer(read, self._champion, self._environment, staging, opened.as_of)
+        return answer.answer(read, self._champion, self._as_of(opened), staging, opened.as_of)
 
     def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
@@ -131,11 +133,19 @@ class Answers:
     def _attributes(self) -> frozenset[str]:
         return rules.attribute_names(self._champion.items)
 
+    @cached_property
+    def _registered(self) -> History:
+        return Register(self._installation.lake(self._environment)).history()
+
+    def _as_of(self, opened: Docket) -> Environment:
+        """The environment with the configurations that were registered when the request came in."""
+        return registry.effective(self._environment, self._registered, opened.as_of)
+
     def _read(self, opened: Docket) -> Request:
         return request.parse(
             Path(opened.path),
             name=opened.name,
-            environment=self._environment,
+            environment=self._as_of(opened),
             sha256=opened.sha256,
             known_attributes=self._attributes,
             algorithms=rules.algorithms(self._champion),

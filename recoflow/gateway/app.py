@@ -26,12 +26,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recoflow.environment import Environment
 from recoflow.errors import StorageError
-from recoflow.gateway import bodies, forgetting, openapi, pubsub, reading
+from recoflow.gateway import bodies, configurations, forgetting, openapi, pubsub, reading
 from recoflow.gateway.bodies import Accepted, NotJsonError, RefusedError, TooManyError
+from recoflow.gateway.configurations import FixedConfigurationError, UnknownConfigurationError
 from recoflow.gateway.intake import FullError, Intake, OverloadedError
 from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
 from recoflow.gateway.tokens import Access, Tokens
 from recoflow.privacy import cases
+from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
 
 TEND_SECONDS: Final = 0.5
@@ -78,6 +80,12 @@ class Gateway:
             Route("/api/{environment}/items/{item_type}/{item_id:path}", self.change_item, methods=["PUT", "DELETE"]),
             Route("/api/{environment}/forget", self.post_forget, methods=["POST"]),
             Route("/api/{environment}/forget/{request_id}", self.get_forgotten),
+            Route("/api/configurations", self.get_configurations),
+            Route(
+                "/api/{environment}/configurations/{configuration_id:path}",
+                self.handle_configuration,
+                methods=["GET", "PUT", "DELETE"],
+            ),
             Route("/health", self.get_health),
             Route("/ready", self.get_ready),
             Route("/metrics", self.get_metrics),
@@ -152,6 +160,36 @@ class Gateway:
             raise HTTPException(404, f"{name} knows no request of this id")
         return _json(200, {"request_id": case, **found})
 
+    async def get_configurations(self, request: Request) -> Response:
+        """The configurations of every environment that the token opens."""
+        self._check_running()
+        token = reading.token(request)
+        opened = [name for name in self._intakes if self._tokens.access(name, token) is Access.GRANTED]
+        if not opened:
+            raise HTTPException(401, "A bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        found: list[configurations.Shown] = []
+        for name in opened:
+            found += await asyncio.to_thread(configurations.standing, *self._configured(name))
+        return _json(200, {"configurations": found})
+
+    async def handle_configuration(self, request: Request) -> Response:
+        """GET, PUT or DELETE of one configuration."""
+        intake, configuration_id = self._intake(request), request.path_params["configuration_id"]
+        about = *self._configured(intake.environment.name), configuration_id
+        if request.method == "PUT":
+
+            async def keep(body: configurations.Body) -> tuple[configurations.Shown, bool]:
+                return await asyncio.to_thread(configurations.put, *about, body, intake.clock())
+
+            judge = partial(configurations.judged, configuration_id)
+            shown, is_new = await self._read(request, intake, judge, keep)
+            return _json(201 if is_new else 200, shown)
+        if request.method == "DELETE":
+            await asyncio.to_thread(configurations.delete, *about, intake.clock())
+            return Response(status_code=204)
+        version = request.query_params.get("version")
+        return _json(200, await asyncio.to_thread(configurations.get, *about, version))
+
     async def get_health(self, _request: Request) -> Response:
         """Liveness: the process answers."""
         return _json(200, {"status": "ok"})
@@ -207,9 +245,15 @@ class Gateway:
                 raise
             return await keep(judged)
 
-    def _intake(self, request: Request) -> Intake:
+    def _configured(self, name: str) -> tuple[Environment, Lake]:
+        return self._intakes[name].environment, Lake(self._layout.lake(name))
+
+    def _check_running(self) -> None:
         if self.is_stopping:
             raise HTTPException(503, "The gateway is stopping; try again", _AGAIN | _GONE)
+
+    def _intake(self, request: Request) -> Intake:
+        self._check_running()
         name = request.path_params["environment"]
         if name not in self._intakes:
             raise HTTPException(404, f"There is no environment '{name}'")
@@ -245,6 +289,8 @@ _ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = 
     TooManyError: (413, {}, "{}"),
     reading.TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
     RefusedError: (400, {}, "{}"),
+    UnknownConfigurationError: (404, {}, "{}"),
+    FixedConfigurationError: (409, {}, "{}"),
     ClientDisconnect: (400, _GONE, "The body ended early"),
     TimeoutError: (408, _GONE, "The body took too long"),
     OverloadedError: (429, _AGAIN, "Too much is pending; try again"),

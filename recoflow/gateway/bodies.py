@@ -23,7 +23,7 @@ from recoflow.sources import froomle, items, metarank
 from recoflow.sources.collect import Arrival, Collector, Dialect, Piece
 
 _ENCODER: Final = msgspec.json.Encoder()
-_UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def events(body: bytes, environment: Environment, received_at: datetime) -> Acce
     """
     try:
         decoded = msgspec.json.decode(body)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         _check_each(body, environment, received_at)
         raise NotJsonError(str(error)) from None
     found = decoded.get("events") if isinstance(decoded, dict) else None
@@ -92,7 +92,7 @@ def item(body: bytes | None, item_type: str, item_id: str, environment: Environm
     if body is not None:
         try:
             row = msgspec.json.decode(body)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise NotJsonError(str(error)) from None
     try:
         batch = items.from_api(body, item_type, item_id, environment, received_at)
@@ -113,7 +113,7 @@ def metarank_events(body: bytes, environment: Environment, received_at: datetime
     """
     try:
         found = _metarank_values(body)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise NotJsonError(str(error)) from None
     _check_count(found, environment)
     pieces = [Piece(index, "", value) for index, value in enumerate(found)]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from recoflow import schema
+from recoflow.configuration import Configuration
 from recoflow.privacy import cases
 from recoflow.sources import froomle
 
@@ -27,6 +28,20 @@ _PROBLEMS: Final[Mapping[int, str]] = {
     415: "Not JSON",
     429: "Too much is pending; try again after the seconds in Retry-After",
     503: "Stopping, or the disk refuses; nothing was taken, try again after Retry-After",
+}
+_VERSION: Final = {
+    "name": "version",
+    "in": "query",
+    "description": "the n-th put; absent: what stands now",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_CONFIGURED: Final[Mapping[int, str]] = {
+    200: "As it stands",
+    201: "Registered: it is on disk, and requests that come in from now on may name it",
+    204: "Out of use for requests that come in from now on",
+    400: "Refused: the message names key, reason and cure",
+    404: "There is no such environment, configuration or version",
+    409: "The id stands in the environment's YAML, which the API does not change",
 }
 _EXAMPLE: Final = {
     "events": [
@@ -88,6 +103,17 @@ def document(environments: Sequence[str]) -> dict[str, Any]:
                 "parameters": [environment, _path("request_id")],
                 "get": _forgotten(),
             },
+            "/api/configurations": {
+                "get": _configuration("get_configurations", "All that the token opens", {200: "Configurations"})
+            },
+            "/api/{environment}/configurations/{configuration_id}": {
+                "parameters": [environment, _path("configuration_id")],
+                "get": _configuration("get_configuration", "A configuration", {200: "Registered"}, version=True),
+                "put": _configuration(
+                    "put_configuration", "Register it", {200: "Registered", 201: "Registered"}, is_put=True
+                ),
+                "delete": _configuration("delete_configuration", "Out of use; its versions stay", {204: "Problem"}),
+            },
             "/health": {"get": _look("get_health", "The process answers", 200)},
             "/ready": {"get": _look("get_ready", "Events can be taken: disk writable, space left", 200, 503)},
             "/metrics": {"get": _look("get_metrics", "Counters in Prometheus's text format", 200, media="text/plain")},
@@ -116,6 +142,7 @@ def document(environments: Sequence[str]) -> dict[str, Any]:
                     "properties": {"accepted": {"type": "integer", "minimum": 0}},
                 },
                 "Problem": _problem(),
+                **_configurations(),
             },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
@@ -176,6 +203,46 @@ def _forgotten() -> dict[str, Any]:
             **answers,
         },
     }
+
+
+def _configuration(
+    name: str, summary: str, done: Mapping[int, str], *, is_put: bool = False, version: bool = False
+) -> dict[str, Any]:
+    """An operation of the configurations API; `done` has the statuses of success and the schemas of their answers."""
+    operation = _operation(name, summary, _ref("Configuration") if is_put else None)
+    problems = operation["responses"]
+    del problems["200"]
+    left_out = () if is_put else ("408", "413", "415", "429")
+    answers = {str(status): _answer(_CONFIGURED[status], _ref(form)) for status, form in done.items()}
+    if 204 in done:
+        del answers["204"]["content"]
+    told = {str(status): _answer(_CONFIGURED[status], _ref("Problem")) for status in (400, 404, 409)}
+    kept = {status: answer for status, answer in problems.items() if status not in left_out}
+    return operation | {"responses": answers | kept | told, "parameters": [_VERSION] if version else []}
+
+
+def _configurations() -> dict[str, Any]:
+    """Schemas of the configurations API; a configuration's is the one that judges the YAML."""
+    configuration = Configuration.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = configuration.pop("$defs", {})
+    registered = {
+        "type": "object",
+        "required": ["environment", "configuration_id", "origin", "version", "registered_at", "configuration"],
+        "properties": {
+            "environment": {"type": "string"},
+            "configuration_id": {"type": "string"},
+            "origin": {"type": "string", "enum": ["yaml", "api"]},
+            "version": {"type": ["integer", "null"], "minimum": 1, "description": "the n-th put; null in the YAML"},
+            "registered_at": {"type": ["string", "null"], "format": "date-time"},
+            "configuration": {"type": "object"},
+        },
+    }
+    every = {
+        "type": "object",
+        "required": ["configurations"],
+        "properties": {"configurations": {"type": "array", "items": _ref("Registered")}},
+    }
+    return {**parts, "Configuration": configuration, "Registered": registered, "Configurations": every}
 
 
 def _look(name: str, summary: str, *statuses: int, media: str = "application/json") -> dict[str, Any]:

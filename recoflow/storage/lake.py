@@ -32,7 +32,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
 from recoflow.errors import StorageError
-from recoflow.storage import stored
+from recoflow.storage import artifacts, stored
 
 TABLES: Final = stored.TABLES
 ATTEMPTS: Final = 200
@@ -220,6 +220,20 @@ class Lake:
             handle.create_write_transaction(adds, mode, handle.schema(), commit_properties=properties)
             handle.update_incremental()
         return snapshot
+
+    def settle(self, table: str) -> None:
+        """Make all commits survive a power cut, for writers whose caller keeps no copy; object stores do by themselves.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        if not self._is_local:
+            return
+        folder = Path(self._uri(table))
+        log = folder / "_delta_log"
+        with self._explained(table):
+            for path in (*log.glob("*.json"), log, folder, folder.parent):
+                artifacts.sync(path)
 
     def ensure(self, table: str) -> Snapshot:
         """The current version of the table, which is created empty when it does not exist yet."""

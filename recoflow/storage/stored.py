@@ -30,6 +30,7 @@ TABLES: Final[Mapping[str, pl.Schema]] = {
     "identity": schema.IDENTITY,
     "interactions": schema.INTERACTIONS,
     "responses": schema.RESPONSES,
+    "configurations": schema.CONFIGURATIONS,
 }
 ID_HASH: Final = "id_hash"  # XXH64 of the id: its values are specified, unlike those of polars' and DuckDB's hashes
 COMPILED_FROM: Final = 20_000  # rows; fewer are hashed before the compiled hash is loaded
