@@ -25,7 +25,7 @@ IsForced = Annotated[bool, typer.Option("--force", help="Serve it though its own
 
 @app.command("list")
 def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
-    """Every version: which model, how it was judged, whether it serves, was refused, or is pinned. The latest first."""
+    """Every version, named by its time of training: how it was judged, and what became of it. The latest first."""
     from recoflow.models import versions
 
     folder = _folder(environment, data)
@@ -39,8 +39,9 @@ def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
     if not found:
         terminal.console.print(f"{environment} has no model yet: materialize its factors.")
         return
-    columns = ("version", "trained at", "model", "NDCG", "interval", "recall", "coverage", "state")
-    terminal.table(f"Models of {environment}", [_row(each, service) for each in found], columns)
+    columns = ("version", "model", "state", "NDCG", "recall", "coverage")
+    rows = [_row(each, service) for each in found]
+    terminal.table(f"Models of {environment}", rows, columns, whole=columns[:1])
     if problem is not None:
         raise problem
 
@@ -131,18 +132,10 @@ def _service(folder: Path) -> tuple[Service | None, ModelError | None]:
 
 def _row(entry: Entry, service: Service | None) -> tuple[object, ...]:
     metrics = entry.metrics
-    interval = f"{metrics['ndcg_low']:.4f} … {metrics['ndcg_high']:.4f}" if metrics.get("ndcg_low") is not None else ""
-    shown = (_number(metrics.get(name)) for name in ("recall", "coverage"))
-    model = _called(entry)
-    return (
-        entry.version,
-        entry.trained_at,
-        model,
-        _number(metrics.get("ndcg")),
-        interval,
-        *shown,
-        _state(entry, service),
-    )
+    ndcg, recall, coverage = (_number(metrics.get(name)) for name in ("ndcg", "recall", "coverage"))
+    if metrics.get("ndcg_low") is not None:
+        ndcg = f"{ndcg} ({metrics['ndcg_low']:.4f} … {metrics['ndcg_high']:.4f})"
+    return (entry.version, _called(entry), _state(entry, service), ndcg, recall, coverage)
 
 
 def _called(entry: Entry) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -55,13 +55,13 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=_plain))
 
 
-def table(title: str, rows: Iterable[Sequence[object]], columns: Sequence[str]) -> None:
-    """Rows as a table; numbers on the right, nothing for None."""
+def table(title: str, rows: Iterable[Sequence[object]], columns: Sequence[str], *, whole: Collection[str] = ()) -> None:
+    """Rows as a table; numbers on the right, nothing for None; columns in `whole` are never folded, to be copied."""
     rows = list(rows)
     shown = Table(title=title, title_justify="left")
     for place, name in enumerate(columns):
         is_number = any(isinstance(row[place], int | float) for row in rows)
-        shown.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        shown.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=name in whole)
     for row in rows:
         shown.add_row(*map(cell, row))
     console.print(shown)

@@ -4,9 +4,10 @@ Two assets on purpose: the checks of `factors` are the signal, the refusal in `c
 check blocks only inside its own run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -17,10 +18,13 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import AuditError, OutdatedModelError
 from recoflow.models import bundle as bundles
-from recoflow.models import pipeline, versions
+from recoflow.models import charts, pipeline, versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality.finding import Finding
 
+FIRST = ("model", "role", "ndcg", "ndcg_low", "ndcg_high")  # columns that a narrow window shows
+PLOTTED = ("recall", "ndcg", "hit_rate", "coverage")
+SHOWN = 12  # versions in the picture
 SERVICE = {"candidate_serves": "the candidate that passed its checks serves; while a version is pinned, it waits"}
 TRAINED_ON = ("interactions", "items", "identity")
 
@@ -62,8 +66,17 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 **about,
-                **_metrics_of(training.metrics, chosen),
-                "candidates": metadata.table(training.metrics.to_dicts()),
+                "quality": metadata.picture(
+                    charts.candidates(
+                        training.metrics,
+                        training.decision.chosen,
+                        [name for finding in training.findings for name in finding.metadata.get("refused", ())],
+                        environment.training.margin,
+                    ),
+                    "NDCG of the candidates",
+                ),
+                "candidates": metadata.table(training.metrics.select(*FIRST, pl.exclude(FIRST)).to_dicts()),
+                **_numbers(training.metrics, chosen),
                 "segments": metadata.table(training.segments.to_dicts()),
                 "table_versions": {name: lake.version(name) for name in TRAINED_ON},
             },
@@ -95,17 +108,23 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
     def champion(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         folder = installation.layout.models(environment.name)
         candidate = _promotable(folder)
-        serving = _pinned(folder) or versions.promote(folder, candidate)
+        pinned = _pinned(folder)
+        serving = pinned or versions.promote(folder, candidate)
         waiting = _waiting(serving.version, candidate)
         if not waiting.passed:
             context.log.warning(waiting.message)
         removed = versions.prune(folder, environment.training.keep_versions)
-        about: dict[str, str | bool] = {"model_version": serving.version, "is_pinned": not waiting.passed}
+        about: dict[str, str | bool] = {"model_version": serving.version, "is_pinned": pinned is not None}
         return dg.MaterializeResult(
             metadata={
                 **about,
                 "model": serving.manifest["model"],
                 "metrics": metadata.table(serving.manifest["metrics"]),
+                "versions": metadata.picture(
+                    charts.versions(versions.entries(folder)[-SHOWN:], versions.in_service(folder)),
+                    "NDCG of the last versions",
+                ),
+                **_served(versions.entry(folder, serving.version)),
                 "path": dg.MetadataValue.path(str(folder / serving.version)),
                 "removed_versions": removed,
             },
@@ -143,11 +162,18 @@ def _waiting(serving: str, candidate: str) -> Finding:
     return Finding(check, passed=False, message=message, severity="warn", metadata={"waiting_version": candidate})
 
 
-def _metrics_of(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:
-    """The chosen model's numbers, plotted by Dagster over time."""
-    rows = metrics.filter(pl.col("model") == chosen, pl.col("role") == "candidate")
-    if not rows.height:
-        return {}
-    row = rows.row(0, named=True)
-    k = row["k"]
-    return {f"{name}_at_{k}": row[name] for name in ("recall", "ndcg", "hit_rate", "coverage") if row[name] is not None}
+def _numbers(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:
+    """What Dagster plots over time: the chosen model's metrics, and those of each candidate under its name."""
+    candidates = list(metrics.filter(role="candidate").iter_rows(named=True))
+    best = [_plotted(row) for row in candidates if row["model"] == chosen]
+    named = [{f"{row['model']}.{name}": value for name, value in _plotted(row).items()} for row in candidates]
+    return {name: value for numbers in (*best, *named) for name, value in numbers.items()}
+
+
+def _served(entry: versions.Entry) -> dict[str, float]:
+    interval = {name: entry.metrics[name] for name in ("ndcg_low", "ndcg_high") if name in entry.metrics}
+    return _plotted(entry.metrics) | interval
+
+
+def _plotted(row: Mapping[str, Any]) -> dict[str, float]:
+    return {f"{name}_at_{row['k']}": row[name] for name in PLOTTED if row.get(name) is not None}

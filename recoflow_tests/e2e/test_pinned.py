@@ -20,6 +20,13 @@ def test_a_pinned_champion_stays_while_trainings_go_on_and_say_so(trained: Scena
     shown = materializations(result)["champion"]
     assert (shown["model_version"], shown["is_pinned"]) == (pinned, True)
 
+    assert "data:image/svg+xml;base64," in shown["versions"]
+    trained_today = materializations(result)["factors"]
+    assert "data:image/svg+xml;base64," in trained_today["quality"]
+    for model in ("als", "popular"):
+        for metric in ("ndcg", "recall", "coverage"):
+            assert 0 < trained_today[f"{model}.{metric}_at_10"] <= 1
+
     versions.unpin(folder)
     result = trained.run("lorem_training", asset_selection=[dg.AssetKey(["lorem", "champion"])])
     assert versions.in_service(folder) == versions.Service(candidate, (pinned,))
