@@ -1,6 +1,6 @@
 """New items placed by their attributes: recall@10 among items hidden from the training, beside chance and newest first.
 
-    python -m benchmarks.cold_items PATH [--models als,spectral] [--share 1.0] [--seed 42]
+    python -m benchmarks.cold_items PATH [--models als,bpr] [--share 1.0] [--seed 42]
 
 PATH as for benchmarks.quality, with a table of the items beside the log (columns become attributes; texts with | are
 lists). A fifth of the items is hidden wholly: their interactions are taken out before the model is trained, which is
@@ -116,7 +116,7 @@ def _value(value: Any) -> Any:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--models", default="als,spectral")
+    parser.add_argument("--models", default="als,bpr")
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()

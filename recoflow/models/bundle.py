@@ -7,6 +7,7 @@ What belongs here: what a bundle is, and its way to disk and back. What does not
     <models>/<version>/manifest.json      version, recipe, table versions, metrics; sha256 of every other file
                        subjects.npy …     arrays without pickle, memory-mapped on load
                        alternative_0_…    the same arrays of a model beside the champion
+                       encoder_…          factors of new items from their attributes
                        items.parquet      schema.ITEMS;  devices.parquet  schema.IDENTITY
 
 A folder appears under its name only when it is complete and on disk. A damaged bundle is never replaced by another in
@@ -32,6 +33,7 @@ from recoflow import schema
 from recoflow.errors import ModelError
 from recoflow.models import bundle_files as files
 from recoflow.models import soundness
+from recoflow.models.features import ItemEncoder
 from recoflow.models.matrix import Confidence
 from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.storage import artifacts
@@ -61,6 +63,8 @@ class Bundle:
         similarity: CSR float32 [items × items], or None together with `history`; see `scorer.Scorer`.
         projection: float32 [items × columns], or None; see `scorer.Scorer`.
         alternatives: models that lists may name instead of this one, of the same subjects and items.
+        item_encoder: gives item_factors to items that are new since the training; None where attributes tell nothing,
+            or the model has no factors to give. It is this model's: an alternative waits for interactions.
     """
 
     version: str
@@ -80,6 +84,7 @@ class Bundle:
     similarity: sparse.csr_matrix | None = None
     projection: Matrix | None = None
     alternatives: Mapping[str, Scorer] = field(default_factory=dict)
+    item_encoder: ItemEncoder | None = None
 
     @property
     def scorer(self) -> Scorer:
@@ -165,12 +170,14 @@ def load(folder: Path) -> Bundle:
         each["name"]: _scorer(each, files.read_scorer(folder, manifest, ALTERNATIVE.format(number), items.height))
         for number, each in enumerate(manifest["alternatives"])
     }
+    encoder = files.read_encoder(folder, manifest)
     bundle = Bundle(
         version=manifest["version"],
         items=items,
         devices=files.frame(folder / files.DEVICES, schema.IDENTITY),
         manifest=manifest,
         alternatives=alternatives,
+        item_encoder=None if encoder is None else ItemEncoder(**encoder),
         **{name: files.array(folder / f"{name}.npy", kind) for name, kind in files.ARRAYS.items()},
         **files.read_scorer(folder, manifest, "", items.height),
     )
@@ -192,4 +199,4 @@ def _arrays(bundle: Bundle) -> dict[str, NDArray[Any]]:
     arrays = {name: getattr(bundle, name) for name in files.ARRAYS} | files.scorer_arrays(bundle.scorer, "")
     for number, (_, scorer) in enumerate(sorted(bundle.alternatives.items())):
         arrays |= files.scorer_arrays(scorer, ALTERNATIVE.format(number))
-    return arrays
+    return arrays | files.encoder_arrays(bundle.item_encoder)

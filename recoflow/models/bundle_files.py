@@ -21,6 +21,7 @@ from recoflow.models.soundness import RETRAIN, check_csr
 from recoflow.storage import artifacts
 
 if TYPE_CHECKING:
+    from recoflow.models.features import ItemEncoder
     from recoflow.models.scorer import Scorer
 
 FORMAT: Final = 2
@@ -39,6 +40,7 @@ ARRAYS: Final = {
 FACTORS: Final = ("user_factors", "item_factors")
 SPARSE: Final = ("history", "similarity")
 PROJECTION: Final = "projection"
+ENCODER: Final = {"features": "U", "idf": "f", "weights": "f", "mean": "f"}  # of an ItemEncoder, after encoder_
 SCORER: Final = (*FACTORS, *SPARSE, PROJECTION)
 CSR_PARTS: Final = (("data", "f"), ("indices", "i"), ("indptr", "i"))
 
@@ -61,6 +63,18 @@ def read_scorer(folder: Path, manifest: Mapping[str, Any], prefix: str, items: i
         arrays[name] = _csr(folder, f"{prefix}{name}", items) if is_there else None
     is_there = f"{prefix}{PROJECTION}.npy" in manifest["files"]
     return arrays | {PROJECTION: array(folder / f"{prefix}{PROJECTION}.npy", "f") if is_there else None}
+
+
+def encoder_arrays(encoder: ItemEncoder | None) -> dict[str, NDArray[Any]]:
+    """The arrays of an item encoder by the names of their files, without the suffix; none when there is none."""
+    return {} if encoder is None else {f"encoder_{name}": getattr(encoder, name) for name in ENCODER}
+
+
+def read_encoder(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
+    """The arrays of the item encoder by the names of its attributes, None when the manifest lists none."""
+    if "encoder_features.npy" not in manifest["files"]:
+        return None
+    return {name: array(folder / f"encoder_{name}.npy", kind) for name, kind in ENCODER.items()}
 
 
 def array(path: Path, kind: str) -> NDArray[Any]:

@@ -3,8 +3,9 @@
 What belongs here: the measurement on held-out items, and putting encoded factors into a scorer. What does not: the
 encoder (features).
 
-Only for models with item factors; item-to-item models (EASE, neighbours) know an item by its users alone, so there a
-new item waits for its first interactions.
+Only factors of ALS, BPR and LMF are encoded, alone or in a blend. Spectral ones are eigenvectors, whose values tell
+little of an item alone (measured: below chance); EASE and neighbours know an item by its users alone: there it waits
+for interactions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scipy import sparse
 
 from recoflow.models import evaluate, features, metrics
 from recoflow.models.features import ItemEncoder
+from recoflow.models.holdout import where
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 from recoflow.quality.finding import Finding
@@ -63,16 +65,12 @@ def measure(scorer: Scorer, data: UserItems, items: pl.DataFrame, seed: int) -> 
     """
     trained = np.flatnonzero(data.popularity() > 0)
     held = np.sort(np.random.default_rng(seed).permutation(trained)[: int(len(trained) * SHARE)])
-    if not scorer.item_factors.shape[1] or len(held) < MIN_ITEMS:
+    if not encodable(scorer).any() or len(held) < MIN_ITEMS:
         return None
     kept = np.setdiff1d(trained, held)
-    encoder = features.fit(items[kept], scorer.item_factors[kept], data.popularity()[kept], seed)
+    encoder = _fit(scorer, data, items, kept, seed)
     test = sparse.csr_matrix(data.matrix[:, held])
-    is_hidden = np.isin(data.matrix.indices, held)
-    left = sparse.csr_matrix(
-        (np.where(is_hidden, 0, data.matrix.data), data.matrix.indices, data.matrix.indptr), shape=data.matrix.shape
-    )
-    left.eliminate_zeros()
+    left = where(data.matrix, ~np.isin(data.matrix.indices, held))
     users = np.flatnonzero((np.diff(test.indptr) > 0) & (np.diff(left.indptr) > 0))
     if encoder is None or not len(users):
         return None
@@ -104,7 +102,7 @@ def encode(
     """
     found = measure(scorer, data, items, seed)
     if found is None:
-        message = "no attributes tell items apart, or the model has no item factors: new items wait for interactions"
+        message = "nothing to place new items by (attributes in common, factors, enough items): they wait for events"
         return scorer, None, Finding(CHECK, passed=True, message=message)
     metadata = {
         "recall_encoder": found.encoder,
@@ -119,11 +117,11 @@ def encode(
         f" random, {found.newest:.4f} newest first, over {found.users} users"
     )
     if found.gain[0] <= 0:
-        message += "; the attributes tell too little, so new items wait for interactions"
+        message += "; the attributes tell too little, so new items wait for events"
         return scorer, None, Finding(CHECK, passed=False, message=message, severity="warn", metadata=metadata)
     popularity = data.popularity()
     known = np.flatnonzero(popularity > 0)
-    encoder = features.fit(items[known], scorer.item_factors[known], popularity[known], seed)
+    encoder = _fit(scorer, data, items, known, seed)
     if encoder is None:
         return scorer, None, Finding(CHECK, passed=True, message=message, metadata=metadata)
     cold = np.flatnonzero(popularity == 0)
@@ -135,6 +133,19 @@ def encode(
         encoder,
         Finding(CHECK, passed=True, message=message, metadata=metadata),
     )
+
+
+def encodable(scorer: Scorer) -> NDArray[np.bool_]:
+    """Which columns of the item factors attributes can tell, bool [f]."""
+    is_trained = np.array([each.kind == "least_squares" for each in scorer.encoders], np.bool_)
+    return np.repeat(is_trained, [each.columns for each in scorer.encoders])
+
+
+def _fit(
+    scorer: Scorer, data: UserItems, items: pl.DataFrame, rows: NDArray[np.int64], seed: int
+) -> ItemEncoder | None:
+    factors = np.where(encodable(scorer), scorer.item_factors[rows], np.float32(0))
+    return features.fit(items[rows], factors, data.popularity()[rows], seed)
 
 
 def recall(scores: evaluate.Scores, test: sparse.csr_matrix) -> NDArray[np.float64]:

@@ -23,9 +23,10 @@ from recoflow import schema
 from recoflow.environment import Environment, Model
 from recoflow.errors import ModelError
 from recoflow.interactions import signature
-from recoflow.models import evaluate, holdout, matrix, select, split, tables, train, tune, warm
+from recoflow.models import cold, evaluate, holdout, matrix, select, split, tables, train, tune, warm
 from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
+from recoflow.models.features import ItemEncoder
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 from recoflow.models.select import Candidate, Decision
@@ -39,6 +40,7 @@ CHECKS = select.SOUNDNESS | {
     "not_worse_than_champion": "the chosen candidate is not worse than the model in service by more than the margin",
     "split_does_not_leak": "no training interaction is later than the hold-out",
     "final_model_sound": "the model trained on everything is finite and tells items apart",
+    cold.CHECK: cold.PROMISE,
     "named_models_sound": "every model that a configuration names is finite and tells items apart",
 }
 
@@ -121,7 +123,8 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         everything = _everything(interactions, catalogue)
         start = None if champion is None else warm.Start.of(champion)
         scorer = train.train(everything, model, environment.training.seed, start)
-        findings.append(_final_finding(scorer))
+        scorer, encoder, placed = cold.encode(scorer, everything, _all_items(catalogue, everything.items), arena.seed)
+        findings += [_final_finding(scorer), placed]
         named = [name for name in environment.named_models if name != decision.chosen]
         alternatives, finding = _alternatives({name: models[name] for name in named}, everything, arena.seed, on_step)
         findings.append(finding)
@@ -143,6 +146,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             catalogue,
             identity,
             alternatives=alternatives,
+            encoder=encoder,
             manifest=manifest,
             as_of=as_of,
         )
@@ -272,6 +276,7 @@ def _bundle(
     identity: pl.DataFrame,
     *,
     alternatives: Mapping[str, Scorer],
+    encoder: ItemEncoder | None,
     manifest: dict[str, Any],
     as_of: datetime,
 ) -> Bundle:
@@ -296,6 +301,7 @@ def _bundle(
         similarity=scorer.similarity,
         projection=scorer.projection,
         alternatives=alternatives,
+        item_encoder=encoder,
     )
 
 

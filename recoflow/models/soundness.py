@@ -16,6 +16,7 @@ from recoflow.errors import ModelError
 
 if TYPE_CHECKING:
     from recoflow.models.bundle import Bundle
+    from recoflow.models.features import ItemEncoder
     from recoflow.models.scorer import Scorer
 
 RETRAIN: Final = "Materialize factors again, or roll back to another version"
@@ -40,8 +41,17 @@ def check(bundle: Bundle, culprit: str) -> None:
     check_csr(f"{culprit}/seen", bundle.seen_indptr, bundle.seen_indices, (users, items))
     _check_array(bundle.seen_types, bundle.seen_indices.shape, f"{culprit}/seen_types.npy")
     _check_scorer(bundle.scorer, (users, items), f"{culprit}/")
+    if bundle.item_encoder is not None:
+        _check_encoder(bundle.item_encoder, bundle.item_factors.shape[-1], culprit)
     for name, scorer in bundle.alternatives.items():
         _check_scorer(scorer, (users, items), f"{culprit}: model {name}: ")
+
+
+def _check_encoder(encoder: ItemEncoder, factors: int, culprit: str) -> None:
+    _refuse_unless(_is_ascending(encoder.features), f"{culprit}/encoder_features.npy", "is not sorted and unique")
+    _check_array(encoder.idf, (len(encoder.features),), f"{culprit}/encoder_idf.npy")
+    _check_array(encoder.weights, (len(encoder.features), factors), f"{culprit}/encoder_weights.npy")
+    _check_array(encoder.mean, (factors,), f"{culprit}/encoder_mean.npy")
 
 
 def _check_scorer(scorer: Scorer, shape: tuple[int, int], culprit: str) -> None:
