@@ -78,6 +78,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
                 "candidates": metadata.table(training.metrics.select(*FIRST, pl.exclude(FIRST)).to_dicts()),
                 **_numbers(training.metrics, chosen),
                 "segments": metadata.table(training.segments.to_dicts()),
+                "course": training.bundle.manifest["model"]["course"] if training.bundle else {},
                 "table_versions": {name: lake.version(name) for name in TRAINED_ON},
             },
             check_results=metadata.check_results(training.findings, pipeline.CHECKS, key, about),
