@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "yamlfile"}
-GROUND = {"compiled", "xxh64"}  # how loops are compiled, and the hash that the lake keeps: every stage may use them
+GROUND = {"compiled", "stopwatch", "xxh64"}  # how loops are compiled, what is timed, and the hash that the lake keeps
 # Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.
 STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")
 STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both

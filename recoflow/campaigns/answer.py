@@ -16,6 +16,7 @@ from recoflow.campaigns import lists as planning
 from recoflow.campaigns import rules, staged
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.errors import CampaignError
+from recoflow.stopwatch import Stopwatch
 from recoflow.storage import artifacts, sql
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def answer(
     as_of: datetime,
     *,
     threads: int | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> staged.Staged:
     """Rank and stage every list of a request.
 
@@ -48,6 +50,7 @@ def answer(
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
         threads: of the scoring core; by default all cores.
+        stopwatch: counts the stages `map ids`, `rank`, `fill` and `join and stage`.
 
     Returns:
         What was staged: the same bytes for the same arguments.
@@ -58,14 +61,16 @@ def answer(
     """
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
+    watch = stopwatch or Stopwatch()
     _clear(staging)
     eligible = np.flatnonzero(rules.is_eligible(bundle.items))
-    lists = planning.plan(request, bundle, environment)
+    with watch.stage("map ids"):
+        lists = planning.plan(request, bundle, environment)
+        requests = _requests(request, lists, environment.campaigns.provider)
     fields = environment.campaigns.information_fields
     filtered = {attribute for wish in lists.wishes for attribute in wish.filters}
     item_rules = rules.ItemRules(bundle.items[eligible], filtered | set(fields))
     ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
-    requests = _requests(request, lists, environment.campaigns.provider)
     items = pl.DataFrame(
         [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
     )
@@ -73,15 +78,19 @@ def answer(
     answers = requests.select(column for column in requests.columns if column in staged.columns(fields))
     staged.columns(fields).to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
     for number, block in enumerate(blocks(lists, BLOCK_LISTS, BLOCK_ITEMS)):
-        chosen, scores = filler.fill(block, *ranking.block(block))
+        with watch.stage("rank"):
+            ranked = ranking.block(block)
+        with watch.stage("fill"):
+            chosen, scores = filler.fill(block, *ranked)
         filled = filler.filled[block]
-        part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
-            _ranks(filled),
-            pl.Series("score", scores),
-            pl.lit(environment.campaigns.version).alias("version"),
-            pl.lit(request.campaign_id).alias("campaign_id"),
-        )
-        part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
+        with watch.stage("join and stage"):
+            part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
+                _ranks(filled),
+                pl.Series("score", scores),
+                pl.lit(environment.campaigns.version).alias("version"),
+                pl.lit(request.campaign_id).alias("campaign_id"),
+            )
+            part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("items", filler.filled))
     requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
     request.errors.write_parquet(staging / staged.ERRORS_FILE)

@@ -26,6 +26,7 @@ from recoflow.models import bundle_files, versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality import suites
 from recoflow.quality.finding import Finding
+from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
 from recoflow.storage.registry import History, Register
 
@@ -46,12 +47,15 @@ class Answers:
         self._campaigns = installation.layout.campaigns(environment.name)
         self._models = installation.layout.models(environment.name)
         self._recommendations = names.key(environment, "campaign_recommendations")
+        self._watches: dict[str, Stopwatch] = {}  # of what `stage` did for a key
 
     def request(self, key: str) -> dg.MaterializeResult:
         """Read the request: `campaign_request`."""
+        watch = Stopwatch()
         opened = docket.load(self._campaigns, key)
-        read = self._read(opened)
+        read = self._read(opened, watch)
         shown: dict[str, Any] = {
+            "stages": metadata.stages(watch),
             "campaign_id": read.campaign_id,
             "file": read.name,
             "rows_read": read.counts.read,
@@ -67,19 +71,24 @@ class Answers:
 
     def stage(self, key: str) -> Staged | Request:
         """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
+        watch = self._watches[key] = Stopwatch()
         opened = docket.load(self._campaigns, key)
-        read = self._read(opened)
+        read = self._read(opened, watch)
         if read.rejection is not None:
             return read
         staging = self._campaigns / opened.key / STAGING
-        return answer.answer(read, self._champion, self._as_of(opened), staging, opened.as_of)
+        return answer.answer(read, self._champion, self._as_of(opened), staging, opened.as_of, stopwatch=watch)
 
     def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
 
         A check that fails is in the result, not an error.
         """
-        findings = self._judge({key: each for key, each in answered.items() if isinstance(each, Staged)})
+        checking = Stopwatch()
+        with checking.stage("checks (great-expectations)"):
+            findings = self._judge({key: each for key, each in answered.items() if isinstance(each, Staged)})
+        for key in findings:
+            self._watches[key].seconds |= checking.seconds
         return {
             key: self._recommended(key, each, findings[key]) if isinstance(each, Staged) else self._refused(key, each)
             for key, each in answered.items()
@@ -93,16 +102,19 @@ class Answers:
             CampaignError: nothing is staged.
         """
         opened = docket.load(self._campaigns, key)
-        answered = self._audited(opened)
-        files = publication.render(answered, self._campaigns / opened.key)
+        watch = Stopwatch()
+        answered = self._audited(opened, watch)
+        with watch.stage("write files"):
+            files = publication.render(answered, self._campaigns / opened.key)
         state = "kept locally: the request did not come by SFTP"
         if opened.claim_id is not None:
-            with self._installation.mailbox(self._environment) as mailbox:
+            with watch.stage("upload"), self._installation.mailbox(self._environment) as mailbox:
                 state = mailbox.publish(opened.claim_id, files).value
         shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id, "state": state}
         if isinstance(answered, Staged):
-            rows = publication.rows(answered, now())
-            self._installation.lake(self._environment).append("responses", rows, transaction=opened.key)
+            with watch.stage("append to the lake"):
+                rows = publication.rows(answered, now())
+                self._installation.lake(self._environment).append("responses", rows, transaction=opened.key)
             shown |= {
                 "dagster/row_count": rows.height,
                 "dagster/table_name": f"{self._environment.name}.responses",
@@ -114,6 +126,7 @@ class Answers:
             names.key(self._environment, "campaign_response"),
             metadata={
                 **shown,
+                "stages": metadata.stages(watch),
                 "file": name,
                 "path": dg.MetadataValue.path(str(path)),
                 "bytes": path.stat().st_size,
@@ -141,15 +154,18 @@ class Answers:
         """The environment with the configurations that were registered when the request came in."""
         return registry.effective(self._environment, self._registered, opened.as_of)
 
-    def _read(self, opened: Docket) -> Request:
-        return request.parse(
-            Path(opened.path),
-            name=opened.name,
-            environment=self._as_of(opened),
-            sha256=opened.sha256,
-            known_attributes=self._attributes,
-            algorithms=rules.algorithms(self._champion),
-        )
+    def _read(self, opened: Docket, watch: Stopwatch) -> Request:
+        with watch.stage("load model"):  # by the first of several campaigns
+            attributes, algorithms = self._attributes, rules.algorithms(self._champion)
+        with watch.stage("parse request"):
+            return request.parse(
+                Path(opened.path),
+                name=opened.name,
+                environment=self._as_of(opened),
+                sha256=opened.sha256,
+                known_attributes=attributes,
+                algorithms=algorithms,
+            )
 
     def _judge(self, answered: Mapping[str, Staged]) -> dict[str, list[Finding]]:
         """What great-expectations says of the staged files of each campaign."""
@@ -177,6 +193,7 @@ class Answers:
             self._recommendations,
             metadata={
                 **about,
+                "stages": metadata.stages(self._watches[key]),
                 "dagster/row_count": result.counts.items,
                 "lists": result.counts.answered,
                 "personalized": result.counts.personalized,
@@ -202,14 +219,16 @@ class Answers:
             check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
         )
 
-    def _audited(self, opened: Docket) -> Staged | Request:
+    def _audited(self, opened: Docket, watch: Stopwatch) -> Staged | Request:
         """What is to be published: the staged campaign after its audit, or the request that was refused as a whole."""
-        read = self._read(opened)
+        read = self._read(opened, watch)
         if read.rejection is not None:
             return read
         result = staged.load(self._campaigns / opened.key / STAGING)
         bundle = self._champion
         if bundle.version != result.model_version:  # another champion since it was ranked
-            bundle = bundles.load(self._models / result.model_version)
-        audit.audit(result, bundle)
+            with watch.stage("load model"):
+                bundle = bundles.load(self._models / result.model_version)
+        with watch.stage("audit"):
+            audit.audit(result, bundle)
         return result

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from recoflow.quality.finding import Finding
+from recoflow.stopwatch import Stopwatch
 from recoflow.storage.lake import Lake
 
 PREVIEW_ROWS = 10
@@ -30,6 +31,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = Non
 def picture(svg: str, title: str) -> dg.MetadataValue:
     """An SVG inside Markdown, which the UI shows."""
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+
+
+def stages(watch: Stopwatch) -> dg.MetadataValue:
+    """Where the time went, as a table; stages that overlap are each told whole."""
+    return table([{"stage": name, "seconds": f"{seconds:.2f}"} for name, seconds in watch.seconds.items()])
 
 
 def row_count(lake: Lake, table: str) -> int:

@@ -53,18 +53,22 @@ class Check:
     severity: Literal["error", "warn"] = "error"
 
 
-def validate(tables: Mapping[str, str], checks: Sequence[Check]) -> list[Finding]:
+def validate(
+    tables: Mapping[str, str], checks: Sequence[Check], *, derived: Mapping[str, str] | None = None
+) -> list[Finding]:
     """Run checks over tables.
 
     Args:
         tables: name → DuckDB's query for its rows, e.g. `FROM read_parquet(['a.parquet'])`.
-        checks: to run.
+        checks: to run, over `tables` and `derived`.
+        derived: name → the query, over `tables`, whose rows make this table: computed once, where expectations over
+            `tables` would each read the files anew.
 
     Returns:
         One finding for each check, in their order. An expectation that cannot be computed fails its check.
     """
     results: dict[str, list[Any]] = {check.name: [] for check in checks}
-    with _data_source(tables) as source:
+    with _data_source(tables, derived or {}) as source:
         for table in dict.fromkeys(check.table for check in checks):
             for result in _results(source, table, [check for check in checks if check.table == table]):
                 results[result.expectation_config.meta["check"]].append(result)
@@ -72,13 +76,15 @@ def validate(tables: Mapping[str, str], checks: Sequence[Check]) -> list[Finding
 
 
 @contextmanager
-def _data_source(tables: Mapping[str, str]) -> Iterator[Any]:
-    """A great-expectations data source whose tables are views."""
+def _data_source(tables: Mapping[str, str], derived: Mapping[str, str]) -> Iterator[Any]:
+    """A great-expectations data source of views, and of what is derived from them."""
     with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
         path = Path(folder) / "views.duckdb"  # a file, because each pooled connection would get a memory of its own
         with duckdb.connect(str(path)) as connection:
             for table, query in tables.items():
                 connection.execute(f'CREATE VIEW "{table}" AS {query}')
+            for table, query in derived.items():
+                connection.execute(f'CREATE TABLE "{table}" AS {query}')
         context = _great_expectations().get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_sql("files", connection_string=f"duckdb:///{path}", create_temp_table=False)

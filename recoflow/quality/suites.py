@@ -24,14 +24,64 @@ CAMPAIGN_CHECKS: Final = {
     "no_item_repeated": "No subject gets an item in two lists, unless the configuration allows it.",
     "items_recommendable": "Every item is in the catalogue, enabled and available.",
     "rows_answered": "Every recommendation belongs to a row of the request, and every row got the counted items.",
+    "requests_distinct": "Every row of the request has an identifier of its own.",
     "list_sizes_kept": "No list is longer than asked for.",
     "scores_fall_with_rank": "Scores are finite and never rise with the rank.",
     "fallback_share": "The share of fallback lists is within the environment's limit.",
     "has_recommendations": "The campaign recommends something.",
 }
 
-_ABOUT_REQUESTS: Final = ("list_sizes_kept", "fallback_share")
+_TABLE_OF: Final = {  # the others look at the recommendations themselves
+    "required_values_present": "groups",
+    "one_campaign": "groups",
+    "user_groups_known": "groups",
+    "has_recommendations": "groups",
+    "ranks_without_gaps": "lists",
+    "rows_answered": "lists",
+    "scores_fall_with_rank": "lists",
+    "no_item_twice_in_a_list": "repeated",
+    "no_item_repeated": "repeated",
+    "requests_distinct": "requests",
+    "list_sizes_kept": "requests",
+    "fallback_share": "requests",
+}
 _REQUIRED: Final = ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
+
+# Three passes over the recommendations, whose files stand in the order of the request: expectations over every single
+# recommendation would each read them once or twice, and some sort them.
+_DERIVED: Final = {
+    "groups": (
+        "SELECT _campaign, campaign_id, user_group, "
+        + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
+        + " FROM recommendations GROUP BY ALL"
+    ),
+    "lists": """
+        SELECT
+            _campaign, row, count(*) AS items, max(rank) AS last_rank,
+            min(request_id) AS first_id, max(request_id) AS last_id,
+            count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
+            count_if(NOT isfinite(score) OR (is_same AND score > score_before)) AS rising
+        FROM (
+            SELECT
+                _campaign, row, rank, score, request_id,
+                row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
+                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
+            FROM recommendations
+        )
+        GROUP BY _campaign, row
+    """,
+    "repeated": """
+        WITH people AS MATERIALIZED (
+            SELECT _campaign, row, may_repeat, min(row) OVER (PARTITION BY _campaign, subject) AS person FROM requests
+        ),
+        suspects AS MATERIALIZED (
+            SELECT _campaign, person, item_id FROM recommendations JOIN people USING (_campaign, row)
+            GROUP BY ALL HAVING count(*) > 1
+        )
+        SELECT _campaign, person, row, item_id, may_repeat
+        FROM recommendations JOIN people USING (_campaign, row) JOIN suspects USING (_campaign, person, item_id)
+    """,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +125,7 @@ def campaigns(
     checks = _checks(columns, provider, max_fallback_share)
 
     def judge(some: Sequence[Campaign]) -> dict[str, list[Finding]]:
-        findings = validate(_tables(some), checks)
+        findings = validate(_tables(some), checks, derived=_DERIVED)
         if len(some) == 1 or all(finding.passed for finding in findings):
             return {campaign.key: findings for campaign in some}
         half = len(some) // 2
@@ -85,13 +135,15 @@ def campaigns(
 
 
 def _tables(staged: Sequence[Campaign]) -> dict[str, str]:
-    """Table → query. `_campaign` is the key; a catalogue that campaigns share stands in `items` once."""
+    """Table → query. `_campaign` numbers the campaigns; a catalogue that they share stands in `items` once."""
     catalogues = list(dict.fromkeys(each.items for each in staged))
-    known = [(quoted(each.key), quoted(each.campaign_id), str(catalogues.index(each.items))) for each in staged]
+    known = [
+        (str(number), quoted(each.campaign_id), str(catalogues.index(each.items))) for number, each in enumerate(staged)
+    ]
     return {
         "campaigns": f"SELECT * FROM (VALUES ({'), ('.join(map(', '.join, known))})) AS _(_campaign, id, catalogue)",
-        "recommendations": _together((f"{quoted(each.key)} AS _campaign", each.parts) for each in staged),
-        "requests": _together((f"{quoted(each.key)} AS _campaign", [each.requests]) for each in staged),
+        "recommendations": _together((f"{number} AS _campaign", each.parts) for number, each in enumerate(staged)),
+        "requests": _together((f"{number} AS _campaign", [each.requests]) for number, each in enumerate(staged)),
         "items": _together((f"{number} AS catalogue", [path]) for number, path in enumerate(catalogues)),
     }
 
@@ -108,31 +160,23 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
         "columns_complete": [
             Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
         ],
-        "required_values_present": [
-            Expectation("ExpectColumnValuesToNotBeNull", {"column": name}) for name in _REQUIRED
-        ],
+        "required_values_present": [_in_set(f"missing_{name}", [0]) for name in _REQUIRED],
         "one_campaign": [
             _no_rows(
                 "SELECT campaign_id FROM {batch} JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
             )
         ],
-        "user_groups_known": [
-            Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
-        ],
+        "user_groups_known": [_in_set("user_group", [provider, "fallback"])],
         "ranks_without_gaps": [
-            Expectation("ExpectCompoundColumnsToBeUnique", {"column_list": ["_campaign", "request_id", "rank"]}),
-            _no_rows(
-                "SELECT request_id FROM {batch} GROUP BY _campaign, request_id "
-                "HAVING min(rank) <> 1 OR max(rank) <> count(*)"
-            ),
+            _no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items")
         ],
         "no_item_twice_in_a_list": [
-            Expectation("ExpectCompoundColumnsToBeUnique", {"column_list": ["_campaign", "request_id", "item_id"]})
+            _no_rows("SELECT row, item_id FROM {batch} GROUP BY _campaign, row, item_id HAVING count(*) > 1")
         ],
         "no_item_repeated": [
             _no_rows(
-                "SELECT subject, item_id FROM {batch} JOIN requests USING (_campaign, row) "
-                "GROUP BY _campaign, subject, item_id HAVING max(row) FILTER (NOT may_repeat) > min(row)"
+                "SELECT person, item_id FROM {batch} GROUP BY _campaign, person, item_id "
+                "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
             )
         ],
         "items_recommendable": [
@@ -144,18 +188,15 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
         "rows_answered": [
             _no_rows(
                 "SELECT row FROM {batch} AS given FULL JOIN requests AS asked USING (_campaign, row) "
-                "GROUP BY _campaign, row "
-                "HAVING any_value(asked.line) IS NULL OR count(given.item_id) <> any_value(asked.items) "
-                "OR count(*) FILTER (given.request_id <> asked.request_id) > 0"
+                "WHERE asked.line IS NULL OR coalesce(given.items, 0) <> asked.items "
+                "OR given.first_id <> asked.request_id OR given.last_id <> asked.request_id"
             )
+        ],
+        "requests_distinct": [
+            _no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")
         ],
         "list_sizes_kept": [_no_rows("SELECT row FROM {batch} WHERE items > list_size")],
-        "scores_fall_with_rank": [
-            _no_rows(
-                "SELECT row FROM {batch} WHERE NOT isfinite(score) UNION ALL SELECT row FROM (SELECT row, score, "
-                "lag(score) OVER (PARTITION BY _campaign, row ORDER BY rank) AS above FROM {batch}) WHERE score > above"
-            )
-        ],
+        "scores_fall_with_rank": [_no_rows("SELECT row FROM {batch} WHERE rising > 0")],
         "fallback_share": [
             _no_rows(
                 "SELECT avg((user_group = 'fallback')::INT) AS share FROM {batch} GROUP BY _campaign "
@@ -167,13 +208,17 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
     return [
         Check(
             name,
-            "requests" if name in _ABOUT_REQUESTS else "recommendations",
+            _TABLE_OF.get(name, "recommendations"),
             description,
             tuple(expectations[name]),
             severity="warn" if name == "has_recommendations" else "error",
         )
         for name, description in CAMPAIGN_CHECKS.items()
     ]
+
+
+def _in_set(column: str, values: Sequence[str | int]) -> Expectation:
+    return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
 def _no_rows(query: str) -> Expectation:

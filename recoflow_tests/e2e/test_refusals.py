@@ -69,8 +69,10 @@ def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
 ) -> None:
     honest: Callable[..., staged.Staged] = answer.answer
 
-    def faulty(request: object, bundle: object, environment: object, folder: Path, *rest: object) -> staged.Staged:
-        honest(request, bundle, environment, folder, *rest)
+    def faulty(
+        request: object, bundle: object, environment: object, folder: Path, *rest: object, **more: object
+    ) -> staged.Staged:
+        honest(request, bundle, environment, folder, *rest, **more)
         repeat_an_item(folder)
         return staged.load(folder)
 

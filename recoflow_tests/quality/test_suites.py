@@ -90,7 +90,9 @@ def test_everything_that_can_be_wrong_within_rows_is_found_and_explained(world):
         pl.Series("row", [0, 0, 9]),  # nobody's row
     )
     requests = world.requests.with_columns(
-        pl.Series("list_size", [1, 2, 2]), pl.Series("user_group", ["fallback", "fallback", "recoflow"])
+        pl.Series("list_size", [1, 2, 2]),
+        pl.Series("user_group", ["fallback", "fallback", "recoflow"]),
+        pl.Series("request_id", ["r0", "r1", "r1"]),
     )
     findings = world(recommendations=frame, requests=requests)
     assert failed(findings) == set(suites.CAMPAIGN_CHECKS) - {
@@ -100,7 +102,17 @@ def test_everything_that_can_be_wrong_within_rows_is_found_and_explained(world):
     }
     messages = {finding.check: finding.message for finding in findings}
     assert "somebody" in messages["user_groups_known"]
-    assert "item_id: 1 of 3" in messages["required_values_present"]
+    assert "missing_item_id" in messages["required_values_present"]
+
+
+def test_lists_that_are_torn_apart_or_mixed_up_are_found(world):
+    """What the one pass over lists must see: a list in two places, an identifier of another row, scores that rise."""
+    torn = world(recommendations=world.recommendations.with_columns(pl.Series("row", [0, 1, 0]), rank=pl.lit(1)))
+    assert {"ranks_without_gaps", "rows_answered"} <= failed(torn)
+    swapped = world(recommendations=world.recommendations.with_columns(pl.Series("request_id", ["r0", "r1", "r1"])))
+    assert failed(swapped) == {"rows_answered"}
+    scores = pl.Series("score", [1, 3, 9], dtype=pl.Float32)  # another list may begin higher than this one ends
+    assert failed(world(recommendations=world.recommendations.with_columns(scores))) == {"scores_fall_with_rank"}
 
 
 def test_columns_repetition_and_emptiness_are_checked(world):

@@ -1,0 +1,164 @@
+"""What `benchmarks.campaign` measures, one process each: the last line of each is a JSON object.
+
+    python -m benchmarks.campaign_runs recoflow|limits|implicit FOLDER USERS K
+
+`recoflow`: request file to response file as the job does it, with the checks of great-expectations and the audit.
+`limits`: ranking alone, with compiled code at hand, and pyarrow's writing of the same rows.
+`implicit`: a script as one would write it around implicit: recommend() in its best batches, ids and urls by index, the
+same writer, no check of anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+OUT = "out"
+
+
+def peak_bytes() -> int:
+    """The largest resident size of this process; ru_maxrss would count that of its parent too."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def recoflow(root: Path, users: int, k: int) -> dict[str, object]:
+    from benchmarks import campaign_world
+    from recoflow.campaigns import answer, audit, publication, request, rules, staged
+    from recoflow.models import bundle as bundles
+    from recoflow.models import bundle_files
+    from recoflow.quality import suites
+    from recoflow.stopwatch import Stopwatch
+
+    watch, folder = Stopwatch(), campaign_world.Folder(root)
+    environment, file = folder.environment, folder.request(users, k)
+    with watch.stage("load bundle"):
+        bundle = bundles.load(folder.bundle)
+    with watch.stage("parse"):
+        read = request.parse(
+            file,
+            name=campaign_world.REQUEST,
+            environment=environment,
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            known_attributes=rules.attribute_names(bundle.items),
+        )
+    assert read.counts.accepted == users, read.errors
+    result = answer.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
+    with watch.stage("checks"):
+        campaign = suites.Campaign(
+            "one", result.campaign_id, result.parts, result.requests, folder.bundle / bundle_files.ITEMS
+        )
+        (findings,) = suites.campaigns(
+            [campaign],
+            columns=staged.columns(result.information_fields).names(),
+            provider=environment.campaigns.provider,
+            max_fallback_share=environment.quality.max_fallback_share,
+        ).values()
+    assert all(finding.passed for finding in findings), findings
+    with watch.stage("audit"):
+        audit.audit(result, bundle)
+    with watch.stage("write CSV"):
+        files = publication.render(result, root / OUT)
+    return {"stages": watch.seconds, "rows": result.counts.items, "bytes": files[-1][0].stat().st_size}
+
+
+def limits(root: Path, users: int, k: int) -> dict[str, object]:
+    import polars as pl
+    from pyarrow import csv
+
+    from benchmarks import campaign_world
+    from recoflow.campaigns import response, staged
+    from recoflow.campaigns.rank import prepare, top_k
+    from recoflow.models import bundle as bundles
+    from recoflow.stopwatch import Stopwatch
+
+    watch, bundle = Stopwatch(), bundles.load(campaign_world.Folder(root).bundle)
+    factors = bundle.user_factors[:users]
+    top_k(factors[:1000], bundle.item_factors, k)
+    seen = {"seen_indptr": bundle.seen_indptr[: users + 1], "seen_indices": bundle.seen_indices}
+    with watch.stage("rank"):
+        top_k(factors, prepare(bundle.item_factors, factors), k, **seen)
+    result = staged.load(root / OUT / "staging")
+    columns = list(response.columns(result.information_fields))
+    table = pl.concat([pl.read_parquet(part, columns=columns) for part in result.parts]).to_arrow()
+    with watch.stage("write"), (root / OUT / "bare.csv").open("wb") as file:
+        csv.write_csv(table, file)
+    (root / OUT / "bare.csv").unlink()
+    return {"stages": watch.seconds}
+
+
+def implicit(root: Path, users: int, k: int) -> dict[str, object]:
+    import numpy as np
+    import polars as pl
+    import scipy.sparse as sp
+    from pyarrow import csv
+    from threadpoolctl import threadpool_limits
+
+    from benchmarks import campaign_world
+    from benchmarks.rank import implicit_model
+    from recoflow.stopwatch import Stopwatch
+
+    watch, folder = Stopwatch(), campaign_world.Folder(root)
+    arrays = {name: np.load(folder.bundle / f"{name}.npy") for name in ("user_factors", "item_factors", "subjects")}
+    indptr, indices = np.load(folder.bundle / "seen_indptr.npy"), np.load(folder.bundle / "seen_indices.npy")
+    shape = len(arrays["user_factors"]), len(arrays["item_factors"])
+    seen = sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+    items = pl.read_parquet(folder.bundle / "items.parquet")
+    urls = items["attributes"].str.json_path_match("$.url")
+    model = implicit_model(arrays["user_factors"], arrays["item_factors"])
+    known = pl.DataFrame({"subject": pl.Series(arrays["subjects"], dtype=pl.String)}).with_row_index("position")
+    asked = pl.read_csv(folder.request(users, k)).with_columns(subject=pl.lit("u:") + pl.col("user_id"))
+    asked = asked.join(known, on="subject", how="left", maintain_order="left")
+    writer = None
+    with (root / OUT / "implicit.csv").open("wb") as file, threadpool_limits(1, "blas"):
+        for start in range(0, users, 4000):
+            part = asked[start : start + 4000]
+            rows = part["position"].to_numpy()
+            with watch.stage("recommend"):
+                found, _ = model.recommend(rows, seen[rows], N=k, filter_already_liked_items=True)
+            frame = part[np.repeat(np.arange(len(part)), k)].select(
+                "user_id",
+                "device_id",
+                user_group=pl.lit("recoflow"),
+                version=pl.lit("recoflow_1"),
+                campaign_id=pl.lit("0123456789abcdefghij"),
+                request_id=pl.lit("0123456789abcdefghij"),
+                list_name="list_name",
+                item_id=items["item_id"].gather(found.ravel()),
+                url=urls.gather(found.ravel()),
+                rank=pl.Series(np.tile(np.arange(1, k + 1), len(part))),
+            )
+            table = frame.to_arrow()
+            with watch.stage("write"):
+                writer = writer or csv.CSVWriter(file, table.schema)
+                writer.write_table(table)
+        if writer:
+            writer.close()
+    (root / OUT / "implicit.csv").unlink()
+    return {"stages": watch.seconds}
+
+
+def main() -> None:
+    begin = time.perf_counter()
+    run = {"recoflow": recoflow, "limits": limits, "implicit": implicit}[sys.argv[1]]
+    (Path(sys.argv[2]) / OUT).mkdir(exist_ok=True)
+    found = run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(
+        json.dumps(
+            {
+                **found,
+                "seconds": time.perf_counter() - begin,
+                "cpu_seconds": used.ru_utime + used.ru_stime,
+                "peak_bytes": peak_bytes(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
