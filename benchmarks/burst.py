@@ -32,7 +32,7 @@ LONGEST = 600.0
 @contextmanager
 def running(sample: world.World) -> Iterator[tuple[Stack, SFTPClient]]:
     """An installation of its own that has a model, and a customer who is logged in."""
-    with tempfile.TemporaryDirectory(prefix="recoflow-burst-") as folder:
+    with tempfile.TemporaryDirectory(prefix="recoflow-burst-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)
         for name in ("dagster.yaml", "workspace.yaml", "data/environments/lorem.yaml"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)

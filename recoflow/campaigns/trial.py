@@ -1,0 +1,82 @@
+"""A dry run of a request file: what it would be answered, with nothing published and nothing kept.
+
+What belongs here: the way of a file that lies in a folder. What does not: rules (`request`) and ranking (`answer`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from recoflow.campaigns import answer, request, response, rules
+from recoflow.errors import ModelError
+from recoflow.models import versions
+from recoflow.storage import registry
+from recoflow.storage.registry import Register
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from recoflow.campaigns.request import Request
+    from recoflow.environment import Environment
+    from recoflow.models.bundle import Bundle
+    from recoflow.storage.lake import Lake
+    from recoflow.storage.layout import Layout
+
+
+class Trial:
+    """A request file and the model that would answer it if it arrived now.
+
+    Args:
+        path: the file; its name is the one that it will be uploaded under.
+        environment: whose account it will go to.
+        layout: of the installation.
+        lake: of the environment.
+        now: the time of receipt.
+
+    Attributes:
+        request: as it was understood; its `campaign_id` is the one that the file will have.
+
+    Raises:
+        ModelError: there is no model yet.
+    """
+
+    def __init__(self, path: Path, environment: Environment, layout: Layout, lake: Lake, now: datetime) -> None:
+        self._now = now
+        self._bundle = _champion(environment, layout)
+        self._environment = registry.effective(environment, Register(lake).history(), now)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.request: Request = request.parse(
+            path,
+            name=path.name,
+            environment=self._environment,
+            sha256=digest,
+            known_attributes=rules.attribute_names(self._bundle.items),
+            algorithms=rules.algorithms(self._bundle),
+        )
+
+    def preview(self, rows: int) -> pl.DataFrame:
+        """The answer to the first `rows` accepted rows, with the columns of the response and the score of each item.
+
+        Raises:
+            CampaignError: the request is refused as a whole.
+        """
+        asked = replace(self.request, rows=self.request.rows.head(rows))
+        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+            staged = answer.answer(asked, self._bundle, self._environment, Path(folder), self._now)
+            columns = [*response.columns(staged.information_fields), "score"]
+            return pl.read_parquet(list(staged.parts), columns=columns).select(columns)
+
+
+def _champion(environment: Environment, layout: Layout) -> Bundle:
+    folder = layout.models(environment.name)
+    bundle = versions.champion(folder)
+    if bundle is None:
+        raise ModelError(str(folder), "has no champion", f"Materialize factors and champion of {environment.name}")
+    return bundle
