@@ -84,7 +84,7 @@ class Workbench:
         configuration_id: str | None = None,
         as_of: datetime | None = None,
     ) -> pl.DataFrame:
-        """Recommendations for users as a campaign would give them; nothing is published.
+        """Recommendations for users as a campaign would give them now; nothing is published.
 
         Args:
             users: user ids; one that is unknown gets the fallback.
@@ -101,9 +101,10 @@ class Workbench:
         """
         import polars as pl  # noqa: PLC0415
 
-        from recoflow.campaigns import answer, request, rules  # noqa: PLC0415
+        from recoflow.campaigns import answer, freshness, inputs, request, rules  # noqa: PLC0415
 
-        bundle = self.bundle()
+        tables = inputs.current_tables(self.lake)
+        bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
         moment = as_of or datetime.now(UTC)
         settings = registry.effective(self.environment, registry.Register(self.lake).history(), moment)
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
@@ -121,6 +122,7 @@ class Workbench:
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)
                 raise CampaignError(f"column {first['column']}", first["message"], f"({first['code']})")
+            bundle = freshness.with_current_people(bundle, asked.rows, self.lake, tables)
             staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment)
             return pl.read_parquet(list(staged.parts)).drop("row", "page_type")
 

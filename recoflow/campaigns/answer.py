@@ -45,7 +45,7 @@ def answer(
 
     Args:
         request: as `request.parse` gave it, not rejected.
-        bundle: the model in service.
+        bundle: the model in service, brought up to date (see `freshness`).
         environment: of the request.
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
@@ -94,6 +94,7 @@ def answer(
     requests = requests.with_columns(pl.Series("items", filler.filled))
     requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
     request.errors.write_parquet(staging / staged.ERRORS_FILE)
+    bundle.items.select("item_id", "is_enabled", "is_available").write_parquet(staging / staged.ITEMS_FILE)
     result = staged.Staged(
         folder=staging,
         name=request.name,

@@ -94,7 +94,7 @@ def audit(staged: Staged, bundle: Bundle) -> list[Finding]:
 
     Args:
         staged: what is to be published.
-        bundle: the model that ranked it, loaded anew.
+        bundle: the model that ranked it, loaded and brought up to date anew.
 
     Returns:
         A passed finding for each of AUDIT_CHECKS.

@@ -106,7 +106,7 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     rows = request.rows
     keys = identity.subject_of(rows["user_id"], rows["device_id"], bundle.devices)
     devices = rows.select(pl.lit("d:") + pl.col("device_id")).to_series()
-    known = np.stack([_positions(keys, bundle), _positions(devices, bundle)])
+    known = np.stack([bundle.rows_of(keys), bundle.rows_of(devices)])
     known[1, known[0] == known[1]] = -1
     wish, wishes = _wishes(request, environment)
     rankings = _rankings(bundle)
@@ -132,12 +132,6 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
         wish=wish,
         wishes=wishes,
     )
-
-
-def _positions(keys: pl.Series, bundle: Bundle) -> Longs:
-    known = pl.DataFrame({"key": bundle.subjects, "position": np.arange(len(bundle.subjects))})
-    found = pl.DataFrame({"key": keys}).join(known, on="key", how="left", maintain_order="left")
-    return found["position"].fill_null(-1).to_numpy().astype(np.int64)
 
 
 def _rankings(bundle: Bundle) -> dict[str, int]:

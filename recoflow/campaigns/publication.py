@@ -17,6 +17,7 @@ from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
+MANIFEST = "manifest.json"
 
 
 def render(answered: Staged | Request, folder: Path) -> Files:
@@ -27,7 +28,7 @@ def render(answered: Staged | Request, folder: Path) -> Files:
         folder: of the campaign.
     """
     errors = folder / "errors.csv", filename.errors_name(answered.name)
-    manifest = folder / "manifest.json", filename.manifest_name(answered.name)
+    manifest = folder / MANIFEST, filename.manifest_name(answered.name)
     if isinstance(answered, Request):
         response.write_errors(answered.errors, errors[0])
         response.write_rejection(answered, manifest[0])
@@ -40,6 +41,11 @@ def render(answered: Staged | Request, folder: Path) -> Files:
         response.write_errors(refused, errors[0])
         files.insert(0, errors)
     return files
+
+
+def is_rendered(folder: Path) -> bool:
+    """Whether the files of a campaign were rendered once, so that they may have been published."""
+    return (folder / MANIFEST).exists()
 
 
 def rows(staged: Staged, published_at: datetime) -> pl.DataFrame:

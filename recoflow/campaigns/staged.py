@@ -5,6 +5,7 @@ What belongs here: the folder's shape and its manifest. What does not: ranking (
     <staging>/part-00000.parquet …   recommendations in the order of the request: `columns()`, a file per block of lists
               requests.parquet       REQUESTS: one row per accepted row of the request
               errors.parquet         request.ERRORS
+              items.parquet          which items there were, and whether they could be recommended
               manifest.json          `Staged`, with the sha256 of every other file; written last
 """
 
@@ -24,6 +25,7 @@ from recoflow.storage import artifacts
 MANIFEST: Final = "manifest.json"
 REQUESTS_FILE: Final = "requests.parquet"
 ERRORS_FILE: Final = "errors.parquet"
+ITEMS_FILE: Final = "items.parquet"
 
 REQUESTS: Final = pl.Schema(
     {
@@ -107,6 +109,11 @@ class Staged:
     def errors(self) -> Path:
         """The file of request.ERRORS."""
         return self.folder / ERRORS_FILE
+
+    @property
+    def items(self) -> Path:
+        """The file of item_id, is_enabled, is_available, as of the campaign."""
+        return self.folder / ITEMS_FILE
 
     def save(self) -> None:
         """Write the manifest: from now on the folder is a staged campaign."""

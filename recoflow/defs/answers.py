@@ -5,6 +5,7 @@ differ only in how many campaigns they call these methods for.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,16 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from recoflow.campaigns import answer, audit, docket, publication, request, rules, staged
+from recoflow.campaigns import answer, audit, docket, freshness, inputs, publication, request, rules, staged
 from recoflow.campaigns.docket import Docket
+from recoflow.campaigns.inputs import Inputs
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
 from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import ModelError
 from recoflow.models import bundle as bundles
-from recoflow.models import bundle_files, versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality import suites
 from recoflow.quality.finding import Finding
@@ -32,6 +32,17 @@ from recoflow.storage.registry import History, Register
 
 STAGING = "staging"
 SHOWN_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A campaign at work: its environment then, its request as it was understood, the bundle with the items of now."""
+
+    docket: Docket
+    environment: Environment
+    inputs: Inputs
+    bundle: Bundle
+    request: Request
 
 
 class Answers:
@@ -46,16 +57,20 @@ class Answers:
         self._installation = installation
         self._campaigns = installation.layout.campaigns(environment.name)
         self._models = installation.layout.models(environment.name)
+        self._lake = installation.lake(environment)
+        self._bundles: dict[str, Bundle] = {}
+        self._catalogues: dict[tuple[str, int | None], tuple[Bundle, frozenset[str]]] = {}
         self._recommendations = names.key(environment, "campaign_recommendations")
         self._watches: dict[str, Stopwatch] = {}  # of what `stage` did for a key
 
     def request(self, key: str) -> dg.MaterializeResult:
         """Read the request: `campaign_request`."""
         watch = Stopwatch()
-        opened = docket.load(self._campaigns, key)
-        read = self._read(opened, watch)
+        case = self._case(key, self._choose(key), watch)
+        read = case.request
         shown: dict[str, Any] = {
             "stages": metadata.stages(watch),
+            "inputs": dg.MetadataValue.json(asdict(case.inputs)),
             "campaign_id": read.campaign_id,
             "file": read.name,
             "rows_read": read.counts.read,
@@ -72,12 +87,11 @@ class Answers:
     def stage(self, key: str) -> Staged | Request:
         """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
         watch = self._watches[key] = Stopwatch()
-        opened = docket.load(self._campaigns, key)
-        read = self._read(opened, watch)
-        if read.rejection is not None:
-            return read
-        staging = self._campaigns / opened.key / STAGING
-        return answer.answer(read, self._champion, self._as_of(opened), staging, opened.as_of, stopwatch=watch)
+        case = self._case(key, self._choose(key), watch)
+        if case.request.rejection is not None:
+            return case.request
+        bundle, staging = self._up_to_date(case, watch), self._campaigns / key / STAGING
+        return answer.answer(case.request, bundle, case.environment, staging, case.docket.as_of, stopwatch=watch)
 
     def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
@@ -101,9 +115,9 @@ class Answers:
             AuditError: the staged campaign is not fit for publication.
             CampaignError: nothing is staged.
         """
-        opened = docket.load(self._campaigns, key)
         watch = Stopwatch()
-        answered = self._audited(opened, watch)
+        case = self._case(key, inputs.load(self._campaigns / key), watch)
+        opened, answered = case.docket, self._audited(case, watch)
         with watch.stage("write files"):
             files = publication.render(answered, self._campaigns / opened.key)
         state = "kept locally: the request did not come by SFTP"
@@ -114,7 +128,7 @@ class Answers:
         if isinstance(answered, Staged):
             with watch.stage("append to the lake"):
                 rows = publication.rows(answered, now())
-                self._installation.lake(self._environment).append("responses", rows, transaction=opened.key)
+                self._lake.append("responses", rows, transaction=opened.key)
             shown |= {
                 "dagster/row_count": rows.height,
                 "dagster/table_name": f"{self._environment.name}.responses",
@@ -135,37 +149,47 @@ class Answers:
         )
 
     @cached_property
-    def _champion(self) -> Bundle:
-        bundle = versions.champion(self._models)
-        if bundle is None:
-            cure = f"Materialize factors and champion of {self._environment.name}"
-            raise ModelError(str(self._models), "has no champion", cure)
-        return bundle
-
-    @cached_property
-    def _attributes(self) -> frozenset[str]:
-        return rules.attribute_names(self._champion.items)
+    def _in_service(self) -> Inputs:
+        return inputs.in_service(self._models, self._lake)
 
     @cached_property
     def _registered(self) -> History:
-        return Register(self._installation.lake(self._environment)).history()
+        return Register(self._lake).history()
 
-    def _as_of(self, opened: Docket) -> Environment:
-        """The environment with the configurations that were registered when the request came in."""
-        return registry.effective(self._environment, self._registered, opened.as_of)
+    def _choose(self, key: str) -> Inputs:
+        return inputs.choose(self._campaigns / key, self._models, self._lake, self._in_service)
 
-    def _read(self, opened: Docket, watch: Stopwatch) -> Request:
+    def _case(self, key: str, chosen: Inputs, watch: Stopwatch) -> _Case:
+        opened = docket.load(self._campaigns, key)
+        # With the configurations that were registered when the request came in.
+        environment = registry.effective(self._environment, self._registered, opened.as_of)
         with watch.stage("load model"):  # by the first of several campaigns
-            attributes, algorithms = self._attributes, rules.algorithms(self._champion)
+            bundle, attributes = self._with_items(chosen)
         with watch.stage("parse request"):
-            return request.parse(
+            read = request.parse(
                 Path(opened.path),
                 name=opened.name,
-                environment=self._as_of(opened),
+                environment=environment,
                 sha256=opened.sha256,
                 known_attributes=attributes,
-                algorithms=algorithms,
+                algorithms=rules.algorithms(bundle),
             )
+        return _Case(opened, environment, chosen, bundle, read)
+
+    def _with_items(self, chosen: Inputs) -> tuple[Bundle, frozenset[str]]:
+        """The model with the items of these inputs, and the names of their attributes."""
+        version = chosen.model_version
+        if version not in self._bundles:
+            self._bundles = {version: bundles.load(self._models / version)}
+        key = version, chosen.tables["items"]
+        if key not in self._catalogues:
+            bundle = freshness.with_current_items(self._bundles[version], self._lake, chosen.tables)
+            self._catalogues = {key: (bundle, rules.attribute_names(bundle.items))}
+        return self._catalogues[key]
+
+    def _up_to_date(self, case: _Case, watch: Stopwatch) -> Bundle:
+        with watch.stage("take in what happened since the training"):
+            return freshness.with_current_people(case.bundle, case.request.rows, self._lake, case.inputs.tables)
 
     def _judge(self, answered: Mapping[str, Staged]) -> dict[str, list[Finding]]:
         """What great-expectations says of the staged files of each campaign."""
@@ -175,7 +199,7 @@ class Answers:
                 result.campaign_id,
                 result.parts,
                 result.requests,
-                self._models / result.model_version / bundle_files.ITEMS,
+                result.items,
             )
             for key, result in answered.items()
         ]
@@ -219,16 +243,12 @@ class Answers:
             check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
         )
 
-    def _audited(self, opened: Docket, watch: Stopwatch) -> Staged | Request:
+    def _audited(self, case: _Case, watch: Stopwatch) -> Staged | Request:
         """What is to be published: the staged campaign after its audit, or the request that was refused as a whole."""
-        read = self._read(opened, watch)
-        if read.rejection is not None:
-            return read
-        result = staged.load(self._campaigns / opened.key / STAGING)
-        bundle = self._champion
-        if bundle.version != result.model_version:  # another champion since it was ranked
-            with watch.stage("load model"):
-                bundle = bundles.load(self._models / result.model_version)
+        if case.request.rejection is not None:
+            return case.request
+        result = staged.load(self._campaigns / case.docket.key / STAGING)
+        bundle = self._up_to_date(case, watch)
         with watch.stage("audit"):
             audit.audit(result, bundle)
         return result

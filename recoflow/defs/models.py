@@ -49,14 +49,15 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
     def factors(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         folder = installation.layout.models(environment.name)
+        tables = {name: lake.version(name) for name in TRAINED_ON}
         training = pipeline.train_environment(
-            lake.scan("interactions").collect(),
-            lake.scan("items").collect(),
-            lake.scan("identity").collect(),
+            lake.scan("interactions", version=tables["interactions"]).collect(),
+            lake.scan("items", version=tables["items"]).collect(),
+            lake.scan("identity", version=tables["identity"]).collect(),
             environment,
             champion=_in_service(folder, context.log.warning),
             as_of=now(),
-            table_versions={name: lake.version(name) for name in TRAINED_ON},
+            table_versions=tables,
             on_step=context.log.info,
         )
         if training.bundle is not None:
@@ -79,7 +80,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
                 **_numbers(training.metrics, chosen),
                 "segments": metadata.table(training.segments.to_dicts()),
                 "course": training.bundle.manifest["model"]["course"] if training.bundle else {},
-                "table_versions": {name: lake.version(name) for name in TRAINED_ON},
+                "table_versions": tables,
             },
             check_results=metadata.check_results(training.findings, pipeline.CHECKS, key, about),
         )

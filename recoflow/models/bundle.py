@@ -91,6 +91,13 @@ class Bundle:
         """What scores blocks of users: `bundle.scorer.score(rows)`."""
         return _scorer(self.manifest.get("model", {}), {name: getattr(self, name) for name in files.SCORER})
 
+    def rows_of(self, subjects: pl.Series) -> NDArray[np.int64]:
+        """The row of each subject, -1 where the bundle does not know it (or it is null)."""
+        known = pl.DataFrame({"subject": self.subjects, "row": np.arange(len(self.subjects))})
+        asked = pl.DataFrame({"subject": subjects.cast(pl.String)})
+        found = asked.join(known.cast({"subject": pl.String}), on="subject", how="left", maintain_order="left")
+        return found["row"].fill_null(-1).to_numpy().astype(np.int64)
+
     def named(self, model: str) -> Scorer | None:
         """The scorer of a model by its name in `training.models`, None when the bundle has no such model."""
         return self.scorer if model == self.manifest["model"]["name"] else self.alternatives.get(model)

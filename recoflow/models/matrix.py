@@ -104,6 +104,18 @@ def from_interactions(
     )
 
 
+def of_event_types(frame: pl.DataFrame, *, subjects: NDArray[np.str_], items: NDArray[np.str_]) -> sparse.csr_matrix:
+    """What happened between whom and what, whatever its weight: CSR int32 [users × items] of `event_types`.
+
+    Args:
+        frame: INTERACTIONS.
+        subjects: rows, sorted.
+        items: columns, sorted; rows of others are left out.
+    """
+    bits = frame.with_columns(pl.col("event_types").cast(pl.Float64).alias("weight"))
+    return from_interactions(bits, subjects=subjects, items=items).matrix.astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Confidence:
     """From weights to confidences: log(1 + w / mean) / scale, of mean 1 over the data that it was measured on.

@@ -262,12 +262,6 @@ def _everything(interactions: pl.DataFrame, catalogue: pl.DataFrame) -> UserItem
     return matrix.from_interactions(interactions, subjects=subjects, items=items, catalogue=catalogue)
 
 
-def _seen(interactions: pl.DataFrame, data: UserItems) -> sparse.csr_matrix:
-    """What happened between whom and what, as bits: no pair is left out, whatever its weight."""
-    bits = interactions.with_columns(pl.col("event_types").cast(pl.Float64).alias("weight"))
-    return matrix.from_interactions(bits, subjects=data.subjects, items=data.items).matrix
-
-
 def _bundle(
     scorer: Scorer,
     data: UserItems,
@@ -282,7 +276,7 @@ def _bundle(
 ) -> Bundle:
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(scorer.item_factors).data)
-    seen = _seen(interactions, data)
+    seen = matrix.of_event_types(interactions, subjects=data.subjects, items=data.items)
     return Bundle(
         version=f"{as_of:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}",
         subjects=data.subjects,
@@ -291,7 +285,7 @@ def _bundle(
         item_factors=scorer.item_factors,
         seen_indptr=seen.indptr.astype(np.int64),
         seen_indices=seen.indices.astype(np.int32),
-        seen_types=seen.data.astype(np.int32),
+        seen_types=seen.data,
         popular=data.popularity(),
         trending=data.trend(),
         signatures=signature.of_frame(interactions)["signature"].to_numpy(),

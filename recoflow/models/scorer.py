@@ -86,6 +86,32 @@ class Scorer:
         known = np.asarray(self.user_factors.any(axis=1), np.bool_)
         return known if self.history is None else known | (np.diff(self.history.indptr) > 0)
 
+    def with_users(self, others: Scorer) -> Scorer:
+        """The same model with the users of a scorer that was folded in from it behind its own."""
+        history = None
+        if self.history is not None and others.history is not None:
+            history = sparse.csr_matrix(sparse.vstack([self.history, others.history], format="csr"))
+        return replace(self, user_factors=np.vstack([self.user_factors, others.user_factors]), history=history)
+
+    def of_items(self, places: NDArray[np.int64], items: int) -> Scorer:
+        """The same model with its items at these places (ascending) of so many; the others have zeros."""
+        similarity, history = self.similarity, self.history
+        if similarity is not None and history is not None:
+            entries = (similarity.data, places[similarity.indices].astype(np.int32))
+            lengths = np.zeros(items, np.int64)
+            lengths[places] = np.diff(similarity.indptr)
+            starts = np.concatenate([[0], np.cumsum(lengths)])
+            similarity = sparse.csr_matrix((*entries, starts), shape=(items, items))
+            entries = (history.data, places[history.indices].astype(np.int32))
+            history = sparse.csr_matrix((*entries, history.indptr), shape=(history.shape[0], items))
+        return replace(
+            self,
+            item_factors=_spread(self.item_factors, places, items),
+            projection=None if self.projection is None else _spread(self.projection, places, items),
+            similarity=similarity,
+            history=history,
+        )
+
     def of_users(self, rows: NDArray[np.int64]) -> Scorer:
         """The same model with only these users."""
         history = None if self.history is None else sparse.csr_matrix(self.history[rows])
@@ -144,6 +170,12 @@ class Scorer:
             known |= np.diff(self.history.indptr)[:block] > 0
         scores = self.score(np.flatnonzero(known))
         return bool((scores.max(1, initial=-np.inf) <= scores.min(1, initial=np.inf)).all())
+
+
+def _spread(rows: Matrix, places: NDArray[np.int64], count: int) -> Matrix:
+    wide = np.zeros((count, rows.shape[1]), np.float32)
+    wide[places] = rows
+    return wide
 
 
 def damped(confidences: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -93,7 +93,7 @@ class Campaign:
         campaign_id: that every recommendation must have.
         parts: the staged recommendations; at least one file.
         requests: the staged rows of the request.
-        items: schema.ITEMS that may be recommended.
+        items: item_id, is_enabled, is_available of all items that there were.
     """
 
     key: str

@@ -99,15 +99,16 @@ class Lake:
                 raise StorageError(self.root, problem, "Choose another data folder")
         self._options = dict(storage_options) if storage_options else None
 
-    def snapshot(self, table: str) -> Snapshot | None:
-        """The current version of the table, None when it does not exist yet.
+    def snapshot(self, table: str, version: int | None = None) -> Snapshot | None:
+        """The current version of the table, or an earlier one; None when it does not exist yet.
 
         Raises:
-            StorageError: the table exists but cannot be read.
+            StorageError: the table exists but cannot be read, or has no such version.
         """
         with self._explained(table):
             try:
-                return Snapshot(table, deltalake.DeltaTable(self._uri(table), storage_options=self._options))
+                handle = deltalake.DeltaTable(self._uri(table), version=version, storage_options=self._options)
+                return Snapshot(table, handle)
             except TableNotFoundError:
                 return None
 
@@ -116,24 +117,33 @@ class Lake:
         snapshot = self.snapshot(table)
         return snapshot.version if snapshot else None
 
-    def files(self, table: str) -> list[str]:
-        """Current Parquet files of the table; none when it does not exist yet."""
-        snapshot = self.snapshot(table)
+    def files(self, table: str, version: int | None = None) -> list[str]:
+        """Parquet files of the table, as of now or of an earlier version; none when it does not exist yet."""
+        snapshot = self.snapshot(table, version)
         return snapshot.files if snapshot else []
+
+    def has_version(self, table: str, version: int) -> bool:
+        """Whether a version of the table can still be read: `vacuum` removes the files of old ones."""
+        try:
+            snapshot = self.snapshot(table, version)
+        except StorageError:  # the log does not reach back so far
+            return False
+        return snapshot is not None and all(self._is_there(table, file) for file in snapshot.files)
 
     def has_transaction(self, table: str, name: str) -> bool:
         """Whether a commit with this transaction id is part of the table."""
         snapshot = self.snapshot(table)
         return snapshot is not None and snapshot.transaction(name) is not None
 
-    def scan(self, table: str, files: Sequence[str] | None = None) -> pl.LazyFrame:
+    def scan(self, table: str, files: Sequence[str] | None = None, *, version: int | None = None) -> pl.LazyFrame:
         """The table's rows in the columns and dtypes of its contract; no rows when it does not exist yet.
 
         Args:
             table: one of `TABLES`.
-            files: other files than the table's current ones, e.g. staged ones.
+            files: other files than the table's, e.g. staged ones.
+            version: an earlier one than the current.
         """
-        files = self.files(table) if files is None else files
+        files = self.files(table, version) if files is None else files
         if not files:
             return pl.LazyFrame(schema=TABLES[table])
         rows = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
@@ -150,8 +160,14 @@ class Lake:
         """
         connection.execute("SET TimeZone = 'UTC'")
         for table in TABLES:
-            query = stored.select(table, self.files(table))
-            connection.execute(f"CREATE OR REPLACE VIEW {catalog}.{table} AS {query}")
+            self.view(connection, table, catalog=catalog)
+
+    def view(
+        self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None, *, catalog: str = "memory"
+    ) -> None:
+        """Make the view of one table, as of now or of an earlier version."""
+        query = stored.select(table, self.files(table, version))
+        connection.execute(f"CREATE OR REPLACE VIEW {catalog}.{table} AS {query}")
 
     def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
         """Write rows where no reader sees them until they are committed.
@@ -346,6 +362,12 @@ class Lake:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+    def _is_there(self, table: str, file: str) -> bool:
+        if self._is_local:
+            return Path(file).exists()
+        (found,) = self._remote(table).get_file_info([file.rpartition("/")[2]])
+        return bool(found.is_file)
 
     def _remote(self, table: str) -> Any:
         return DeltaStorageHandler(self._uri(table), self._options)

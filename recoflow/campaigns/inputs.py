@@ -1,0 +1,115 @@
+"""The inputs of a campaign: which model and which versions of the tables answer it, chosen once and kept.
+
+What belongs here: the choice and its file. What does not: what is made of the inputs (see `freshness`).
+
+    <campaign>/inputs.json    {"model_version": …, "tables": {name: version}}
+
+A campaign that was rendered keeps its inputs, so that a re-run gives the same bytes though events arrived meanwhile.
+Until then a new champion is taken up: a campaign that a bad model cannot answer is answered by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from recoflow.campaigns import publication
+from recoflow.campaigns.freshness import TABLES
+from recoflow.errors import CampaignError, ModelError
+from recoflow.models import versions
+from recoflow.storage import artifacts
+from recoflow.storage.lake import Lake
+
+FILE: Final = "inputs.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a campaign is answered from.
+
+    Attributes:
+        model_version: of the bundle.
+        tables: name → version, None for a table that does not exist yet; for each of `freshness.TABLES`.
+        chosen_anew: why these are not the ones that an earlier attempt had, None when they are or there was none.
+    """
+
+    model_version: str
+    tables: Mapping[str, int | None]
+    chosen_anew: str | None = field(default=None, compare=False)
+
+
+def in_service(models: Path, lake: Lake) -> Inputs:
+    """What a campaign that begins now is answered from.
+
+    Raises:
+        ModelError: there is no champion, or its pointer is damaged.
+    """
+    champion = versions.champion_version(models)
+    if champion is None:
+        raise ModelError(str(models), "has no champion", f"Materialize factors and champion of {models.name}")
+    return Inputs(champion, current_tables(lake))
+
+
+def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
+    """The inputs of a campaign: those that it has, else those of now, which it has from then on.
+
+    Args:
+        folder: of the campaign.
+        models: the folder of the environment's model versions.
+        lake: of the environment.
+        now: what is in service.
+    """
+    before = _read(folder)
+    if before == now:
+        return now
+    reason = None if before is None else _obstacle(before, folder, models, lake, now.model_version)
+    if before is not None and reason is None:
+        return before
+    chosen = replace(now, chosen_anew=reason)
+    kept = {key: value for key, value in asdict(chosen).items() if key != "chosen_anew"}
+    artifacts.write_atomic(folder / FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    return chosen
+
+
+def load(folder: Path) -> Inputs:
+    """The inputs that a campaign has.
+
+    Raises:
+        CampaignError: it has none yet.
+    """
+    inputs = _read(folder)
+    if inputs is None:
+        cure = "Materialize campaign_request and campaign_recommendations of this campaign first"
+        raise CampaignError(str(folder / FILE), "is missing: nothing was staged", cure)
+    return inputs
+
+
+def current_tables(lake: Lake) -> dict[str, int | None]:
+    """The versions that there are now."""
+    return {name: lake.version(name) for name in TABLES}
+
+
+def _read(folder: Path) -> Inputs | None:
+    try:
+        return Inputs(**json.loads((folder / FILE).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise CampaignError(str(folder / FILE), f"is damaged ({error})", "Remove it: inputs are chosen anew") from None
+
+
+def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, champion: str) -> str | None:
+    """Why a campaign cannot be answered from its inputs any more, None when it can."""
+    if inputs.model_version not in versions.known(models):
+        return f"model version {inputs.model_version} is gone"
+    if not publication.is_rendered(folder) and inputs.model_version != champion:
+        return f"nothing was published yet, and {inputs.model_version} is not the champion any more"
+    for name, version in inputs.tables.items():
+        if version is None and lake.version(name) is not None:
+            return f"{name} did not exist yet"
+        if version is not None and not lake.has_version(name, version):
+            return f"version {version} of {name} is gone"
+    return None
