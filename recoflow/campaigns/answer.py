@@ -21,7 +21,7 @@ from recoflow.storage import artifacts, sql
 
 if TYPE_CHECKING:
     from recoflow.campaigns.lists import Lists, Longs
-    from recoflow.campaigns.ranking import Indices, Scores
+    from recoflow.campaigns.ranking import Indices, Ranked, Scores
     from recoflow.campaigns.request import Request
     from recoflow.environment import Environment
     from recoflow.models.bundle import Bundle
@@ -68,20 +68,20 @@ def answer(
         lists = planning.plan(request, bundle, environment)
         requests = _requests(request, lists, environment.campaigns.provider)
     fields = environment.campaigns.information_fields
-    filtered = {attribute for wish in lists.wishes for attribute in wish.filters}
+    filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
     item_rules = rules.ItemRules(bundle.items[eligible], filtered | set(fields))
     ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
     items = pl.DataFrame(
         [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
     )
-    filler = _Filler(lists, len(eligible))
+    filler = _Filler(lists, ranking, len(eligible))
     answers = requests.select(column for column in requests.columns if column in staged.columns(fields))
     staged.columns(fields).to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
-    for number, block in enumerate(blocks(lists, BLOCK_LISTS, BLOCK_ITEMS)):
+    for number, block in enumerate(blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS)):
         with watch.stage("rank"):
             ranked = ranking.block(block)
         with watch.stage("fill"):
-            chosen, scores = filler.fill(block, *ranked)
+            chosen, scores = filler.fill(block, ranked)
         filled = filler.filled[block]
         with watch.stage("join and stage"):
             part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
@@ -91,7 +91,7 @@ def answer(
                 pl.lit(request.campaign_id).alias("campaign_id"),
             )
             part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
-    requests = requests.with_columns(pl.Series("items", filler.filled))
+    requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
     requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
     request.errors.write_parquet(staging / staged.ERRORS_FILE)
     bundle.items.select("item_id", "is_enabled", "is_available").write_parquet(staging / staged.ITEMS_FILE)
@@ -105,6 +105,7 @@ def answer(
         information_fields=fields,
         csv_safe=environment.campaigns.csv_safe,
         counts=_counts(request, lists, filler.filled),
+        constraints=ranking.recipes.constraints,
         files={path.name: artifacts.sha256(path) for path in sorted(staging.glob("*.parquet"))},
     )
     result.save()
@@ -126,6 +127,7 @@ def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
         pl.Series("user_group", groups, pl.String),
         pl.Series("may_repeat", lists.may_repeat),
         pl.Series("consumed_types", lists.consumed),
+        pl.Series("is_by_score", lists.is_by_score),
     )
 
 
@@ -145,8 +147,12 @@ def _request_ids(request: Request) -> pl.Series:
 class _Filler:
     """Takes ranked items in blocks and keeps what later lists of the same subjects must not repeat."""
 
-    def __init__(self, lists: Lists, items: int) -> None:
+    def __init__(self, lists: Lists, ranking: Ranking, items: int) -> None:
+        from recoflow.campaigns import choice  # noqa: PLC0415 - imports numba
+
         self._lists = lists
+        self._ranking = ranking
+        self._similarity = choice.Similarity(*ranking.similarity())
         self.filled = np.zeros(len(lists), np.int64)
         is_kept = np.zeros(len(lists), np.bool_)
         is_kept[lists.previous[lists.previous >= 0]] = True
@@ -155,16 +161,17 @@ class _Filler:
         self._taken = np.empty(int(ends[-1]) if len(ends) else 0, np.int32)
         self._stamp = np.full(items, -1, np.int64)
 
-    def fill(self, block: Longs, items: Indices, scores: Scores) -> tuple[Indices, Scores]:
+    def fill(self, block: Longs, ranked: Ranked) -> tuple[Indices, Scores]:
         """The items and scores of the block's lists, one list behind the other; `filled` tells how many each got."""
         from recoflow.campaigns import fill  # noqa: PLC0415 - imports numba
 
         lists = self._lists
-        room = int(np.minimum(lists.size[block], items.shape[1]).sum())
+        room = int(np.minimum(lists.size[block], ranked.items.shape[1]).sum())
         chosen, kept = np.empty(room, np.int32), np.empty(room, np.float32)
         total = fill.fill(
-            block[0], items, scores, lists.size, lists.minimum, lists.previous, lists.may_repeat,
-            self._offset, self.filled, self._taken, self._stamp, chosen, kept,
+            block[0], ranked.items, ranked.scores, ranked.begins, ranked.ends, lists.size, lists.minimum,
+            lists.previous, lists.may_repeat, self._ranking.recipe, lists.wanted, self._ranking.recipes.rules,
+            self._similarity, self._offset, self.filled, self._taken, self._stamp, chosen, kept,
         )  # fmt: skip
         return chosen[:total], kept[:total]
 

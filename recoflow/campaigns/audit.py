@@ -5,13 +5,15 @@ What belongs here: reasons to refuse publication. What does not: checks that inf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
+from recoflow.campaigns import rules
 from recoflow.campaigns import staged as staging
 from recoflow.errors import AuditError
 from recoflow.quality.finding import Finding
@@ -23,16 +25,21 @@ if TYPE_CHECKING:
     from recoflow.campaigns.staged import Staged
     from recoflow.models.bundle import Bundle
 
+_LIMITS: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "least": pl.Int64, "most": pl.Int64})
+_MEETING: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "item_id": pl.String})
+
 CURE: Final = "Materialize campaign_recommendations of this campaign again; nothing was published"
 
 AUDIT_CHECKS: Final = {
     "files_unchanged": "Every staged file has the sha256 of its manifest.",
     "model_sound": "The model at hand is the one that ranked, and its numbers are finite.",
-    "order_kept": "Lists stand in the order of the request, ranks are 1, 2, … N, scores are finite and never rise.",
+    "order_kept": "Lists stand in the order of the request, ranks are 1, 2, … N, scores are finite and, without "
+    "diversity, never rise.",
     "rows_match": "Every list is for its row of the request, not longer than asked for, and counted.",
     "items_recommendable": "Every item is known, enabled and available.",
     "no_item_repeated": "No list holds an item twice, no subject gets one in two lists unless that is allowed.",
     "nothing_consumed": "No subject gets an item that it consumed.",
+    "constraints_hold": "No list exceeds a maximum of its configuration; places that a minimum lacks are empty.",
     "counts_add_up": "The manifest's counts are those of the files.",
 }
 
@@ -54,9 +61,11 @@ SELECT row FROM (
     FROM lists WINDOW by_row AS (ORDER BY row)
 ) WHERE NOT is_ordered OR part_before > part OR (part_before = part AND before >= first_place)
 UNION ALL
-SELECT above.row FROM recommendations above JOIN recommendations below
-    ON above.part = below.part AND above.place + 1 = below.place AND above.row = below.row
-WHERE below.score > above.score
+SELECT row FROM (
+    SELECT above.row FROM recommendations above JOIN recommendations below
+        ON above.part = below.part AND above.place + 1 = below.place AND above.row = below.row
+    WHERE below.score > above.score
+) SEMI JOIN (FROM requests WHERE is_by_score) USING (row)
 """
 
 _MISMATCHES: Final = """
@@ -86,6 +95,20 @@ GROUP BY person, item_id HAVING count(*) > count(DISTINCT row) OR max(row) FILTE
 _CONSUMED: Final = """
 SELECT item_id FROM recommendations JOIN requests USING (row) JOIN seen USING (subject, item_id)
 WHERE seen.event_types & consumed_types <> 0
+"""
+
+
+# What a list lacks to its minima fits into what it lacks to its size, unless the minima are more than its size.
+_UNCONSTRAINED: Final = """
+WITH counted AS (
+    SELECT row, recipe, number, count(*) AS items
+    FROM recommendations JOIN requests USING (row) JOIN meeting USING (recipe, item_id) GROUP BY ALL
+)
+SELECT row FROM counted JOIN limits USING (recipe, number) WHERE counted.items > most
+UNION ALL
+SELECT row FROM requests JOIN limits USING (recipe) LEFT JOIN counted USING (row, recipe, number)
+GROUP BY row, list_size, requests.items HAVING sum(least) <= list_size
+    AND requests.items + sum(greatest(least - coalesce(counted.items, 0), 0)) > list_size
 """
 
 
@@ -151,7 +174,35 @@ def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bun
     items = bundle.items["item_id"].gather(np.asarray(bundle.seen_indices))
     seen = {"subject": subjects.gather(owners), "item_id": items, "event_types": np.asarray(bundle.seen_types)}
     connection.register("seen", pl.DataFrame(seen).to_arrow())
+    limits, meeting = _constraints(staged, bundle.items)
+    connection.register("limits", limits.to_arrow())
+    connection.register("meeting", meeting.to_arrow())
     connection.execute(_LISTS)
+
+
+def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The limits of each recipe's constraints by number, and the items that meet them."""
+    limits, meeting = [_LIMITS.to_frame()], [_MEETING.to_frame()]
+    for recipe, constraints in enumerate(staged.constraints):
+        for number, constraint in enumerate(constraints):
+            least, most = constraint["limit"]["min"], constraint["limit"]["max"]
+            limits.append(pl.DataFrame([(recipe, number, least, most)], _LIMITS, orient="row"))
+            found = items.filter(_meeting(items, constraint["query"])).select(
+                pl.lit(recipe, pl.Int64).alias("recipe"), pl.lit(number, pl.Int64).alias("number"), "item_id"
+            )
+            meeting.append(found)
+    return pl.concat(limits), pl.concat(meeting)
+
+
+def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
+    comparison = query["match"] or query["contains"]
+    (wanted,) = rules.texts(comparison["value"])
+    found = []
+    for item_type, text in items.select("item_type", "attributes").iter_rows():
+        answers = rules.texts((json.loads(text or "{}") | {rules.ITEM_TYPE: item_type}).get(query["key"]))
+        is_met = set(answers) == {wanted} if query["match"] else wanted in answers
+        found.append(is_met != comparison["not"])
+    return pl.Series(found, dtype=pl.Boolean)
 
 
 @dataclass(frozen=True)
@@ -185,6 +236,7 @@ _TABLE_CHECKS: Final[tuple[Callable[[duckdb.DuckDBPyConnection, Staged], Finding
     _NoRows("items_recommendable", _FOREIGN_ITEMS),
     _NoRows("no_item_repeated", _REPEATED),
     _NoRows("nothing_consumed", _CONSUMED),
+    _NoRows("constraints_hold", _UNCONSTRAINED),
     _counts,
 )
 

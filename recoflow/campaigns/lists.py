@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recoflow import schema
-from recoflow.campaigns import rules
+from recoflow.campaigns import recipes, rules
 from recoflow.configuration import Configuration
 from recoflow.interactions import identity
 
@@ -44,6 +44,11 @@ class Wish:
     filters: dict[str, list[tuple[str, ...]]]
 
     @property
+    def attributes(self) -> set[str]:
+        """The item attributes that it asks about."""
+        return {*self.filters, *(query.key for query in self.configuration.queries)}
+
+    @property
     def is_free(self) -> bool:
         """Whether every eligible item meets it."""
         return not self.filters and self.configuration.max_age_days is None
@@ -61,7 +66,9 @@ class Lists:
         ranking: CHAMPION, POPULAR, NEWEST, TRENDING, FALLBACK, or NAMED + place among the sorted alternatives.
         is_fallback: the list was to be personal, but nothing about its subject can be used.
         size: asked for.
-        depth: how many items must be ranked so that `size` are left when those of earlier lists are taken out.
+        is_by_score: items stand in the order of their scores.
+        wanted: among how many of the best items the list is chosen.
+        depth: how many items must be ranked so that `wanted` are left when those of earlier lists are taken out.
         previous: the list before this one of the same subject, -1 for none.
         may_repeat: items of earlier lists of the subject are allowed.
         consumed: int32, the event types (`schema.event_type_bits`) that take an item out of the list.
@@ -76,6 +83,8 @@ class Lists:
     ranking: Longs
     is_fallback: Flags
     size: Longs
+    is_by_score: Flags
+    wanted: Longs
     depth: Longs
     previous: Longs
     may_repeat: Flags
@@ -114,7 +123,9 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     personal, is_fallback = _personal(known, ranking, bundle)
     may_repeat = np.array([each.configuration.repeat_items for each in wishes], np.bool_)[wish]
     size = rows["list_size"].to_numpy()
-    previous, depth = _order(keys, size, may_repeat)
+    is_diverse = np.array([each.configuration.diversity is not None for each in wishes], np.bool_)[wish]
+    wanted = np.where(is_diverse, recipes.candidates(size), size)
+    previous, earlier = _order(keys, size, may_repeat)
     minimum = [each.configuration.minimum_score for each in wishes]
     floors = np.array([-np.inf if value is None else value for value in minimum], np.float32)
     return Lists(
@@ -124,7 +135,9 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
         ranking=np.where(is_fallback, FALLBACK, ranking),
         is_fallback=is_fallback,
         size=size,
-        depth=depth,
+        is_by_score=~is_diverse,
+        wanted=wanted,
+        depth=earlier + wanted,
         previous=previous,
         may_repeat=may_repeat,
         consumed=np.array([_consumed(each.configuration, environment) for each in wishes], np.int32)[wish],
@@ -187,9 +200,10 @@ def _filters(configuration: Configuration, cells: list[tuple[str, str | None]]) 
 
 
 def _order(keys: pl.Series, size: Longs, may_repeat: Flags) -> tuple[Longs, Longs]:
+    """The list before each one of the same subject, and how many items the earlier ones may hold that it must not."""
     of_subject = pl.DataFrame({"key": keys, "size": size}).with_row_index("row")
     ordered = of_subject.select(
         pl.col("row").cast(pl.Int64).shift(1).over("key").fill_null(-1).alias("previous"),
-        pl.col("size").cum_sum().over("key").alias("depth"),
+        (pl.col("size").cum_sum().over("key") - pl.col("size")).alias("earlier"),
     )
-    return ordered["previous"].to_numpy(), np.where(may_repeat, size, ordered["depth"].to_numpy())
+    return ordered["previous"].to_numpy(), np.where(may_repeat, 0, ordered["earlier"].to_numpy())

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import polars as pl
 
 from recoflow.campaigns import lists as planning
-from recoflow.campaigns import rank, rules
+from recoflow.campaigns import rank, recipes, rules
 from recoflow.campaigns.lists import FALLBACK, NEWEST, POPULAR, TRENDING, Flags, Lists, Longs
 
 if TYPE_CHECKING:
+    from recoflow.campaigns.recipes import Part
     from recoflow.models.bundle import Bundle
     from recoflow.models.scorer import Scorer
 
@@ -28,6 +29,7 @@ DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that 
 
 Indices = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,35 @@ class Consumed:
         return owners[counts], self.items[entries[counts]]
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Ranked items of a block of lists.
+
+    Args:
+        items: int32 [lists × deepest of them], padded with -1; for lists with a recipe each class for itself.
+        scores: float32, of the model, padded with minus infinity.
+        begins: int64 [classes of all recipes], the first column of each class.
+        ends: int64 [classes of all recipes].
+    """
+
+    items: Indices
+    scores: Scores
+    begins: Longs
+    ends: Longs
+
+    @classmethod
+    def empty(cls, lists: int, width: int, classes: int) -> Ranked:
+        """No item for any list."""
+        nothing = np.full((lists, width), -1, np.int32), np.full((lists, width), -np.inf, np.float32)
+        return cls(*nothing, np.zeros(classes, np.int64), np.zeros(classes, np.int64))
+
+
 class Ranking:
     """Ranks lists of one request with one bundle.
+
+    Attributes:
+        recipes: what their configurations ask of whole lists.
+        recipe: int64 [lists], the recipe of each, -1 for none.
 
     Args:
         bundle: the model.
@@ -98,25 +127,58 @@ class Ranking:
         self._rules = item_rules
         self._as_of = as_of
         self._threads = threads
+        self.recipes = recipes.compile_all([wish.configuration for wish in lists.wishes], item_rules)
+        self.recipe = self.recipes.of_wish[lists.wish]
         self._indices: dict[int, rank.ItemIndex] = {}
         self._scorers = planning.scorers(bundle)
         self._consumed = [Consumed.of(bundle, eligible, known, lists.consumed) for known in lists.known]
 
-    def block(self, lists: Longs) -> tuple[Indices, Scores]:
-        """Ranked items and scores of these lists, [lists × deepest of them], padded with -1 and minus infinity."""
-        depth = np.minimum(self._lists.depth[lists], len(self._eligible))
-        items = np.full((len(lists), max(1, int(depth.max(initial=1)))), -1, np.int32)
+    @property
+    def cells(self) -> Longs:
+        """int64 [lists], how many ranked items each list is filled from."""
+        cells = np.zeros(len(self._lists), np.int64)
+        for recipe in np.unique(self.recipe):
+            mine = np.flatnonzero(self.recipe == recipe)
+            for part in self.recipes.parts[recipe]:
+                cells[mine] += self._depth(part, mine)
+        return cells
+
+    def block(self, lists: Longs) -> Ranked:
+        """Ranked items of these lists, those of one recipe class by class."""
+        mine = {recipe: np.flatnonzero(self.recipe[lists] == recipe) for recipe in np.unique(self.recipe[lists])}
+        depths = {r: [self._depth(part, lists[rows]) for part in self.recipes.parts[r]] for r, rows in mine.items()}
+        width = max((sum(int(depth.max()) for depth in each) for each in depths.values()), default=0)
+        ranked = Ranked.empty(len(lists), max(1, width), len(self.recipes.rules.bits))
+        for recipe, rows in mine.items():
+            column = 0
+            for number, (part, depth) in enumerate(zip(self.recipes.parts[recipe], depths[recipe], strict=True)):
+                end = column + int(depth.max())
+                if recipe >= 0:
+                    each = self.recipes.rules.starts[recipe] + number
+                    ranked.begins[each], ranked.ends[each] = column, end
+                found = self._part(lists[rows], depth, part)
+                ranked.items[rows, column:end], ranked.scores[rows, column:end] = found
+                column = end
+        return ranked
+
+    def _depth(self, part: Part, lists: Longs) -> Longs:
+        wanted = self._lists.wanted[lists]
+        return part.depth(wanted, self._lists.depth[lists] - wanted)
+
+    def _part(self, lists: Longs, depth: Longs, part: Part) -> tuple[Indices, Scores]:
+        items = np.full((len(lists), int(depth.max())), -1, np.int32)
         scores = np.full(items.shape, -np.inf, np.float32)
         scale = np.ceil(np.log2(np.maximum(depth, 1))).astype(np.int64)  # lists of like depth are ranked together
         kinds = np.stack([self._lists.ranking[lists], scale], axis=1)
+        mask = part.mask
         for ranking, size in np.unique(kinds, axis=0):
             chosen = np.flatnonzero((kinds == (ranking, size)).all(axis=1))
             k = int(depth[chosen].max())
             if k:
-                items[chosen, :k], scores[chosen, :k] = self._rank(int(ranking), lists[chosen], k)
+                items[chosen, :k], scores[chosen, :k] = self._rank(int(ranking), lists[chosen], k, mask)
         return items, scores
 
-    def _rank(self, ranking: int, lists: Longs, k: int) -> tuple[Indices, Scores]:
+    def _rank(self, ranking: int, lists: Longs, k: int, part: Flags | None) -> tuple[Indices, Scores]:
         is_alike = self._is_like_any_other(ranking, lists)
         _, first, inverse = np.unique(
             np.where(is_alike, self._lists.wish[lists], len(self._lists.wishes) + np.arange(len(lists))),
@@ -126,7 +188,7 @@ class Ranking:
         distinct = lists[first]
         items = np.empty((len(distinct), k), np.int32)
         scores = np.empty((len(distinct), k), np.float32)
-        for some, masks, mask_of in self._masked(distinct):
+        for some, masks, mask_of in self._masked(distinct, part):
             items[some], scores[some] = self._top(ranking, distinct[some], k, masks, mask_of)
         return items[inverse], scores[inverse]
 
@@ -138,7 +200,7 @@ class Ranking:
         alike: Flags = ~has_history | (self._lists.consumed[lists] == 0)
         return alike
 
-    def _masked(self, lists: Longs) -> Iterator[tuple[Longs, Flags, Indices]]:
+    def _masked(self, lists: Longs, part: Flags | None) -> Iterator[tuple[Longs, Flags, Indices]]:
         """Stretches of `lists` by wish, so few at once that their masks fit into MASK_BYTES."""
         order = np.argsort(self._lists.wish[lists], kind="stable")
         wishes, starts = np.unique(self._lists.wish[lists][order], return_index=True)
@@ -146,17 +208,19 @@ class Ranking:
         for begin in range(0, len(wishes), step):
             end = starts[begin + step] if begin + step < len(wishes) else len(order)
             some = order[starts[begin] : end]
-            masks, number = self._masks(wishes[begin : begin + step])
+            masks, number = self._masks(wishes[begin : begin + step], part)
             yield some, masks, number[np.searchsorted(wishes[begin : begin + step], self._lists.wish[lists[some]])]
 
-    def _masks(self, wishes: Longs) -> tuple[Flags, Indices]:
+    def _masks(self, wishes: Longs, part: Flags | None) -> tuple[Flags, Indices]:
         """Masks [constrained wishes × items], and for each wish the number of its mask, -1 for none."""
         number = np.full(len(wishes), -1, np.int32)
         masks: list[Flags] = []
         for place, wish in enumerate(self._lists.wishes[each] for each in wishes):
-            if not wish.is_free:
-                number[place] = len(masks)
-                masks.append(self._rules.mask(wish.filters, wish.configuration.max_age_days, self._as_of))
+            if wish.is_free and part is None:
+                continue
+            number[place] = len(masks)
+            mask = self._rules.mask(wish.filters, wish.configuration.max_age_days, self._as_of)
+            masks.append(mask if part is None else mask & part)
         return np.array(masks, np.bool_).reshape(len(masks), len(self._eligible)), number
 
     def _top(self, ranking: int, lists: Longs, k: int, masks: Flags, mask_of: Indices) -> tuple[Indices, Scores]:
@@ -184,6 +248,25 @@ class Ranking:
         order = np.argsort(owners, kind="stable")  # merges runs that are sorted already: one for each source
         starts = np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(lists)))))
         return starts, items[order]
+
+    def similarity(self) -> tuple[Scores, Doubles, Longs, Longs]:
+        """What diverse lists compare items by (see `choice.Similarity`): the factors of the model that ranks them.
+
+        Lists that no model ranks (popular, trending, newest, fallback) go by the champion's.
+        """
+        comparing = np.where(np.isin(self._lists.ranking, list(self._scorers)), self._lists.ranking, planning.CHAMPION)
+        used, model = np.unique(comparing[~self._lists.is_by_score], return_inverse=True)
+        models = np.zeros(len(self._lists), np.int64)
+        models[~self._lists.is_by_score] = model
+        parts = [self._item_factors(each) for each in used.tolist()]
+        nothing = np.zeros((len(self._eligible), 0), np.float32)
+        lengths = [np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64)) for part in parts]
+        return (
+            np.ascontiguousarray(np.hstack([nothing, *parts]), np.float32),
+            np.array(lengths, np.float64).reshape(len(parts), len(self._eligible)),
+            np.cumsum([0, *(part.shape[1] for part in parts)]),
+            models,
+        )
 
     def _index(self, ranking: int) -> rank.ItemIndex:
         if ranking not in self._indices:
@@ -243,12 +326,12 @@ def _order(first: npt.NDArray[np.float32], then: npt.NDArray[np.float32]) -> Sco
     return place
 
 
-def blocks(lists: Lists, rows: int, cells: int) -> Iterator[Longs]:
-    """Cut the lists into stretches of at most `rows` lists and about `cells` ranked items each."""
+def blocks(cells: Longs, rows: int, most: int) -> Iterator[Longs]:
+    """Cut lists that are filled from `cells` ranked items each into stretches of `rows` lists or about `most` cells."""
     begin = 0
-    while begin < len(lists):
-        depth: Sequence[int] | Longs = np.maximum.accumulate(lists.depth[begin : begin + rows])
-        fitting = np.arange(1, len(depth) + 1) * depth <= cells
+    while begin < len(cells):
+        widest: Sequence[int] | Longs = np.maximum.accumulate(cells[begin : begin + rows])
+        fitting = np.arange(1, len(widest) + 1) * widest <= most
         end = begin + max(1, int(np.count_nonzero(fitting)))
         yield np.arange(begin, end)
         begin = end

@@ -19,7 +19,7 @@ import polars as pl
 from recoflow.configuration import ALGORITHMS
 
 if TYPE_CHECKING:
-    from recoflow.configuration import Configuration
+    from recoflow.configuration import Configuration, Query
     from recoflow.models.bundle import Bundle
 
 ITEM_TYPE: Final = "item_type"  # a column of items that filters like an attribute
@@ -45,8 +45,6 @@ def unsupported(configuration: Configuration, algorithms: Collection[str], attri
             close = difflib.get_close_matches(key, attributes, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             return f"no item has the attribute '{key}' that it asks for{hint}"
-    if configuration.queries or configuration.diversity is not None:  # accepted, answered by the next version
-        return "constraints, boosts, buries and diversity are not in service yet"
     return None
 
 
@@ -100,13 +98,16 @@ def is_eligible(items: pl.DataFrame) -> Mask:
 class ItemRules:
     """The items that may be recommended, and masks over them.
 
+    Attributes:
+        size: how many items there are.
+
     Args:
         items: schema.ITEMS of the items at hand, in the order that masks have.
         attributes: the attributes that filters or information fields will ask for.
     """
 
     def __init__(self, items: pl.DataFrame, attributes: Iterable[str]) -> None:
-        self._size = len(items)
+        self.size = len(items)
         self._published = items["published_at"]
         self._columns = _columns(items, frozenset(attributes))
         self._postings: dict[str, dict[str, npt.NDArray[np.int64]]] = {}
@@ -125,7 +126,7 @@ class ItemRules:
             max_age_days: items published earlier than this before `as_of`, or with no date, are left out.
             as_of: the moment that age is counted from.
         """
-        mask = np.ones(self._size, np.bool_)
+        mask = np.ones(self.size, np.bool_)
         for attribute, sets in filters.items():
             for accepted in sets:
                 mask &= self._any_of(attribute, accepted)
@@ -134,9 +135,18 @@ class ItemRules:
             mask &= (self._published >= oldest).fill_null(value=False).to_numpy()
         return mask
 
+    def meets(self, query: Query) -> Mask:
+        """bool [items]: items that meet the query of a constraint, boost or bury."""
+        comparison = query.comparison
+        mask = self._any_of(query.key, (_text(comparison.value),))
+        if query.match is not None:
+            answers = [len(set(texts(self._columns[query.key][item]))) for item in np.flatnonzero(mask)]
+            mask[mask] = np.array(answers, np.int64) == 1
+        return ~mask if comparison.is_negated else mask
+
     def _any_of(self, attribute: str, accepted: tuple[str, ...]) -> Mask:
         postings = self._posting(attribute)
-        mask = np.zeros(self._size, np.bool_)
+        mask = np.zeros(self.size, np.bool_)
         for text in accepted:
             if text in postings:
                 mask[postings[text]] = True

@@ -42,6 +42,8 @@ REQUESTS: Final = pl.Schema(
         "user_group": pl.String,
         "may_repeat": pl.Boolean,  # the configuration lets items of earlier lists of the subject appear again
         "consumed_types": pl.Int32,  # bits of the event types by which an item counts as consumed here
+        "is_by_score": pl.Boolean,  # items stand in the order of their scores: the configuration asks for no diversity
+        "recipe": pl.Int64,  # index into the manifest's constraints: those of its configuration; -1 for none
         "items": pl.Int64,  # how many were recommended
     }
 )
@@ -81,6 +83,7 @@ class Staged:
         information_fields: columns of the parts and of the response, between item_id and rank.
         csv_safe: whether information fields are made harmless for spreadsheets.
         counts: see `Counts`.
+        constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
         files: name → sha256 of the files beside the manifest.
     """
 
@@ -93,6 +96,7 @@ class Staged:
     information_fields: tuple[str, ...]
     csv_safe: bool
     counts: Counts
+    constraints: list[list[dict[str, Any]]]
     files: dict[str, str]
 
     @property

@@ -26,7 +26,7 @@ CAMPAIGN_CHECKS: Final = {
     "rows_answered": "Every recommendation belongs to a row of the request, and every row got the counted items.",
     "requests_distinct": "Every row of the request has an identifier of its own.",
     "list_sizes_kept": "No list is longer than asked for.",
-    "scores_fall_with_rank": "Scores are finite and never rise with the rank.",
+    "scores_fall_with_rank": "Scores are finite and never rise with the rank, except in lists made diverse.",
     "fallback_share": "The share of fallback lists is within the environment's limit.",
     "has_recommendations": "The campaign recommends something.",
 }
@@ -60,7 +60,7 @@ _DERIVED: Final = {
             _campaign, row, count(*) AS items, max(rank) AS last_rank,
             min(request_id) AS first_id, max(request_id) AS last_id,
             count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
-            count_if(NOT isfinite(score) OR (is_same AND score > score_before)) AS rising
+            count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
         FROM (
             SELECT
                 _campaign, row, rank, score, request_id,
@@ -196,7 +196,12 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
             _no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")
         ],
         "list_sizes_kept": [_no_rows("SELECT row FROM {batch} WHERE items > list_size")],
-        "scores_fall_with_rank": [_no_rows("SELECT row FROM {batch} WHERE rising > 0")],
+        "scores_fall_with_rank": [
+            _no_rows(
+                "SELECT row FROM (FROM {batch} WHERE unscored > 0 OR rising > 0) JOIN requests USING (_campaign, row) "
+                "WHERE unscored > 0 OR is_by_score"
+            )
+        ],
         "fallback_share": [
             _no_rows(
                 "SELECT avg((user_group = 'fallback')::INT) AS share FROM {batch} GROUP BY _campaign "

@@ -143,3 +143,29 @@ def test_wrong_counts_are_refused(result, newsroom):
     counts = dataclasses.replace(result.counts, failed=1)
     with pytest.raises(AuditError, match=": counts_add_up"):
         audit.audit(dataclasses.replace(result, counts=counts), newsroom)
+
+
+SPORT = {"key": "categories", "contains": {"value": "sport"}}
+REST = {"key": "section", "match": {"value": 1, "not": True}}
+
+
+@pytest.mark.parametrize(
+    ("item", "limits"), [("c", [{"query": SPORT, "limit": {"max": 1}}]), ("c", [{"query": REST, "limit": {"min": 1}}])]
+)
+def test_a_list_that_breaks_a_constraint_is_refused(reply, newsroom, item, limits):
+    request = "\n".join(REQUEST.splitlines()[:2])
+    configurations = {"c": {"constraints": limits, "repeat_items": True}}
+    result = reply(request, newsroom, configurations=configurations, lists={"Top": "c"})
+    assert pl.read_parquet(result.parts[0])["item_id"].to_list() == ["b", "e"]
+    audit.audit(result, newsroom)
+    with pytest.raises(AuditError, match=": constraints_hold"):
+        audit.audit(forged(result, (PLACE == 1, {"item_id": item})), newsroom)
+
+
+def test_scores_may_rise_in_a_diverse_list_and_in_no_other(reply, newsroom):
+    configurations = {"c": {"diversity": 0.5}}
+    result = reply(REQUEST, newsroom, configurations=configurations, lists={"Top": "c"}, folder="diverse")
+    rising = (PLACE == 0, {"score": -1.0})
+    audit.audit(forged(result, rising), newsroom)
+    with pytest.raises(AuditError, match=": order_kept"):
+        audit.audit(forged(result, (pl.col("row") == 2, {"score": pl.col("rank")})), newsroom)

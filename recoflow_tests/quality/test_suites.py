@@ -44,6 +44,7 @@ def world(tmp_path):
             "user_group": "recoflow",
             "list_size": [2, 2, 2],
             "may_repeat": False,
+            "is_by_score": True,
             "items": [2, 1, 0],
         }
     )
