@@ -87,7 +87,6 @@ def answer(
             part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
                 _ranks(filled),
                 pl.Series("score", scores),
-                pl.lit(environment.campaigns.version).alias("version"),
                 pl.lit(request.campaign_id).alias("campaign_id"),
             )
             part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
@@ -107,6 +106,7 @@ def answer(
         counts=_counts(request, lists, filler.filled),
         constraints=ranking.recipes.constraints,
         files={path.name: artifacts.sha256(path) for path in sorted(staging.glob("*.parquet"))},
+        suspended=dict(request.suspended),
     )
     result.save()
     return result

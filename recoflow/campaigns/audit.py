@@ -74,7 +74,7 @@ WHERE requests.line IS NULL OR coalesce(lists.items, 0) <> requests.items OR req
 UNION ALL
 SELECT given.row FROM recommendations given JOIN requests asked ON given.row = asked.row
 WHERE given.campaign_id <> $campaign_id OR given.request_id <> asked.request_id OR given.user_group <> asked.user_group
-    OR given.list_name <> asked.list_name OR given.page_type <> asked.page_type
+    OR given.version <> asked.version OR given.list_name <> asked.list_name OR given.page_type <> asked.page_type
     OR given.user_id IS DISTINCT FROM asked.user_id OR given.device_id IS DISTINCT FROM asked.device_id
 """
 

@@ -177,12 +177,14 @@ def _consumed(configuration: Configuration, environment: Environment) -> int:
 
 
 def _wishes(request: Request, environment: Environment) -> tuple[Longs, list[Wish]]:
-    keys = ["configuration_id", *request.filters]
+    keys = ["configuration_id", "algorithm", *request.filters]
     grouped = request.rows.group_by(keys, maintain_order=True).agg("row")
     number = grouped.select("row", pl.int_range(pl.len()).alias("wish")).explode("row", empty_as_null=False)
     wishes = []
-    for configuration_id, *cells in grouped.select(keys).iter_rows():
+    for configuration_id, algorithm, *cells in grouped.select(keys).iter_rows():
         configuration = environment.campaigns.configurations.get(configuration_id, Configuration())
+        if algorithm is not None:  # of an experiment's arm
+            configuration = configuration.model_copy(update={"algorithm": algorithm})
         wishes.append(
             Wish(configuration, _filters(configuration, list(zip(request.filters.values(), cells, strict=True))))
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from recoflow.campaigns import cells, filename, rules
+from recoflow.campaigns import cells, experiments, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
@@ -52,12 +52,13 @@ class Request:
         sha256: of the file's bytes.
         campaign_id: one per environment, name and content.
         rows: accepted rows in the file's order: row (Int64, 0, 1, …), line (Int64), user_id, device_id, list_name,
-            list_size (Int64), configuration_id (null: the default), page_type, and one String column `variable:NAME`
-            for each variable that filters.
+            list_size (Int64), configuration_id (null: the default), page_type, version and algorithm (see
+            `experiments.assign`), and one String column `variable:NAME` for each variable that filters.
         filters: row column → item attribute.
         errors: ERRORS, in the order of lines.
         rejection: why the whole file is refused; rows are then empty.
         counts: accounting of the rows.
+        suspended: experiment → why it does not take place.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Request:
     errors: pl.DataFrame
     rejection: Rejection | None = None
     counts: RequestCounts = field(default_factory=RequestCounts)
+    suspended: Mapping[str, str] = field(default_factory=dict)
 
 
 def campaign_id(environment: str, name: str, sha256: str) -> str:
@@ -124,7 +126,7 @@ def _refused(request: Request, rejection: Rejection) -> Request:
 
 
 def _rows_schema(variables: Collection[str]) -> pl.Schema:
-    columns = {"row": pl.Int64, "line": pl.Int64} | dict.fromkeys(COLUMNS[1:], pl.String)
+    columns = {"row": pl.Int64, "line": pl.Int64} | dict.fromkeys((*COLUMNS[1:], "version", "algorithm"), pl.String)
     return pl.Schema(columns | {"list_size": pl.Int64} | dict.fromkeys(variables, pl.String))
 
 
@@ -192,8 +194,12 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
         *(pl.col(column) for column in COLUMNS[1:]),
         *(pl.col(variable).alias(VARIABLE + variable) for variable in filters),
         *(pl.col(variable).alias(VARIABLE + variable) for variable in unknown),
-    ).with_columns(_configuration(terms.environment))
-    problems = [*_cell_problems(terms), *_filter_problems(rows, filters)]
+    )
+    unsupported = terms.unsupported()
+    suspended = experiments.suspended(terms.environment.campaigns, unsupported, terms.algorithms)
+    rows = experiments.assign(rows, terms.environment.campaigns, suspended)
+    rows = rows.with_columns(_configuration(terms.environment))
+    problems = [*_cell_problems(terms, unsupported), *_filter_problems(rows, filters)]
     strangers = [_unknown_variable(variable) for variable in unknown]
     errors = [problem.rows(rows) for problem in problems]
     errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
@@ -215,6 +221,7 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
         filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
         errors=pl.concat([ERRORS.to_frame(), *errors]).sort("line", maintain_order=True),
         counts=RequestCounts(len(rows), len(sound), len(rows) - len(sound), replaced),
+        suspended=suspended,
     )
 
 
@@ -224,14 +231,13 @@ def _configuration(environment: Environment) -> pl.Expr:
     return pl.coalesce("configuration_id", of_list).alias("configuration_id")
 
 
-def _cell_problems(terms: _Terms) -> list[_Problem]:
+def _cell_problems(terms: _Terms, unsupported: Mapping[str, str]) -> list[_Problem]:
     campaigns = terms.environment.campaigns
     size = pl.col("list_size").str.strip_chars()
     is_size = size.str.contains(r"\A[0-9]{1,9}\z") & size.cast(pl.Int64, strict=False).is_between(
         1, campaigns.max_list_size
     )
     configuration = pl.col("configuration_id")
-    unsupported = terms.unsupported()
     return [
         _Problem(
             "missing_identity",

@@ -40,6 +40,7 @@ REQUESTS: Final = pl.Schema(
         "page_type": pl.String,
         "request_id": pl.String,
         "user_group": pl.String,
+        "version": pl.String,
         "may_repeat": pl.Boolean,  # the configuration lets items of earlier lists of the subject appear again
         "consumed_types": pl.Int32,  # bits of the event types by which an item counts as consumed here
         "is_by_score": pl.Boolean,  # items stand in the order of their scores: the configuration asks for no diversity
@@ -85,6 +86,7 @@ class Staged:
         counts: see `Counts`.
         constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
         files: name → sha256 of the files beside the manifest.
+        suspended: experiment → why it did not take place.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Staged:
     counts: Counts
     constraints: list[list[dict[str, Any]]]
     files: dict[str, str]
+    suspended: dict[str, str]
 
     @property
     def parts(self) -> tuple[Path, ...]:

@@ -13,7 +13,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from recoflow.campaigns import answer, audit, docket, freshness, inputs, publication, request, rules, staged
+from recoflow.campaigns import (
+    answer,
+    audit,
+    docket,
+    experiments,
+    freshness,
+    inputs,
+    publication,
+    request,
+    rules,
+    staged,
+)
 from recoflow.campaigns.docket import Docket
 from recoflow.campaigns.inputs import Inputs
 from recoflow.campaigns.request import Request
@@ -32,6 +43,7 @@ from recoflow.storage.registry import History, Register
 
 STAGING = "staging"
 SHOWN_ERRORS = 20
+CHECKS = suites.CAMPAIGN_CHECKS | experiments.CHECKS  # of campaign_recommendations
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,11 @@ class Answers:
     def _recommended(self, key: str, result: Staged, findings: list[Finding]) -> dg.MaterializeResult:
         about = {"campaign": key, "campaign_id": result.campaign_id, "model_version": result.model_version}
         preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
+        balance = experiments.balance(
+            pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"]),
+            self._environment.campaigns,
+            result.suspended,
+        )
         return dg.MaterializeResult(
             self._recommendations,
             metadata={
@@ -229,18 +246,18 @@ class Answers:
                 "model_path": dg.MetadataValue.path(str(self._models / result.model_version)),
                 "preview": metadata.preview(preview),
             },
-            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
+            check_results=metadata.check_results([*findings, balance], CHECKS, self._recommendations, about),
         )
 
     def _refused(self, key: str, read: Request) -> dg.MaterializeResult:
         assert read.rejection is not None
         about = {"campaign": key, "campaign_id": read.campaign_id}
         message = f"not applicable: the request was refused: {read.rejection.message}"
-        findings = [Finding(check, passed=True, message=message) for check in suites.CAMPAIGN_CHECKS]
+        findings = [Finding(check, passed=True, message=message) for check in CHECKS]
         return dg.MaterializeResult(
             self._recommendations,
             metadata={**about, "rejected": read.rejection.code},
-            check_results=metadata.check_results(findings, suites.CAMPAIGN_CHECKS, self._recommendations, about),
+            check_results=metadata.check_results(findings, CHECKS, self._recommendations, about),
         )
 
     def _audited(self, case: _Case, watch: Stopwatch) -> Staged | Request:

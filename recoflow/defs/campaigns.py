@@ -6,11 +6,11 @@ Staged and published are two assets on purpose: the checks of `campaign_recommen
 
 import dagster as dg
 
+from recoflow.campaigns import experiments
 from recoflow.defs import metadata, names
-from recoflow.defs.answers import Answers
+from recoflow.defs.answers import CHECKS, Answers
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.quality import suites
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -40,7 +40,7 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         deps=[names.key(environment, "campaign_request")],
         partitions_def=names.campaigns(environment),
         description="Ranked lists of one campaign, staged and checked, not published.",
-        check_specs=metadata.check_specs(key, suites.CAMPAIGN_CHECKS),
+        check_specs=metadata.check_specs(key, CHECKS, warn=experiments.CHECKS),
         **names.shown(environment, "campaigns", {"numpy", "polars", "greatexpectations"}),
     )
     def campaign_recommendations(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
