@@ -91,7 +91,7 @@ def _interactions(environment: Environment) -> dg.AssetsDefinition:
         lake = installation.lake(environment)
         with duckdb.get_connection() as connection:
             lake.views(connection)
-            frame = build.interactions(connection, environment, now())
+            frame = build.interactions(connection, installation.effective(environment), now())
         version = lake.overwrite("interactions", frame)
         consumed = schema.event_type_bits(environment.events.consumed)
         return dg.MaterializeResult(

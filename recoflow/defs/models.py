@@ -54,7 +54,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             lake.scan("interactions", version=tables["interactions"]).collect(),
             lake.scan("items", version=tables["items"]).collect(),
             lake.scan("identity", version=tables["identity"]).collect(),
-            environment,
+            installation.effective(environment),
             champion=_in_service(folder, context.log.warning),
             as_of=now(),
             table_versions=tables,

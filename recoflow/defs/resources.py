@@ -9,11 +9,13 @@ from pathlib import Path
 import dagster as dg
 
 from recoflow.environment import Environment
+from recoflow.storage import registry
 from recoflow.storage.account import Account
 from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.registry import Register
 
 
 @dataclass
@@ -42,6 +44,10 @@ class Installation(dg.ConfigurableResource):
     def lake(self, environment: Environment) -> Lake:
         """The Delta tables of one environment."""
         return Lake(self.layout.lake(environment.name))
+
+    def effective(self, environment: Environment) -> Environment:
+        """The environment with the configurations that are registered now."""
+        return registry.effective(environment, Register(self.lake(environment)).history())
 
     @contextmanager
     def mailbox(self, environment: Environment) -> Iterator[Mailbox]:
