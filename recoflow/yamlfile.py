@@ -65,6 +65,50 @@ def read(path: Path, sample: str) -> tuple[Any, dict[Place, int]]:
     return yaml.SafeLoader("").construct_document(node), lines
 
 
+def with_values(text: str, place: Place, values: Mapping[str, Any]) -> str:
+    """The YAML text with values set in the mapping at a place; comments and everything else stay as they are.
+
+    A key that is there gets the new value where the old one stood; others follow the last one.
+
+    Args:
+        text: YAML that can be read.
+        place: keys that lead to the mapping, which must stand in the text.
+        values: numbers or texts by key.
+
+    Raises:
+        KeyError: there is no mapping at that place.
+    """
+    node = yaml.compose(text, yaml.SafeLoader)
+    for name in place:
+        node = next((value for key, value in _pairs(node) if key.value == name), None)
+    if not isinstance(node, yaml.MappingNode) or not node.value:
+        raise KeyError(dotted(place))
+    present = {key.value: value for key, value in node.value}
+    edits = [
+        (present[key].start_mark.index, present[key].end_mark.index, _scalar(value))
+        for key, value in values.items()
+        if key in present
+    ]
+    added = [f"{key}: {_scalar(value)}" for key, value in values.items() if key not in present]
+    first, last = node.value[0][0], node.value[-1][1]
+    joint = ", " if node.flow_style else "\n" + " " * first.start_mark.column
+    end = last.end_mark.index
+    if not node.flow_style:  # behind the comment of the last line
+        end += len(text[end:].partition("\n")[0])
+    edits.append((end, end, "".join(joint + line for line in added)))
+    for begin, end, new in sorted(edits, reverse=True):
+        text = text[:begin] + new + text[end:]
+    return text
+
+
+def _pairs(node: Any) -> list[tuple[yaml.Node, yaml.Node]]:
+    return node.value if isinstance(node, yaml.MappingNode) else []
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("...").strip()
+
+
 def line_of(lines: Mapping[Place, int], place: Place) -> int:
     """The line of the nearest key at or above a place."""
     while place and place not in lines:

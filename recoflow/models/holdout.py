@@ -45,6 +45,14 @@ class HoldOut:
         return float(metrics.ndcg(hits, np.diff(self.test.indptr)[self.judged]).mean())
 
 
+def sample(hold: HoldOut, users: int, seed: int) -> HoldOut:
+    """The same hold-out with no more than so many users, drawn by the seed."""
+    if hold.data.shape[0] <= users:
+        return hold
+    rows = np.sort(np.random.default_rng(seed).choice(hold.data.shape[0], users, replace=False))
+    return HoldOut(_rows(hold.data, rows), hold.test[rows], np.flatnonzero(np.isin(rows, hold.judged)))
+
+
 def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
     """Hold out the latest fifth of the entries, or, where times do not tell users apart, a fifth of each user's."""
     rng = np.random.default_rng(seed)

@@ -27,6 +27,7 @@ from recoflow.models import cold, evaluate, holdout, matrix, select, split, tabl
 from recoflow.models.bundle import Bundle, recipe
 from recoflow.models.evaluate import Evaluation
 from recoflow.models.features import ItemEncoder
+from recoflow.models.holdout import HoldOut
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 from recoflow.models.select import Candidate, Decision
@@ -95,7 +96,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     """
     arena = _Arena.of(interactions, catalogue, environment)
     models = _models(environment)
-    hold = holdout.hold_out(arena.data, arena.seed, is_temporal=arena.parts.kind == "temporal")
+    hold = arena.hold_out()
     judged: dict[str, _Judged] = {}
     for name, model in models.items():
         on_step(f"choose settings, train and evaluate {name}")
@@ -154,6 +155,15 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
 
+def hold_out(interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: Environment) -> HoldOut:
+    """Where a training of these tables would choose its settings; a longer search is to judge them there too.
+
+    Raises:
+        ModelError: when there is nothing to learn from.
+    """
+    return _Arena.of(interactions, catalogue, environment).hold_out()
+
+
 @dataclass(frozen=True)
 class _Judged:
     candidate: Candidate
@@ -183,6 +193,9 @@ class _Arena:
             )
         test = matrix.from_interactions(parts.test, subjects=data.subjects, items=items).matrix
         return cls(parts, data, test, settings.k, settings.seed)
+
+    def hold_out(self) -> HoldOut:
+        return holdout.hold_out(self.data, self.seed, is_temporal=self.parts.kind == "temporal")
 
     def judge(self, name: str, model: Model, *, is_fallback: bool = False) -> _Judged:
         started = time.perf_counter()

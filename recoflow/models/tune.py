@@ -42,11 +42,11 @@ def resolve(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) 
     if not trials or not len(hold.judged):
         return model
     chosen = model.model_copy(update={name: values[0] for name, values in trials})
-    best = _ndcg(chosen, hold, seed)
+    best = _small(chosen, hold, seed)
     for name, values in trials:
         for value in values[1:]:
             tried = chosen.model_copy(update={name: value})
-            reached = _ndcg(tried, hold, seed)
+            reached = _small(tried, hold, seed)
             if reached > best * (1 + GAIN):
                 best, chosen = reached, tried
     return chosen
@@ -65,9 +65,14 @@ def _resolve_blend(model: Model, hold: HoldOut, seed: int, known: Mapping[str, M
     return model.model_copy(update={"components": components, "weights": weights})
 
 
-def _ndcg(model: Model, hold: HoldOut, seed: int) -> float:
+def ndcg(model: Model, hold: HoldOut, seed: int) -> float:
+    """NDCG@20 of a model on the hold-out, −1 when its numbers are not finite."""
+    scorer = train.train(hold.data, model, seed)
+    return hold.ndcg(scorer) if scorer.is_finite() else -1.0
+
+
+def _small(model: Model, hold: HoldOut, seed: int) -> float:
     if model.algorithm == "als":
         factors = model.factors or als.default_factors(hold.data)
         model = model.model_copy(update={"factors": min(factors, ALS_FACTORS), "iterations": ALS_ITERATIONS})
-    scorer = train.train(hold.data, model, seed)
-    return hold.ndcg(scorer) if scorer.is_finite() else -1.0
+    return ndcg(model, hold, seed)

@@ -50,6 +50,10 @@ class Layout:
         """Model bundles, one folder per version, and the champion pointer."""
         return self.root / "models" / environment
 
+    def tuning(self, environment: str) -> Path:
+        """The journal of an environment's searches for settings."""
+        return self.root / "tuning" / f"{environment}.journal"
+
     def campaigns(self, environment: str) -> Path:
         """One folder per campaign: request, staged recommendations, rendered response."""
         return self.root / "campaigns" / environment
