@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from recoflow.commands import files, forget, models, profile, quarantine, request, sftp, tune
+from recoflow.commands import audience, files, forget, models, profile, quarantine, request, sftp, tune
 from recoflow.commands.terminal import DATA, Data, Name, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
@@ -45,6 +45,7 @@ app.command()(files.validate)
 app.command()(profile.profile)
 app.command()(forget.forget)
 app.command()(tune.tune)
+app.command()(audience.audience)
 
 
 @app.command()

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recoflow.campaigns import answer, request, response, rules
-from recoflow.errors import ModelError
-from recoflow.models import versions
+from recoflow.campaigns import answer, freshness, inputs, request, response, rules
+from recoflow.models import bundle
 from recoflow.storage import registry
 from recoflow.storage.registry import Register
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from recoflow.campaigns.request import Request
     from recoflow.environment import Environment
-    from recoflow.models.bundle import Bundle
     from recoflow.storage.lake import Lake
     from recoflow.storage.layout import Layout
 
@@ -47,8 +45,10 @@ class Trial:
     """
 
     def __init__(self, path: Path, environment: Environment, layout: Layout, lake: Lake, now: datetime) -> None:
-        self._now = now
-        self._bundle = _champion(environment, layout)
+        self._now, self._lake = now, lake
+        self._inputs = inputs.in_service(layout.models(environment.name), lake)
+        model = bundle.load(layout.models(environment.name) / self._inputs.model_version)
+        self._bundle = freshness.with_current_items(model, lake, self._inputs.tables)
         self._environment = registry.effective(environment, Register(lake).history(), now)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -68,15 +68,8 @@ class Trial:
             CampaignError: the request is refused as a whole.
         """
         asked = replace(self.request, rows=self.request.rows.head(rows))
+        model = freshness.with_current_people(self._bundle, asked.rows, self._lake, self._inputs.tables)
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
-            staged = answer.answer(asked, self._bundle, self._environment, Path(folder), self._now)
+            staged = answer.answer(asked, model, self._environment, Path(folder), self._now)
             columns = [*response.columns(staged.information_fields), "score"]
             return pl.read_parquet(list(staged.parts), columns=columns).select(columns)
-
-
-def _champion(environment: Environment, layout: Layout) -> Bundle:
-    folder = layout.models(environment.name)
-    bundle = versions.champion(folder)
-    if bundle is None:
-        raise ModelError(str(folder), "has no champion", f"Materialize factors and champion of {environment.name}")
-    return bundle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from recoflow import environment
+from recoflow.campaigns import freshness
 from recoflow.campaigns.trial import Trial
 from recoflow.cli import app
 from recoflow.errors import CampaignError, ConfigurationError, ModelError
@@ -35,7 +37,8 @@ def data(tmp_path: Path, newsroom: Bundle) -> Path:
         SAMPLE.read_text().replace("max_age_days: 60", "repeat_items: true")
     )
     models = layout.models("lorem")
-    bundles.save(newsroom, models / newsroom.version)
+    tables = {"tables": dict.fromkeys(freshness.TABLES)}  # trained on the tables as they are: there are none
+    bundles.save(replace(newsroom, manifest=newsroom.manifest | tables), models / newsroom.version)
     versions.promote(models, newsroom.version)
     return tmp_path
 

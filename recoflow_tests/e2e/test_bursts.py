@@ -11,10 +11,14 @@ import polars as pl
 import pytest
 
 from recoflow.campaigns import answer, staged
+from recoflow.campaigns.publication import Files
 from recoflow.campaigns.request import Request
 from recoflow.defs import clock, sensors
 from recoflow.quality import suites
 from recoflow.sandbox import world
+from recoflow.storage.claims import State
+from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp_wire import LinkLostError
 from recoflow_tests.e2e.test_refusals import repeat_an_item
 from recoflow_tests.scenario import Scenario
 
@@ -130,6 +134,31 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
     assert trained.campaign(again).success
     assert pending(trained) == []
     assert pl.Series(trained.responses()).str.ends_with("22.csv").sum() == 5
+
+
+def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_answered_once(
+    trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Mailbox.publish
+    published = []
+
+    def cut_off(self: Mailbox, claim_id: str, files: Files) -> State:
+        if len(published) == 2:
+            raise LinkLostError("the server", "is away", "Try later")
+        published.append(files[-1][1])
+        return honest(self, claim_id, files)
+
+    drop(trained, sample, range(5))
+    monkeypatch.setattr(Mailbox, "publish", cut_off)
+    assert not trained.campaign(asked(trained, 5)).success
+    assert pending(trained) == sorted({name(number) for number in range(5)} - set(published))
+    monkeypatch.setattr(Mailbox, "publish", honest)
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=11))
+    assert trained.campaign(asked(trained, 3)).success
+    assert pending(trained) == []
+    assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(5)]
+    lake = trained.definitions.resources["installation"].lake(trained.environment("lorem"))
+    assert lake.scan("responses").collect().group_by("campaign_id").len()["len"].to_list() == [50] * 5
 
 
 def test_five_attempts_are_made_with_growing_pauses_and_no_more(
