@@ -42,6 +42,11 @@ def compiled(kernel: Callable[..., Any]) -> Any:
     return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)
 
 
+def inlined(kernel: Callable[..., Any]) -> Any:
+    """Compile into each caller: for short kernels, where handing over arrays would take longer than the work."""
+    return numba.njit(cache=_IS_CACHED, nogil=True, forceinline=True)(kernel)
+
+
 def compiled_loosely(kernel: Callable[..., Any]) -> Any:
     """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
     return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(kernel)

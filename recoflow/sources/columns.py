@@ -54,6 +54,8 @@ def sampled_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
 def is_not_utf8(chunk: Chunk) -> Bools:
     """Records with bytes above 127 in a chunk that is not UTF-8 as a whole."""
     is_odd = np.zeros(len(chunk.records.begins), bool)
+    if chunk.text.isascii():
+        return is_odd
     try:
         chunk.text.decode()
     except UnicodeDecodeError:

@@ -27,11 +27,11 @@ from recoflow.sources.spans import (
     QUOTE,
     TEXT,
     WHOLE,
-    copy_bytes,
     json_value,
     skip_blank,
     starts_with,
 )
+from recoflow.sources.wide import copy_bytes
 
 MAX_FIELDS: Final = 64  # of one list; a longer one is odd
 NAME, NAME_LENGTH, VALUE, VALUE_LENGTH, KIND = range(5)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from recoflow import xxh64
 from recoflow.compiled import compiled
-from recoflow.sources.spans import ABSENT, Bytes, copy_bytes, words
+from recoflow.sources.spans import ABSENT, Bytes, words
 from recoflow.sources.spanvalues import MISSING, Column
+from recoflow.sources.wide import copy_bytes
 
 
 class Content(NamedTuple):

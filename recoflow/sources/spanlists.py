@@ -39,12 +39,12 @@ from recoflow.sources.spans import (
     WHOLE,
     Bytes,
     Places,
-    copy_bytes,
     json_value,
     skip_blank,
     starts_with,
 )
 from recoflow.sources.spanvalues import plain_number
+from recoflow.sources.wide import copy_bytes
 
 ITEM, USER, RANKING, INTERACTION = range(4)  # what a record is
 VISITOR, SESSION, SUBJECT, TYPE, LINK, FIELDS, ITEMS = range(7)  # the spans of a record that are read here

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.compiled import compiled
+from recoflow.sources.wide import cell_end, equals, text_end
 
 ABSENT: Final = 0
 TEXT: Final = 1
@@ -95,7 +96,7 @@ def _is_word(data, begin, length, word_data, word_starts, word):
     start = word_starts[word]
     if word_starts[word + 1] - start != length:
         return False
-    return _equals(data, begin, word_data, start, length)
+    return equals(data, begin, word_data, start, length)
 
 
 @compiled
@@ -135,11 +136,14 @@ def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
     if at >= end or data[at] != QUOTE:
         return -1, at
-    close = text_end(data, at + 1, end)
-    if close < 0:
-        return -1, at
     key = guesses[place]
-    if not _is_word(data, at + 1, close - at - 1, word_data, word_starts, key):
+    start = word_starts[key]
+    close = at + 1 + word_starts[key + 1] - start
+    # Keys of easy records hold no quote, so that the same bytes and a quote behind them are the same key.
+    if close >= end or data[close] != QUOTE or not equals(data, at + 1, word_data, start, close - at - 1):
+        close = text_end(data, at + 1, end)
+        if close < 0:
+            return -1, at
         key = find_word(data, at + 1, close, word_data, word_starts)
     colon = skip_blank(data, close + 1, end)
     if key < 0 or colon >= end or data[colon] != COLON:
@@ -228,30 +232,7 @@ def _digits_end(data, at, end):
 @compiled
 def starts_with(data, at, end, literal):
     """Whether the literal stands at this place."""
-    return at + len(literal) <= end and _equals(data, at, literal, 0, len(literal))
-
-
-@compiled
-def _equals(data, at, other, other_at, length):
-    first, second = np.uintp(at), np.uintp(other_at)
-    for index in range(np.uintp(length)):  # noqa: SIM110 (numba compiles no generators)
-        if data[first + index] != other[second + index]:
-            return False
-    return True
-
-
-@compiled
-def text_end(data, at, end):
-    """Position of the closing quote; -1 when there is none before a control character or an escape."""
-    place = np.uintp(at)
-    while place < np.uintp(end):
-        byte = data[place]
-        if byte == QUOTE:
-            return np.int64(place)
-        if byte < _SPACE or byte == _BACKSLASH:
-            return -1
-        place += _NEXT
-    return -1
+    return at + len(literal) <= end and equals(data, at, literal, 0, len(literal))
 
 
 @compiled
@@ -283,7 +264,7 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     for column in range(columns):
         is_quoted = at < end and data[at] == QUOTE
         begin = at + 1 if is_quoted else at
-        close = text_end(data, begin, end) if is_quoted else _cell_end(data, begin, end)
+        close = text_end(data, begin, end) if is_quoted else cell_end(data, begin, end)
         if close < 0 or _has_outer_space(data, begin, close):
             return False
         if close > begin:
@@ -295,25 +276,3 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
             return False
         at += 1
     return False
-
-
-@compiled
-def _cell_end(data, at, end):
-    """Position behind a bare cell; -1 when it has a quote, a control character or a backslash."""
-    place = np.uintp(at)
-    while place < np.uintp(end) and data[place] != COMMA:
-        byte = data[place]
-        if byte < _SPACE or byte in (QUOTE, _BACKSLASH):
-            return -1
-        place += _NEXT
-    return np.int64(place)
-
-
-@compiled
-def copy_bytes(source, begin, length, target, at):
-    """Copy so many bytes and return the position behind them."""
-    # Unsigned positions need no test for negative ones, so that this becomes a block copy.
-    first, to = np.uintp(begin), np.uintp(at)
-    for index in range(np.uintp(length)):
-        target[to + index] = source[first + index]
-    return at + length

@@ -17,8 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow.compiled import compiled
-from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, copy_bytes, find_word
+from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
+from recoflow.sources.wide import copy_bytes, first_word
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1
@@ -253,13 +254,15 @@ def _views(data, kinds, starts, lengths, views):
         if kinds[record] == ABSENT:
             continue
         begin, length = starts[record], lengths[record]
+        word = first_word(data, begin, length)
         views[record, 0] = length
-        first = np.uintp(begin)
-        for index in range(np.uintp(length if length <= 12 else 4)):
-            byte = np.uint32(data[first + index])
-            views[record, np.uintp(1) + (index >> np.uintp(2))] |= byte << np.uint32(8 * (index & np.uintp(3)))
+        views[record, 1] = np.uint32(word)
         if length > 12:
             views[record, 3] = begin
+            continue
+        views[record, 2] = np.uint32(word >> np.uint64(32))
+        if length > 8:
+            views[record, 3] = np.uint32(first_word(data, begin + 8, length - 8))
 
 
 @compiled
