@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from typing import Final
 
 import duckdb
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recoflow.storage import sql
 from recoflow.storage.lake import StagedFile
 from recoflow.storage.stored import ID_HASH, IDS
 
+AT_ONCE: Final = 20_000_000  # hashes that are sorted at once; 8 bytes each
 PARTS: Final = {"events": "part", "updates": "0"}
 
 CANDIDATES: Final = "SELECT DISTINCT file_index FROM {files} SEMI JOIN arrivals USING (id_hash)"
@@ -35,9 +38,7 @@ WHERE part <= 1 GROUP BY ALL
 
 # Hashes first: few of them repeat, and only their rows are looked at as texts.
 DROPPED: Final = """
-WITH repeated_hash AS (
-    SELECT id_hash FROM arrivals WHERE part <= 1 GROUP BY id_hash HAVING count(*) > 1
-), repeated AS (
+WITH repeated AS (
     SELECT scope, event_id, arg_min(content_hash, ordinal) AS first_hash
     FROM arrivals SEMI JOIN repeated_hash USING (id_hash) WHERE part <= 1 GROUP BY ALL HAVING count(*) > 1
 ), suspects AS (
@@ -87,6 +88,10 @@ class Lookup:
             f"FROM {sql.parquet([file.path for file in arrived])}"
         )
         connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
+        twice = pl.DataFrame({ID_HASH: _repeated(table, [file.path for file in arrived])}).to_arrow()
+        connection.register("new_hashes", twice)
+        connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hash AS FROM new_hashes")
+        connection.unregister("new_hashes")
         [(self.heads,)] = connection.execute("SELECT count(*) FROM arrivals WHERE part <= 1").fetchall()
 
     def compare(self, files: Sequence[str]) -> bool:
@@ -110,3 +115,20 @@ class Lookup:
             a duplicate); ordered by file and row.
         """
         return sql.frame(self._connection, DROPPED, COLUMNS)
+
+
+def _repeated(table: str, files: Sequence[str]) -> NDArray[np.int64]:
+    """Hashes of ids that more than one source event of the files has: sorting numbers is the fastest way to find them.
+
+    Hashes are evenly spread, so that a share of them at a time keeps memory within bounds.
+    """
+    rows = pl.scan_parquet(list(files), glob=False)
+    heads = rows.filter(pl.col("part") <= 1) if table == "events" else rows
+    count = heads.select(pl.len()).collect().item()
+    shares = 1 + count // AT_ONCE
+    found = []
+    for share in range(shares):
+        mine = heads.select(ID_HASH) if shares == 1 else heads.select(ID_HASH).filter(pl.col(ID_HASH) % shares == share)
+        hashes = np.sort(mine.collect()[ID_HASH].to_numpy())
+        found.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
+    return np.concatenate(found)

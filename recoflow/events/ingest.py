@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -133,18 +134,32 @@ def ingest_batches(
 
 
 def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> None:
-    """Write what the parser gives, batch by batch, so that one batch at a time is in memory."""
-    for batch in batches:
-        heads = _heads("events", batch.events) + _heads("updates", batch.updates)
-        if batch.read != heads + batch.rejects.height:
-            problem = f"{batch.read} events were read, {heads} were parsed and {batch.rejects.height} refused"
-            raise SourceError(delivery.name, problem, "Report this file: the parser lost or doubled an event")
-        delivery.read += batch.read
-        delivery.rejected += batch.rejects.height
-        delivery.ignored_keys.update(batch.ignored_keys)
-        for table, frame in (("events", batch.events), ("updates", batch.updates), ("quarantine", batch.rejects)):
-            if frame.height:
-                delivery.staged[table].append(lake.stage(table, frame))
+    """Write what the parser gives, one batch while the next one is parsed; so two of them at most are in memory."""
+    with ThreadPoolExecutor(1, thread_name_prefix="stage") as writer:
+        writing: Future[None] | None = None
+        for batch in batches:
+            _count(batch, delivery)
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write, batch, lake, delivery)
+        if writing is not None:
+            writing.result()
+
+
+def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
+    heads = _heads("events", batch.events) + _heads("updates", batch.updates)
+    if batch.read != heads + batch.rejects.height:
+        problem = f"{batch.read} events were read, {heads} were parsed and {batch.rejects.height} refused"
+        raise SourceError(delivery.name, problem, "Report this file: the parser lost or doubled an event")
+    delivery.read += batch.read
+    delivery.rejected += batch.rejects.height
+    delivery.ignored_keys.update(batch.ignored_keys)
+
+
+def _write(batch: ParsedBatch, lake: Lake, delivery: _Delivery) -> None:
+    for table, frame in (("events", batch.events), ("updates", batch.updates), ("quarantine", batch.rejects)):
+        if frame.height:
+            delivery.staged[table].append(lake.stage(table, frame))
 
 
 def _heads(table: str, frame: pl.DataFrame) -> int:

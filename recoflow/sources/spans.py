@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.compiled import compiled
+from recoflow.compiled import compiled, inlined
 from recoflow.sources.wide import cell_end, equals, text_end
 
 ABSENT: Final = 0
@@ -81,7 +81,7 @@ def _empty(records: int, columns: int) -> Spans:
     )
 
 
-@compiled
+@inlined
 def find_word(data, begin, end, word_data, word_starts):
     """Index of the word that equals the text, -1 when there is none."""
     length = end - begin
@@ -91,7 +91,7 @@ def find_word(data, begin, end, word_data, word_starts):
     return -1
 
 
-@compiled
+@inlined
 def _is_word(data, begin, length, word_data, word_starts, word):
     start = word_starts[word]
     if word_starts[word + 1] - start != length:
@@ -131,7 +131,7 @@ def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, reco
     return place > 0 and at < end and data[at] == CLOSE and skip_blank(data, at + 1, end) == end
 
 
-@compiled
+@inlined
 def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
     if at >= end or data[at] != QUOTE:
@@ -192,7 +192,7 @@ def _list_end(data, at, end):
     return -1
 
 
-@compiled
+@inlined
 def _json_number(data, at, end):
     begin = at
     if data[at] == _MINUS:
@@ -216,31 +216,31 @@ def _json_number(data, at, end):
     return DECIMAL, after
 
 
-@compiled
+@inlined
 def _goes_on(data, at, end):
     """Whether something other than the end of the value follows: an exponent, a second point, letters."""
     return at < end and data[at] not in (COMMA, CLOSE, CLOSE_LIST, _SPACE, _TAB, _RETURN)
 
 
-@compiled
+@inlined
 def _digits_end(data, at, end):
     while at < end and _ZERO <= data[at] <= _NINE:
         at += 1
     return at
 
 
-@compiled
+@inlined
 def starts_with(data, at, end, literal):
     """Whether the literal stands at this place."""
     return at + len(literal) <= end and equals(data, at, literal, 0, len(literal))
 
 
-@compiled
+@inlined
 def _has_outer_space(data, begin, end):
     return begin < end and (data[begin] == _SPACE or data[end - 1] == _SPACE)
 
 
-@compiled
+@inlined
 def skip_blank(data, at, end):
     """Position of the next byte that is no blank."""
     while at < end and (data[at] == _SPACE or data[at] == _TAB or data[at] == _RETURN):

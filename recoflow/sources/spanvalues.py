@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recoflow.compiled import compiled
+from recoflow.compiled import compiled, inlined
 from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
 from recoflow.sources.wide import copy_bytes, first_word
@@ -108,7 +108,7 @@ def _times(data, kinds, starts, lengths, latest, seconds_below, moments):
         moments[record] = moment if EARLIEST <= moment <= latest else ODD
 
 
-@compiled
+@inlined
 def _digits(data, at, end):
     """The whole number of the digits from `at`, at most 18 of them, and where they end."""
     value = np.int64(0)
@@ -119,7 +119,7 @@ def _digits(data, at, end):
     return value, at
 
 
-@compiled
+@inlined
 def _two_digits(data, at):
     tens, ones = data[at] - 0x30, data[at + 1] - 0x30
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else 100
@@ -199,7 +199,7 @@ def _numbers(data, kinds, starts, lengths, found, is_odd):
         is_odd[record] = np.isnan(found[record])
 
 
-@compiled
+@inlined
 def plain_number(data, begin, end):
     """The number that plain decimal digits stand for, NaN for other texts; zero has no sign."""
     at = begin + 1 if data[begin] == 0x2D else begin
@@ -236,7 +236,7 @@ def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
                 found[record] |= _is_lower(data, starts[record], lengths[record], word_data, word_starts[word])
 
 
-@compiled
+@inlined
 def _is_lower(data, begin, length, word_data, word_start):
     for index in range(length):
         byte = data[begin + index]

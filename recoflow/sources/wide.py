@@ -1,5 +1,4 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="misc"
-
 """Text eight bytes at a time: searching, comparing and copying, compiled with numba.
 
 What belongs here: loops over bytes in which ingest spends its time. What does not: what the bytes mean.
@@ -36,7 +35,7 @@ def _place_of_word(context, builder, array_type, array, place):
 
 
 @intrinsic
-def load(_typing, array, place):
+def load(_typing, array, place):  # noqa: ARG001 (numba calls it by these names)
     """The eight bytes from a position on, the first one lowest."""
 
     def generate(context, builder, signature, values):
@@ -47,7 +46,7 @@ def load(_typing, array, place):
 
 
 @intrinsic
-def store(_typing, array, place, word):
+def store(_typing, array, place, word):  # noqa: ARG001
     """Write eight bytes from a position on."""
 
     def generate(context, builder, signature, values):

@@ -182,7 +182,7 @@ class Lake:
                 f"{self._uri(table)}", f"rows do not have the table's columns (see {wrong})", "Build them by schema.py"
             )
         content = io.BytesIO()
-        stored.to_stored(table, frame).write_parquet(content, compression="zstd", compression_level=1)
+        stored.write(table, frame, content)
         name = f"part-{uuid.uuid4()}.parquet"
         with self._explained(table):
             self._write(table, name, content.getbuffer())

@@ -11,10 +11,11 @@ tenth of the time that a text takes, and that is what ingest does with every fil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
@@ -34,6 +35,12 @@ TABLES: Final[Mapping[str, pl.Schema]] = {
 }
 ID_HASH: Final = "id_hash"  # XXH64 of the id: its values are specified, unlike those of polars' and DuckDB's hashes
 COMPILED_FROM: Final = 20_000  # rows; fewer are hashed before the compiled hash is loaded
+ROW_GROUP: Final = 1 << 18
+REPEATING: Final = frozenset(  # columns of few different values
+    {"kind", "part", "event_type", "channel", "page_type", "item_type", "interaction_type", "list_name", "campaign_id"}
+    | {"rank", "user_group", "version", "currency", "subscription_type", "checkpoint", "source", "received_at"}
+    | {"entity", "entity_type", "operation", "file", "field", "code", "model_version", "published_at"}
+)
 IDS: Final[Mapping[str, tuple[str, str]]] = {"events": ("kind", "event_id"), "updates": ("entity", "event_id")}
 
 
@@ -45,6 +52,27 @@ def to_stored(table: str, frame: pl.DataFrame) -> pl.DataFrame:
         return signed
     texts = frame.select(pl.concat_str(IDS[table], separator="\0", ignore_nulls=True)).to_series()
     return signed.with_columns(pl.Series(ID_HASH, _hashes(texts).view(np.int64)))
+
+
+def write(table: str, frame: pl.DataFrame, file: BinaryIO) -> None:
+    """Rows of the contract as a Parquet file.
+
+    pyarrow writes what ingest gives in two thirds of the time that polars takes, because dictionaries are tried only
+    where values are known to repeat. The schema of Arrow stays out: it would tell readers of string views.
+    """
+    rows = to_stored(table, frame).to_arrow(compat_level=pl.CompatLevel.newest())
+    repeating = [name for name in rows.column_names if name in REPEATING]
+    ranged = [name for name, dtype in TABLES[table].items() if dtype == schema.UTC_TIME]
+    pq.write_table(
+        rows,
+        file,
+        row_group_size=ROW_GROUP,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=repeating,
+        write_statistics=ranged,
+        store_schema=False,
+    )
 
 
 def _hashes(texts: pl.Series) -> NDArray[np.uint64]:
