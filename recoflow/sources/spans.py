@@ -134,7 +134,7 @@ def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, reco
 @inlined
 def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
-    if at >= end or data[at] != QUOTE:
+    if at >= end or data[at] != QUOTE or len(word_starts) == 1:
         return -1, at
     key = guesses[place]
     start = word_starts[key]

@@ -9,6 +9,7 @@ import pytest
 
 from recoflow import schema
 from recoflow.errors import SourceError
+from recoflow.events import dedupe
 from recoflow.events.ingest import ingest_batches
 from recoflow.schema import Counts
 from recoflow.storage.lake import Lake
@@ -45,6 +46,16 @@ def test_in_many_batches_the_first_content_of_an_id_stays(lake, make):
     assert report.counts == Counts(read=16, accepted=9, quarantined=7)
     kept = lake.scan("events").filter(pl.col("event_id") == "a").collect()
     assert kept.equals(batches[0].events.head(1))
+
+
+def test_repeated_ids_of_a_delivery_are_found_a_share_at_a_time(lake, make, monkeypatch):
+    monkeypatch.setattr(dedupe, "AT_ONCE", 9)
+    names = [f"event-{number}" for number in range(40)]
+    batches = [make.batch([make.event(name, content) for name in names]) for content in (1, 2, 1)]
+
+    report = ingest_batches(batches, lake, make.now, name="dump.jsonl", sha256="1")
+
+    assert report.counts == Counts(read=120, accepted=40, quarantined=40, duplicates=40)
 
 
 def test_an_id_that_the_lake_has_with_other_content_is_quarantined_as_a_conflict(lake, make):
