@@ -21,6 +21,14 @@ check: lint types
 	$(BIN)/recoflow check
 	$(BIN)/dg check defs
 
+# The short set: each tells ratios beside a peer in the same run. benchmarks/README.md has the long runs.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.rank --quick
+	$(BIN)/python -m benchmarks.campaign --quick
+	$(BIN)/python -m benchmarks.train --quick
+	$(BIN)/python -m benchmarks.ingest --quick
+	$(BIN)/python -m benchmarks.gateway --seconds 5
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,11 +1,11 @@
 """A whole campaign beside its limits and its peers: request file on disk to response file on disk, with all checks.
 
-    python -m benchmarks.campaign [--users N] [--items N] [--factors 64] [--k 10] [--quick] [--curve users|items] [--spark]
+    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--curve users|items] [--spark]
 
 A world of `world_m` is made first, once. Then each of these runs in a fresh process (see `campaign_runs`): recoflow's
 campaign; ranking alone and pyarrow's writing of the same rows, which are its limits; a script around implicit's
-recommend() with the same writer and no checks. With --spark, Spark's recommendForUserSubset on the same factors, from an
-environment of its own (see `peers`), when there is Java. --curve repeats recoflow's campaign over 10 thousand to
+recommend() with the same writer and no checks. With --spark, Spark's recommendForUserSubset on the same factors, from
+an environment of its own (see `peers`), when there is Java. --curve repeats recoflow's campaign over 10 thousand to
 --users users, or to --items items. Busy machines stretch seconds: processor seconds are told beside them.
 """
 
@@ -16,7 +16,6 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks import campaign_world, peers, world_m
@@ -30,7 +29,7 @@ COLUMNS = ("way", "users", "items", "seconds", "cpu_seconds", "peak_gib", "us_pe
 def run(way: str, folder: Folder, users: int, k: int, interpreter: str = sys.executable) -> dict[str, Any]:
     """What a fresh process measured."""
     command = [interpreter, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

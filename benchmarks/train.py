@@ -38,7 +38,8 @@ name: bench
 sftp: {{ username: bench, private_key: none, known_hosts: none }}
 training:
   models:
-    als: {{ algorithm: als, factors: {factors}, alpha: 30, regularization: 0.002, exponent: 1, iterations: {iterations} }}
+    als:
+      {{ algorithm: als, factors: {factors}, alpha: 30, regularization: 0.002, exponent: 1, iterations: {iterations} }}
 """
 
 

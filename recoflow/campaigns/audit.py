@@ -92,8 +92,14 @@ SELECT item_id FROM recommendations JOIN people USING (row) JOIN suspects USING 
 GROUP BY person, item_id HAVING count(*) > count(DISTINCT row) OR max(row) FILTER (NOT may_repeat) > min(row)
 """
 
+# By numbers, because what people consumed is many times what they are recommended.
 _CONSUMED: Final = """
-SELECT item_id FROM recommendations JOIN requests USING (row) JOIN seen USING (subject, item_id)
+WITH asked AS MATERIALIZED (
+    SELECT row, consumed_types, subjects.number AS subject FROM requests JOIN subjects USING (subject)
+    WHERE consumed_types <> 0
+)
+SELECT item_id FROM recommendations JOIN asked USING (row) JOIN items USING (item_id)
+    JOIN seen ON seen.subject = asked.subject AND seen.item = items.number
 WHERE seen.event_types & consumed_types <> 0
 """
 
@@ -168,12 +174,12 @@ def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bun
     )
     connection.execute(f"CREATE VIEW recommendations AS {parts}")
     connection.execute(f"CREATE VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
-    connection.register("items", bundle.items.to_arrow())
-    subjects = pl.Series(bundle.subjects, dtype=pl.String)
-    owners = np.repeat(np.arange(len(subjects)), np.diff(bundle.seen_indptr))
-    items = bundle.items["item_id"].gather(np.asarray(bundle.seen_indices))
-    seen = {"subject": subjects.gather(owners), "item_id": items, "event_types": np.asarray(bundle.seen_types)}
-    connection.register("seen", pl.DataFrame(seen).to_arrow())
+    subjects = pl.DataFrame({"subject": pl.Series(bundle.subjects, dtype=pl.String)})
+    owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
+    items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
+    connection.register("items", bundle.items.with_row_index("number").to_arrow())
+    connection.register("subjects", subjects.with_row_index("number").to_arrow())
+    connection.register("seen", pl.DataFrame({"subject": owners, "item": items, "event_types": types}).to_arrow())
     limits, meeting = _constraints(staged, bundle.items)
     connection.register("limits", limits.to_arrow())
     connection.register("meeting", meeting.to_arrow())

@@ -203,9 +203,12 @@ def _filters(configuration: Configuration, cells: list[tuple[str, str | None]]) 
 
 def _order(keys: pl.Series, size: Longs, may_repeat: Flags) -> tuple[Longs, Longs]:
     """The list before each one of the same subject, and how many items the earlier ones may hold that it must not."""
-    of_subject = pl.DataFrame({"key": keys, "size": size}).with_row_index("row")
-    ordered = of_subject.select(
-        pl.col("row").cast(pl.Int64).shift(1).over("key").fill_null(-1).alias("previous"),
-        (pl.col("size").cum_sum().over("key") - pl.col("size")).alias("earlier"),
-    )
-    return ordered["previous"].to_numpy(), np.where(may_repeat, 0, ordered["earlier"].to_numpy())
+    previous, earlier = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
+    several = np.flatnonzero(keys.is_duplicated().to_numpy())  # most subjects have one list: nothing to follow
+    if len(several):
+        ordered = pl.DataFrame({"key": keys.gather(several), "row": several, "size": size[several]}).select(
+            pl.col("row").shift(1).over("key").fill_null(-1).alias("previous"),
+            (pl.col("size").cum_sum().over("key") - pl.col("size")).alias("earlier"),
+        )
+        previous[several], earlier[several] = ordered["previous"].to_numpy(), ordered["earlier"].to_numpy()
+    return previous, np.where(may_repeat, 0, earlier)

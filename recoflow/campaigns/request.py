@@ -205,11 +205,13 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
     errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
     is_broken = [problem.is_broken.fill_null(value=False) for problem in (*problems, *strangers)]
     sound = rows.filter(~pl.any_horizontal(is_broken))
-    errors.append(_DUPLICATE.rows(sound))
-    sound = sound.filter(~_DUPLICATE.is_broken)
-    first_page_type = pl.col("page_type").first().over(PERSON)
-    replaced = sound.select((pl.col("page_type") != first_page_type).sum()).item()
-    sound = sound.with_columns(first_page_type, pl.col("list_size").str.strip_chars().cast(pl.Int64))
+    replaced = 0
+    if not sound.select(pl.struct(PERSON).is_first_distinct().all()).item():  # who asks for one list repeats nothing
+        errors.append(_DUPLICATE.rows(sound))
+        asked = sound.filter(~_DUPLICATE.is_broken)
+        sound = asked.with_columns(pl.col("page_type").first().over(PERSON))
+        replaced = int((asked["page_type"] != sound["page_type"]).sum())
+    sound = sound.with_columns(pl.col("list_size").str.strip_chars().cast(pl.Int64))
     _check_volume(sound["list_size"], terms.environment.campaigns.max_items)
     schema = _rows_schema([VARIABLE + variable for variable in filters])
     return Request(
