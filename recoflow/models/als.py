@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.environment import Model
-from recoflow.models import warm
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.models.warm import Start
@@ -42,7 +41,7 @@ def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) ->
     """Train factors; the same data, settings, seed and start give the same bytes on any number of threads.
 
     Settings that are left out are the constants above; factors grow with the data (16 to 512). From a start that fits,
-    a third of the sweeps is made, and more only while the objective is worse than it was at the start's own end.
+    one sweep is made, and more only while the objective is worse than it was at the start's own end.
     """
     parameters = {
         "factors": model.factors or default_factors(data),
@@ -86,14 +85,12 @@ def _continue(data: UserItems, encoder: Encoder, cold: int, start: Start) -> tup
     item_factors = start.factors_of(data.items)
     by_item = data.matrix.T.tocsr()
     user_factors = solve_users(data.matrix, item_factors, encoder)
-    for sweeps in range(1, cold + 1):
+    sweeps, is_reached = 0, False
+    while sweeps < cold and not is_reached:
         _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
-        if sweeps >= max(1, cold // warm.SHARE):
-            user_factors = solve_users(data.matrix, item_factors, encoder)
-            if objective(data.matrix, user_factors, item_factors, encoder) <= course["objective"] * (1 + SLACK):
-                break
-        else:
-            _half_sweep(data.matrix, user_factors, item_factors, encoder, STEPS)
+        user_factors = solve_users(data.matrix, item_factors, encoder)
+        reached = objective(data.matrix, user_factors, item_factors, encoder)
+        sweeps, is_reached = sweeps + 1, reached <= course["objective"] * (1 + SLACK)
     return item_factors, {
         "sweeps": sweeps,
         "sweeps_since_cold": course["sweeps_since_cold"] + sweeps,

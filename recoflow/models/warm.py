@@ -18,10 +18,7 @@ from recoflow.models.bundle import Bundle
 from recoflow.models.scorer import Matrix
 
 WITHOUT_FACTORS: Final = frozenset({"ease", "item_neighbours"})
-SHARE: Final = 3  # a warm training begins with a third of the cold one's sweeps
-LINEAGE: Final = (
-    3  # and begins anew after this many times the cold one's sweeps, which overfit like those of one training
-)
+LINEAGE: Final = 2  # times the cold sweeps, after which one trains anew: a lineage overfits as one long training does
 
 
 @dataclass(frozen=True)
