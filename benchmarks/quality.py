@@ -1,12 +1,13 @@
 """How good the models' lists are on a public data set, beside published figures.
 
-    python -m benchmarks.quality PATH [--models als,spectral,blend] [--k 20] [--seed 42] [--share 1.0]
+    python -m benchmarks.quality PATH [--models als,spectral,blend] [--k 20] [--seed 42] [--share 1.0] [--plot FILE.svg]
 
 PATH is a folder with `interactions.parquet` (user, item, split = train | test), or with one event log that has users,
 items and timestamps (Parquet or CSV), which is split at the time point after which a tenth of the pairs first occur.
 Settings and the choice are made on a hold-out of the training part only; each model is then fitted on all of it and
 judged once on the test part: all items but a user's training items are ranked, and the mean is over the test users that
-the training part knows.
+the training part knows. Of a log, items that are new after the split are left out: what nobody has met is no matter of
+taste (benchmarks.cold_items is for them).
 The peer is implicit's ALS with its own defaults, in the same run.
 """
 
@@ -18,6 +19,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,11 +31,11 @@ from threadpoolctl import threadpool_limits
 
 from recoflow import schema
 from recoflow.environment import Model
-from recoflow.models import evaluate, holdout, matrix, split, train, tune
+from recoflow.models import charts, evaluate, holdout, matrix, metrics, split, train, tune
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Scorer
 
-MODELS = ("popular", "trending", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
+MODELS = ("popular", "trending", "newest", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
 USER = ("user", "personId", "userId", "user_id", "household_id")
 ITEM = ("item", "contentId", "movieId", "item_id", "product_id")
 TIME = ("timestamp", "transaction_timestamp")  # seconds since 1970, or a column of times
@@ -58,6 +60,7 @@ class Data:
     train: UserItems
     test: sparse.csr_matrix
     is_temporal: bool
+    unknown: int = 0  # pairs to predict of items that nobody had met at the time of the split; they are left out
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Result:
     recall: float
     ndcg: float
     coverage: float
+    interval: tuple[float, float]
+    by_user: np.ndarray
+    items: int | None  # that the model is cut to, None: it knows all
 
 
 def main() -> None:
@@ -81,21 +87,35 @@ def main() -> None:
         f" {data.train.matrix.nnz:,} pairs to learn from, {data.test.nnz:,} to predict,"
         f" {'temporal' if data.is_temporal else 'given'} split; chosen on {len(hold.judged):,} users of a hold-out"
     )
+    if data.unknown:
+        console.print(f"{data.unknown:,} pairs of items that were new after the split are for benchmarks.cold_items")
     results: dict[str, Result] = {}
     for name in arguments.models.split(","):
         known = {other: result.model for other, result in results.items()}
         results[name] = run(Model(algorithm=name), data, hold, known, arguments)
         result = results[name]
-        console.print(
-            f"{name:16} {result.recall:.4f} {result.ndcg:.4f}  fit {result.fit_s:.1f} s  {_settings(result.model)}"
-        )
+        console.print(f"{name:16} {result.recall:.4f} {result.ndcg:.4f}  fit {result.fit_s:.1f} s  {_settings(result)}")
     peer = implicit_defaults(data, arguments)
     chosen = max(results, key=lambda name: results[name].holdout_ndcg)
     console.print(_table(results, peer, chosen, data, arguments.k))
+    criterion = _criterion(results, chosen, arguments.seed)
+    console.print(f"[bold]{criterion['says']}[/bold]")
     console.print(_plot(results))
+    if arguments.plot:
+        marks = [
+            charts.Mark(name, "best" if name == chosen else "candidate", r.ndcg, *r.interval)
+            for name, r in results.items()
+        ]
+        title = f"{arguments.path.name}: NDCG@{arguments.k} over seconds of training"
+        arguments.plot.write_text(charts.scatter(title, marks, [r.fit_s for r in results.values()]), encoding="utf-8")
     k = arguments.k
     models = {
-        name: {f"recall@{k}": round(r.recall, 4), f"ndcg@{k}": round(r.ndcg, 4), "fit_s": round(r.fit_s, 1)}
+        name: {
+            f"recall@{k}": round(r.recall, 4),
+            f"ndcg@{k}": round(r.ndcg, 4),
+            "interval": [round(bound, 4) for bound in r.interval],
+            "fit_s": round(r.fit_s, 1),
+        }
         for name, r in results.items()
     }
     print(
@@ -106,6 +126,8 @@ def main() -> None:
                 f"recall@{k}": models[chosen][f"recall@{k}"],
                 f"ndcg@{k}": models[chosen][f"ndcg@{k}"],
                 "tune_s": round(sum(result.tune_s for result in results.values()), 1),
+                "best_single": criterion["best_single"],
+                "holds": criterion["holds"],
                 "models": models,
                 "peer": {"implicit_als_defaults": {f"recall@{k}": round(peer[0], 4), f"ndcg@{k}": round(peer[1], 4)}},
             }
@@ -122,10 +144,34 @@ def run(
     tuned = time.perf_counter()
     scorer = train.train(data.train, model, arguments.seed)
     fitted = time.perf_counter()
-    values = _values(scorer, data, arguments)
+    found = evaluate.evaluate(scorer, data.train.matrix, data.test, arguments.k, arguments.seed)
+    values = found.values
     return Result(
-        model, holdout_ndcg, tuned - started, fitted - tuned, values["recall"], values["ndcg"], values["coverage"]
+        model,
+        holdout_ndcg,
+        tuned - started,
+        fitted - tuned,
+        values["recall"],
+        values["ndcg"],
+        values["coverage"],
+        found.interval,
+        found.ndcg,
+        scorer.parameters.get("items"),
     )
+
+
+def _criterion(results: dict[str, Result], chosen: str, seed: int) -> dict[str, Any]:
+    """Whether the chosen model is at least the best single candidate of the test, within the interval."""
+    single = {name: result for name, result in results.items() if result.model.algorithm != "blend"} or results
+    best = max(single, key=lambda name: single[name].ndcg)
+    low, high = metrics.interval(results[chosen].by_user - results[best].by_user, seed)
+    holds = bool(results[chosen].ndcg >= results[best].ndcg or high >= 0)
+    says = (
+        f"chosen {chosen} − best single {best}: {results[chosen].ndcg - results[best].ndcg:+.4f}"
+        f" (95 % interval {low:+.4f} … {high:+.4f}, {len(results[chosen].by_user):,} users):"
+        f" {'not worse within the interval' if holds else 'WORSE'}"
+    )
+    return {"best_single": best, "holds": holds, "says": says}
 
 
 def implicit_defaults(data: Data, arguments: argparse.Namespace) -> tuple[float, float, float]:
@@ -188,10 +234,12 @@ def _time(frame: pl.DataFrame) -> pl.Expr:
 
 
 def _data(learned: pl.DataFrame, predicted: pl.DataFrame, *, is_temporal: bool) -> Data:
-    items = matrix.ids(pl.concat([learned["item_id"], predicted["item_id"]]))
+    ids = learned["item_id"] if is_temporal else pl.concat([learned["item_id"], predicted["item_id"]])
+    items = matrix.ids(ids)
     known = matrix.from_interactions(learned, items=items)
-    test = matrix.from_interactions(predicted, subjects=known.subjects, items=items).matrix
-    return Data(known, test, is_temporal)
+    asked = predicted.filter(pl.col("subject").is_in(known.subjects.tolist()))
+    test = matrix.from_interactions(asked, subjects=known.subjects, items=items).matrix
+    return Data(known, test, is_temporal, asked.height - test.nnz)
 
 
 def _values(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> dict[str, float]:
@@ -199,21 +247,32 @@ def _values(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> dict[s
 
 
 def _table(results: dict[str, Result], peer: tuple[float, float, float], chosen: str, data: Data, k: int) -> Table:
-    table = Table("model", f"recall@{k}", f"NDCG@{k}", "coverage", "hold-out NDCG@20", "tune s", "fit s", "settings")
+    table = Table(
+        "model",
+        f"recall@{k}",
+        f"NDCG@{k}",
+        "95 % interval",
+        "coverage",
+        "hold-out NDCG@20",
+        "tune s",
+        "fit s",
+        "settings",
+    )
     published = PUBLISHED.get((data.train.matrix.nnz, data.test.nnz), {}) if k == 20 else {}
     rows = [(r.recall, r.ndcg, f"{name} ← chosen" if name == chosen else name, r) for name, r in results.items()]
     rows += [(recall, ndcg, f"{name} (published)", None) for name, (recall, ndcg) in published.items()]
     rows.append((peer[0], peer[1], f"implicit ALS, its defaults ({peer[2]:.1f} s)", None))
     for recall, ndcg, name, result in sorted(rows, key=lambda row: -row[1]):
         rest = (
-            ("", "", "", "", "")
+            ("", "", "", "", "", "")
             if result is None
             else (
+                f"{result.interval[0]:.4f} … {result.interval[1]:.4f}",
                 f"{result.coverage:.3f}",
                 f"{result.holdout_ndcg:.4f}",
                 f"{result.tune_s:.1f}",
                 f"{result.fit_s:.1f}",
-                _settings(result.model),
+                _settings(result),
             )
         )
         table.add_row(name, f"{recall:.4f}", f"{ndcg:.4f}", *rest)
@@ -233,8 +292,10 @@ def _plot(results: dict[str, Result], width: int = 60, height: int = 12) -> str:
     return "\n".join(lines)
 
 
-def _settings(model: Model) -> str:
-    found = model.model_dump(exclude_none=True, exclude={"algorithm", "components"})
+def _settings(result: Result) -> str:
+    found = result.model.model_dump(exclude_none=True, exclude={"algorithm", "components"})
+    if result.items is not None:
+        found["of the most popular items"] = f"{result.items:,}"
     return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
@@ -245,6 +306,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--plot", type=Path, help="an SVG file to write: quality against training time")
     return parser.parse_args()
 
 

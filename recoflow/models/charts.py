@@ -123,6 +123,28 @@ def course(title: str, marks: Sequence[Mark]) -> str:
     return _svg(height, shapes)
 
 
+def scatter(title: str, marks: Sequence[Mark], seconds: Sequence[float]) -> str:
+    """The marks' values over how long each took, the time logarithmic; SVG."""
+    height, foot = 340, 300
+    scale = _Scale(max([mark.high for mark in marks], default=0.0), foot, TOP)
+    logs = [math.log10(max(each, 0.01)) for each in seconds]
+    low, high = math.floor(min(logs, default=0.0)), math.ceil(max(logs, default=1.0) + 1e-9)
+    shapes = [_text(12, 22, title, weight="bold")]
+    for value in scale.ticks():
+        shapes.append(_line(60, scale(value), WIDTH - 20, scale(value), GRID))
+        shapes.append(_text(52, scale(value) + 4, f"{value:.3g}", anchor="end"))
+    width = (WIDTH - 160) / max(high - low, 1)
+    for power in range(low, high + 1):
+        x = 70 + width * (power - low)
+        shapes.append(_text(x, foot + 18, f"{10.0**power:g} s", anchor="middle"))
+    for mark, log in zip(marks, logs, strict=True):
+        x, colour = 70 + width * (log - low), COLOURS[mark.kind]
+        shapes.append(_line(x, scale(mark.low), x, scale(mark.high), colour, width=1))
+        shapes.append(f'<circle cx="{x:.1f}" cy="{scale(mark.value):.1f}" r="4.5" fill="{colour}"/>')
+        shapes.append(_text(x + 8, scale(mark.value) + 4, mark.name, fill=colour))
+    return _svg(height, shapes)
+
+
 def _candidate(row: dict[str, Any], chosen: str | None, refused: Collection[str]) -> Mark:
     kind = row["role"]
     if kind == "candidate" and row["model"] in (chosen, *refused):

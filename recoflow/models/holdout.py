@@ -17,6 +17,7 @@ from recoflow.models.evaluate import Scores
 from recoflow.models.matrix import UserItems
 
 SHARE: Final = 0.2
+ENOUGH: Final = 100  # users to choose by
 MAX_USERS: Final = 30_000
 MAX_JUDGED: Final = 6_000
 K: Final = 20
@@ -54,15 +55,21 @@ def sample(hold: HoldOut, users: int, seed: int) -> HoldOut:
 
 
 def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
-    """Hold out the latest fifth of the entries, or, where times do not tell users apart, a fifth of each user's."""
+    """Hold out the latest fifth of the entries, or, where times do not tell users apart, a fifth of each user's.
+
+    Where people come once and leave, hardly anyone stands on both sides of a time point, and a choice among models by
+    some twenty users would be a draw of lots: with fewer than 100, the latest fifth of each user is held out instead.
+    """
     rng = np.random.default_rng(seed)
     if data.shape[0] > MAX_USERS:
         data = _rows(data, np.sort(rng.choice(data.shape[0], MAX_USERS, replace=False)))
     is_held = _latest(data) if is_temporal else np.zeros(data.matrix.nnz, np.bool_)
     judged = _judged(data, is_held)
-    if not len(judged):
-        is_held = _drawn(data, rng)
-        judged = _judged(data, is_held)
+    if len(judged) < ENOUGH:
+        has_times = is_temporal and np.ptp(data.last_at) > 0
+        of_each = _of_each(data, -data.last_at if has_times else rng.random(data.matrix.nnz))
+        if len(_judged(data, of_each)) > len(judged):
+            is_held, judged = of_each, _judged(data, of_each)
     if len(judged) > MAX_JUDGED:
         judged = np.sort(rng.choice(judged, MAX_JUDGED, replace=False))
     kept = replace(data, matrix=where(data.matrix, ~is_held), last_at=data.last_at[~is_held])
@@ -82,13 +89,13 @@ def _latest(data: UserItems) -> NDArray[np.bool_]:
     return np.asarray(data.last_at >= point)
 
 
-def _drawn(data: UserItems, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """About a fifth of each user's entries, at least one of two or more."""
+def _of_each(data: UserItems, order: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """About a fifth of each user's entries, at least one of two or more: those that come first in `order`."""
     lengths = np.diff(data.matrix.indptr)
     rows = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((rng.random(len(rows)), rows))
+    by_row = np.lexsort((order, rows))
     place = np.empty(len(rows), np.int64)
-    place[order] = np.arange(len(rows)) - data.matrix.indptr[rows]
+    place[by_row] = np.arange(len(rows)) - data.matrix.indptr[rows]
     count = np.where(lengths > 1, np.maximum(1, np.round(lengths * SHARE)), 0)
     return np.asarray(place < count[rows])
 

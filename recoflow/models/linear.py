@@ -46,7 +46,7 @@ def ease(data: UserItems, model: Model, _seed: int) -> Scorer:
     rows, places = chosen[nearest.row], chosen[nearest.col]
     wide = sparse.csr_matrix((nearest.data, (rows, places)), shape=(data.shape[1], data.shape[1]))
     wide.sort_indices()
-    return _of(data, wide, {"regularization": regularization, "neighbours": keep})
+    return _of(data, wide, {"regularization": regularization, "neighbours": keep, "items": len(chosen)})
 
 
 def item_neighbours(data: UserItems, model: Model, _seed: int) -> Scorer:

@@ -9,11 +9,12 @@ import contextlib
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recoflow.environment import Model
 from recoflow.models import als
 from recoflow.models.matrix import UserItems
-from recoflow.models.scorer import Encoder, Scorer
+from recoflow.models.scorer import Encoder, Matrix, Scorer
 
 BPR_ITERATIONS: Final = 100
 BPR_REGULARIZATION: Final = 0.01
@@ -56,6 +57,16 @@ def _trained(trainer: Any, data: UserItems, settings: dict[str, Any]) -> Scorer:
         trainer.fit(data.matrix, show_progress=False)
     user_factors, item_factors = (np.array(part, np.float32) for part in (trainer.user_factors, trainer.item_factors))
     user_factors[np.diff(data.matrix.indptr) == 0] = 0
-    item_factors[data.popularity() == 0] = 0
+    _place_unknown(item_factors, data.popularity())
     encoder = Encoder("least_squares", item_factors.shape[1], alpha=1 / als.ALPHA, regularization=als.REGULARIZATION)
     return Scorer(user_factors, item_factors, settings, encoders=(encoder,))
+
+
+def _place_unknown(item_factors: Matrix, popularity: NDArray[np.float32]) -> None:
+    """Items that nobody has met get the mean of those that hardly anyone has, in place.
+
+    Zeros would not do: these models give most items scores below 0, and every unknown item would stand before them.
+    """
+    known = popularity > 0
+    rarest = known & (popularity <= np.quantile(popularity[known], 0.1))
+    item_factors[~known] = item_factors[rarest].mean(0)

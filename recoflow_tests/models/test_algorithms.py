@@ -144,3 +144,21 @@ def _ridge_scores(dense: np.ndarray, ridge: float, exponent: float, exact: int) 
     # The sparse part has no diagonal; only unseen items are compared, which no diagonal reaches.
     history = dense / np.sqrt(np.maximum(dense.sum(1, keepdims=True), 1e-12))
     return (history * shrink) @ inner * power(dense.sum(0), exponent)
+
+
+@pytest.mark.parametrize("algorithm", ["bpr", "lmf"])
+def test_an_item_that_nobody_has_met_does_not_stand_before_all_others(algorithm: str) -> None:
+    data = random_matrix(2)
+    unknown = np.flatnonzero(data.popularity() == 0)
+    scores = train.train(data, Model(algorithm=algorithm), 3).score(np.arange(60))  # type: ignore[arg-type]
+    known_users = np.flatnonzero(np.diff(data.matrix.indptr) > 0)
+    better = (scores[known_users][:, unknown].max(1)[:, None] < scores[known_users]).mean(1)
+    assert better.mean() > 0.3
+
+
+def test_ease_says_how_many_items_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "EASE_ITEMS", 12)
+    data = random_matrix(2)
+    scorer = train.train(data, Model(algorithm="ease"), 3)
+    assert scorer.parameters["items"] == 12
+    assert np.count_nonzero(np.diff(scorer.similarity.indptr)) == 12

@@ -81,3 +81,12 @@ def test_nothing_and_zero_can_be_drawn(entries: list[Entry]) -> None:
 
 def test_the_scale_has_round_values(metrics: pl.DataFrame) -> None:
     assert {"0", "0.05", "0.1", "0.15", "0.2"} <= set(texts(charts.candidates(metrics, None, [], margin=0)))
+
+
+def test_quality_stands_over_time_on_a_logarithmic_scale() -> None:
+    marks = [charts.Mark(name, "candidate", 0.1, 0.09, 0.11) for name in ("quick", "slow", "slowest")]
+    svg = charts.scatter("NDCG over seconds", marks, [0.1, 1.0, 10.0])
+    places = [float(each.attrib["cx"]) for each in ET.fromstring(svg).iter(f"{SVG}circle")]
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.2)
+    assert places[2] > places[0]
+    assert charts.scatter("nothing", [], [])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
+import polars as pl
 import pytest
 
+from recoflow import schema
 from recoflow.environment import Model
 from recoflow.models import blend, holdout, matrix, train, tune
 from recoflow.models.holdout import HoldOut
-from recoflow_tests.models.conftest import tasteful
+from recoflow_tests.models.conftest import NOW, tasteful
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,19 @@ def test_times_that_are_all_equal_fall_back_to_a_drawn_hold_out() -> None:
     frame = frame.with_columns(first_at=frame["first_at"].max(), last_at=frame["first_at"].max())
     hold = holdout.hold_out(matrix.from_interactions(frame), 5, is_temporal=True)
     assert len(hold.judged) > 100
+
+
+def test_where_people_come_once_the_latest_of_each_is_held_out_so_that_many_choose() -> None:
+    frame = tasteful(3)
+    visit = pl.col("subject").str.slice(2).cast(pl.Int64) * 3600 + pl.int_range(pl.len()).over("subject")
+    times = (NOW - timedelta(days=60) + pl.duration(seconds=visit)).cast(schema.UTC_TIME)
+    data = matrix.from_interactions(frame.with_columns(times.alias("first_at"), times.alias("last_at")))
+    hold = holdout.hold_out(data, 5, is_temporal=True)
+    assert len(hold.judged) > 200
+    for row in hold.judged[:20]:
+        begin, end = hold.data.matrix.indptr[row : row + 2]
+        all_times = data.last_at[data.matrix.indptr[row] : data.matrix.indptr[row + 1]]
+        assert sorted(hold.data.last_at[begin:end]) == sorted(all_times)[: end - begin]
 
 
 def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut) -> None:
