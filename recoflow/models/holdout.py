@@ -63,17 +63,33 @@ def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
     rng = np.random.default_rng(seed)
     if data.shape[0] > MAX_USERS:
         data = _rows(data, np.sort(rng.choice(data.shape[0], MAX_USERS, replace=False)))
-    is_held = _latest(data) if is_temporal else np.zeros(data.matrix.nnz, np.bool_)
-    judged = _judged(data, is_held)
-    if len(judged) < ENOUGH:
+    found = _parted(
+        data, _latest(data) if is_temporal else np.zeros(data.matrix.nnz, np.bool_), is_temporal=is_temporal
+    )
+    if len(found.judged) < ENOUGH:
         has_times = is_temporal and np.ptp(data.last_at) > 0
-        of_each = _of_each(data, -data.last_at if has_times else rng.random(data.matrix.nnz))
-        if len(_judged(data, of_each)) > len(judged):
-            is_held, judged = of_each, _judged(data, of_each)
-    if len(judged) > MAX_JUDGED:
-        judged = np.sort(rng.choice(judged, MAX_JUDGED, replace=False))
-    kept = replace(data, matrix=where(data.matrix, ~is_held), last_at=data.last_at[~is_held])
-    return HoldOut(kept, where(data.matrix, is_held), judged)
+        order = -data.last_at if has_times else rng.random(data.matrix.nnz)
+        of_each = _parted(data, _of_each(data, order), is_temporal=is_temporal)
+        found = max(found, of_each, key=lambda each: len(each.judged))
+    if len(found.judged) > MAX_JUDGED:
+        found = replace(found, judged=np.sort(rng.choice(found.judged, MAX_JUDGED, replace=False)))
+    return found
+
+
+def _parted(data: UserItems, is_held: NDArray[np.bool_], *, is_temporal: bool) -> HoldOut:
+    """Held and kept entries, with all users who have both; of a temporal one without items that nobody had met by then.
+
+    Those are no matter of taste: no setting of any model places them, and where most of what is new is clicked on most,
+    they would drown what tells models apart.
+    """
+    kept, held = where(data.matrix, ~is_held), where(data.matrix, is_held)
+    data = replace(data, matrix=kept, last_at=data.last_at[~is_held])
+    if is_temporal:
+        known = np.flatnonzero(np.bincount(kept.indices, minlength=data.shape[1]))
+        data = replace(data, items=data.items[known], matrix=kept[:, known], born_at=data.born_at[known])
+        held = held[:, known]
+    judged = np.flatnonzero((np.diff(held.indptr) > 0) & (np.diff(data.matrix.indptr) > 0))
+    return HoldOut(data, held, judged)
 
 
 def _rows(data: UserItems, rows: NDArray[np.int64]) -> UserItems:
@@ -98,12 +114,6 @@ def _of_each(data: UserItems, order: NDArray[np.generic]) -> NDArray[np.bool_]:
     place[by_row] = np.arange(len(rows)) - data.matrix.indptr[rows]
     count = np.where(lengths > 1, np.maximum(1, np.round(lengths * SHARE)), 0)
     return np.asarray(place < count[rows])
-
-
-def _judged(data: UserItems, is_held: NDArray[np.bool_]) -> NDArray[np.int64]:
-    rows = np.repeat(np.arange(data.shape[0]), np.diff(data.matrix.indptr))
-    held = np.bincount(rows[is_held], minlength=data.shape[0])
-    return np.flatnonzero((held > 0) & (held < np.diff(data.matrix.indptr)))
 
 
 def where(matrix: sparse.csr_matrix, chosen: NDArray[np.bool_]) -> sparse.csr_matrix:

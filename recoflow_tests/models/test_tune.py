@@ -68,6 +68,17 @@ def test_where_people_come_once_the_latest_of_each_is_held_out_so_that_many_choo
         assert sorted(hold.data.last_at[begin:end]) == sorted(all_times)[: end - begin]
 
 
+def test_items_that_are_new_in_a_temporal_hold_out_are_no_matter_of_taste() -> None:
+    frame = tasteful(3)
+    late = frame["last_at"].quantile(0.9, "higher")
+    fresh = frame.filter(pl.col("first_at") >= late).with_columns(pl.format("new-{}", "item_id").alias("item_id"))
+    data = matrix.from_interactions(pl.concat([frame, fresh]))
+    hold = holdout.hold_out(data, 5, is_temporal=True)
+    assert not any(item.startswith("new-") for item in hold.data.items.tolist())
+    assert hold.data.shape == hold.test.shape == (data.shape[0], len(hold.data.items))
+    assert len(hold.data.born_at) == len(hold.data.items)
+
+
 def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut) -> None:
     model = Model(algorithm="als", alpha=77, factors=8, iterations=tune.ALS_ITERATIONS)
     resolved = tune.resolve(model, hold, 5, {})
