@@ -111,7 +111,7 @@ def test_experiments_and_scheduled_campaigns_are_read(tmp_path: Path) -> None:
             "list_name: a, list_size",
             "configuration_id: x, list_name: a, list_size",
             "campaigns.scheduled.weekly.lists.0.configuration_id",
-            "is not in campaigns.configurations (there: discover)",
+            "is not in campaigns.configurations (there: varied, discover)",
         ),
     ],
 )

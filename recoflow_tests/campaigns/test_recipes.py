@@ -339,11 +339,12 @@ def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, ch
     settings_by_id = {str(number): each for number, each in enumerate(chosen)}
     lines = [f"{user},,L{n},{size},home,{tags},{name}" for n, (user, size, tags, name) in enumerate(asked)]
 
-    result = reply(
-        rows(*lines, variables=",tags,configuration_id"), bundle, configurations=settings_by_id, information_fields=[]
-    )
+    request = rows(*lines, variables=",tags,configuration_id")
+    result = reply(request, bundle, configurations=settings_by_id, information_fields=[])
+    again = reply(request, bundle, configurations=settings_by_id, information_fields=[], folder="again")
 
     assert result.counts.failed == 0
+    assert result.files == again.files
     expected = list(expected_lists(bundle, asked, settings_by_id, make.now))
     found = make.recommendations(result)
     by_row = {
@@ -351,4 +352,6 @@ def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, ch
         for row, items, scores in found.group_by("row").agg("item_id", "score").rows()
     }
     assert [by_row.get(row, []) for row in range(len(asked))] == expected
+    assert found["row"].is_sorted()
+    assert found["rank"].to_list() == [rank for each in expected for rank in range(1, len(each) + 1)]
     audit.audit(result, bundle)
