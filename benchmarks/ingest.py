@@ -124,7 +124,7 @@ def main() -> None:
         table.add_row(
             title, f"{summary['events_per_s'] / 1e6:.2f}", *(f"{t:.2f}" for t in times), f"{own['peak_mb']:,.0f}"
         )
-    Console().print(table)
+    Console(width=120).print(table)
     print(json.dumps(result))
 
 
