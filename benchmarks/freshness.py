@@ -1,6 +1,6 @@
 """What it is worth to take in, between two trainings, what people did since the last one.
 
-    python -m benchmarks.freshness PATH [--models als,spectral,ease,bpr] [--cuts 10] [--window 2] [--horizon 7] [--k 10]
+    python -m benchmarks.freshness PATH [--models als,spectral,ease] [--cuts 8] [--window 7] [--horizon 7] [--k 10]
 
 PATH is a folder with an event log that has users, items and timestamps (Parquet or CSV). At several times T, spread
 over the second half of the log's events, each model is trained on all that happened before T. Then a window passes, in
@@ -72,7 +72,8 @@ def main() -> None:
     console = Console(width=130)
     console.print(
         f"{arguments.path.name}: {len(worlds)} trainings, lists {arguments.window:g} days after each, held against the"
-        f" {arguments.horizon:g} days after that; {len(is_new):,} lists judged, {int(is_new.sum()):,} of people new since T"
+        f" {arguments.horizon:g} days after that; {len(is_new):,} lists judged,"
+        f" {int(is_new.sum()):,} of people new since T"
     )
     results = {name: run(Model(algorithm=name), worlds, is_new, arguments) for name in arguments.models.split(",")}
     console.print(_table(results, arguments.k))
@@ -165,9 +166,9 @@ def _table(results: dict[str, Result], k: int) -> Table:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--models", default="als,spectral,ease,bpr")
-    parser.add_argument("--cuts", type=int, default=10, help="how many trainings")
-    parser.add_argument("--window", type=float, default=2, help="days from a training to its lists")
+    parser.add_argument("--models", default="als,spectral,ease")
+    parser.add_argument("--cuts", type=int, default=8, help="how many trainings")
+    parser.add_argument("--window", type=float, default=7, help="days from a training to its lists")
     parser.add_argument("--horizon", type=float, default=7, help="days that the lists are judged on")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--seed", type=int, default=42)

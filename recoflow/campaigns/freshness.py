@@ -96,8 +96,8 @@ def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables
 
 
 def _differs(bundle: Bundle, tables: Mapping[str, int | None], table: str) -> bool:
-    trained_on = bundle.manifest.get("tables", {})
-    return table not in trained_on or trained_on[table] != tables[table]
+    """Whether the table is another than that of the training; one that does not exist says nothing."""
+    return tables[table] is not None and bundle.manifest.get("tables", {}).get(table) != tables[table]
 
 
 def _devices(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables: Mapping[str, int | None]) -> pl.DataFrame:

@@ -166,8 +166,7 @@ class Lake:
         self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None, *, catalog: str = "memory"
     ) -> None:
         """Make the view of one table, as of now or of an earlier version."""
-        query = stored.select(table, self.files(table, version))
-        connection.execute(f"CREATE OR REPLACE VIEW {catalog}.{table} AS {query}")
+        stored.create_view(connection, f"{catalog}.{table}", table, self.files(table, version))
 
     def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
         """Write rows where no reader sees them until they are committed.

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from recoflow import schema
+from recoflow.errors import StorageError
 from recoflow.storage import sql
 
 TABLES: Final[Mapping[str, pl.Schema]] = {
@@ -95,6 +97,21 @@ def select(table: str, files: Sequence[str]) -> str:
         return f"SELECT {', '.join(map(_sql_column, columns, columns.dtypes()))} FROM {sql.parquet(files)}"
     nulls = (f"NULL::{_sql_type(dtype)} AS {name}" for name, dtype in columns.items())
     return f"SELECT {', '.join(nulls)} WHERE false"
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: str, files: Sequence[str]) -> None:
+    """A DuckDB view of the contract's rows in the files.
+
+    Raises:
+        StorageError: they lack a column of the contract, because an older recoflow wrote them.
+    """
+    try:
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {select(table, files)}")
+    except duckdb.BinderException as error:
+        folder = files[0].rpartition("/")[0] if files else name
+        problem = f"has not the columns of the table {table}: an older recoflow wrote it ({str(error).splitlines()[0]})"
+        cure = "Remove this folder if the table is items, identity or interactions: the next ingest builds it again"
+        raise StorageError(folder, problem, cure) from None
 
 
 def from_stored(table: str, rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -159,6 +159,21 @@ def test_who_is_forgotten_is_unknown_at_once(town):
     assert bundle.subjects.tolist() == ["u:u08"]
 
 
+def test_nobody_is_left_when_everybody_asked_for_is_forgotten(town):
+    town.town.lake.delete("events", "user_id = 'u07'")
+    tables = town.town.derive()
+    bundle = freshness.with_current_people(town.bundle, asked(("u07", None), ("x", "y")), town.town.lake, tables)
+    soundness.check(bundle, "fresh")
+    assert bundle.subjects.tolist() == []
+
+
+def test_a_table_that_does_not_exist_says_nothing(town, tmp_path):
+    nothing = Lake(tmp_path / "empty")
+    tables = inputs.current_tables(nothing)
+    bundle = freshness.with_current_items(town.bundle, nothing, tables)
+    assert freshness.with_current_people(bundle, EVERYBODY, nothing, tables) is town.bundle
+
+
 def test_a_device_that_a_second_user_logged_into_stands_for_itself_at_once(town):
     assert "phone" in town.bundle.devices["device_id"]
     town.town.events(

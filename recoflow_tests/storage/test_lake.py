@@ -200,3 +200,24 @@ def test_views_have_every_table(lake):
         lake.views(connection)
         for table, columns in TABLES.items():
             assert sql.frame(connection, f"FROM {table}", columns).schema == columns
+
+
+def test_a_table_that_an_older_recoflow_wrote_says_so_and_how_to_get_it_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "interactions"
+    folder.mkdir(parents=True)
+    old = pl.DataFrame({"subject": ["u:ann"], "item_id": ["i"], "weight": [1.0], "is_consumed": [True]})
+    deltalake.write_deltalake(str(folder), old.to_arrow())
+    with sql.connect() as connection, pytest.raises(StorageError, match=r"interactions: .*older recoflow.*Remove this"):
+        Lake(tmp_path / "lake").views(connection)
+
+
+def test_an_earlier_version_can_be_read_until_its_files_are_gone(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    owners = [pl.DataFrame({"device_id": ["d"], "user_id": [user]}, schema=schema.IDENTITY) for user in ("ann", "bob")]
+    first, second = (lake.overwrite("identity", frame) for frame in owners)
+    assert lake.scan("identity", version=first).collect()["user_id"].to_list() == ["ann"]
+    assert lake.has_version("identity", first)
+    assert not lake.has_version("identity", second + 1)
+    lake.vacuum("identity", keep_hours=0)
+    assert not lake.has_version("identity", first)
+    assert lake.has_version("identity", second)
