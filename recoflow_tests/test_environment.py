@@ -128,11 +128,12 @@ def test_what_is_wrong_with_an_experiment_or_a_scheduled_campaign_is_named(
         assert str(caught.value).startswith(f"{path}:{line_of(path, new)}:")
 
 
-def test_the_experiment_that_the_sample_shows_in_a_comment_is_sound(tmp_path: Path) -> None:
+def test_what_the_sample_shows_in_comments_is_sound(tmp_path: Path) -> None:
     text = SAMPLE.read_text()
     comment = text[text.index("  # experiments:") :].split("\n\n")[0]
     shown = environment.load(written(tmp_path, comment, comment.replace("  # ", "  ")))
     assert list(shown.campaigns.experiments["age"].arms) == ["all", "recent"]
+    assert [each.list_size for each in shown.campaigns.scheduled["weekly"].lists] == [5]
 
 
 def test_a_missing_key_is_named_with_the_line_of_its_section(tmp_path: Path) -> None:

@@ -6,7 +6,18 @@ customer's check could hide another's.
 
 import dagster as dg
 
-from recoflow.defs import bursts, campaigns, event_checks, events, interactions, models, names, sensors, upkeep
+from recoflow.defs import (
+    bursts,
+    campaigns,
+    event_checks,
+    events,
+    interactions,
+    models,
+    names,
+    scheduled,
+    sensors,
+    upkeep,
+)
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 
@@ -40,11 +51,12 @@ def build_environment(environment: Environment, installation: Installation) -> d
     return dg.Definitions(
         assets=assets,
         asset_checks=event_checks.build_checks(environment),
-        jobs=[*jobs.values(), burst, upkeep.build_job(environment)],
+        jobs=[*jobs.values(), burst, *scheduled.build_jobs(environment), upkeep.build_job(environment)],
         sensors=sensors.build_sensors(environment, [jobs["campaign"], burst]),
         schedules=[
             _schedule(environment, "training", environment.schedules.training),
             _schedule(environment, "retention", environment.schedules.retention),
+            *scheduled.build_schedules(environment),
         ],
     )
 

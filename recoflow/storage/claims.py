@@ -16,6 +16,7 @@ from recoflow.storage.transfer import Content
 class State(StrEnum):
     """Where a claim stands."""
 
+    DEPOSITING = "depositing"  # a request of our own, for a scheduled campaign, is being put into the inbox
     CLAIMING = "claiming"  # the rename into claims/ was begun
     CLAIM_DENIED = "claim_denied"  # the server refused the rename; tried again later
     VANISHED = "vanished"  # gone before it was ours

@@ -7,12 +7,14 @@ Every step may be cut off at any point and is finished, or undone, by `settle` a
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from typing import Final
 
-from recoflow.storage import completeness, names, transfer
+from recoflow.storage import artifacts, completeness, names, transfer
 from recoflow.storage.claims import Claim, Outgoing, State
 from recoflow.storage.desk import Desk
+from recoflow.storage.ledger import ID_LENGTH
 from recoflow.storage.sftp_wire import Attributes, MissingError, RefusedError
 
 FOLDERS: Final = ("requests", "periodic", "one_time")
@@ -86,6 +88,18 @@ def identify(desk: Desk, claim: Claim) -> None:
     elif _is_kept(files := ledger.outgoing(twin.id)):
         ledger.update(claim.id, rejection=twin.rejection)
         ledger.ready(claim.id, files)
+
+
+def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
+    """Put a file of our own into the inbox, as if it had been fetched; once per name, whatever the content."""
+    claim_id = hashlib.sha256(f"deposit\0{folder}\0{name}".encode()).hexdigest()[:ID_LENGTH]
+    claim = desk.ledger.deposit(claim_id, folder, name.encode())
+    if claim.state is not State.DEPOSITING:
+        return claim
+    desk.on_state("depositing")
+    artifacts.write_atomic(desk.local(claim), content)
+    desk.on_state("deposited")
+    return desk.ledger.ingested(claim, transfer.local_content(desk.local(claim)), desk.now())
 
 
 def adopt(desk: Desk) -> int:

@@ -204,6 +204,16 @@ class Ledger:
             )
         return self.claim(made)
 
+    def deposit(self, claim_id: str, folder: str, name: bytes) -> Claim:
+        """Write the intent to put a file of our own into the inbox; a claim of this id that there is stays as it is."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO claims (id, folder, name, state, size, mtime, markers, is_whole, is_removed) "
+                "VALUES (?, ?, ?, ?, 0, 0, '', 1, 1)",
+                (claim_id, folder, name, State.DEPOSITING),
+            )
+        return self.claim(claim_id)
+
     def is_empty(self) -> bool:
         """Whether no file was ever claimed."""
         return not self._all("SELECT 1 FROM claims LIMIT 1")
