@@ -4,7 +4,8 @@ What belongs here: current items, who owns which device now, and people who did 
 versions of the tables are current (see `inputs`), how a model takes a person in (see `models.scorer`).
 
 Both steps give the bundle itself where the tables are still those that it was trained on. Item factors, popularity and
-trends stay those of the training; items that came since have none until the next one.
+trends stay those of the training; items that came since have factors where their attributes tell some
+(`Bundle.item_encoder`), and no popularity until the next one.
 """
 
 from __future__ import annotations
@@ -156,8 +157,13 @@ def _with_more_items(bundle: Bundle, items: pl.DataFrame, places: npt.NDArray[np
         wide[places] = values
         return wide
 
+    scorer = bundle.scorer.of_items(places, items.height)
+    if bundle.item_encoder is not None:
+        is_new = np.ones(items.height, np.bool_)
+        is_new[places] = False
+        scorer.item_factors[is_new] = bundle.item_encoder.encode(items.filter(is_new))
     return bundle.with_scorer(
-        bundle.scorer.of_items(places, items.height),
+        scorer,
         {name: scorer.of_items(places, items.height) for name, scorer in bundle.alternatives.items()},
         items=items,
         seen_indices=places[bundle.seen_indices].astype(np.int32),

@@ -212,6 +212,25 @@ def test_items_that_came_or_changed_since_are_those_of_the_catalogue(town):
     assert "a-first" in seen_of(people, "u:u01")
 
 
+class _ByUrl:
+    """Places an item where its URL says."""
+
+    def encode(self, items: pl.DataFrame) -> np.ndarray:
+        urls = items["attributes"].str.json_path_match("$.url").str.slice(-1).cast(pl.Float32)
+        return np.repeat(urls.to_numpy()[:, None], 8, axis=1)
+
+
+def test_new_items_are_placed_by_what_their_attributes_tell(town):
+    town.town.item("a-first", url="https://lorem.test/3")
+    town.town.item("z-last", url="https://lorem.test/5")
+    tables = town.town.derive()
+    told = dataclasses.replace(town.bundle, item_encoder=_ByUrl())
+    items = freshness.with_current_items(told, town.town.lake, tables)
+    width = items.item_factors.shape[1]
+    np.testing.assert_array_equal(items.item_factors[[0, -1]], [[3] * width, [5] * width])
+    np.testing.assert_array_equal(items.item_factors[1:-1], town.bundle.item_factors)
+
+
 def test_an_earlier_version_of_the_tables_gives_what_it_gave(town):
     town.town.events({"user_id": "u01", "item_id": "i02"})
     tables = town.town.derive()
