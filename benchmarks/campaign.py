@@ -4,9 +4,8 @@
 
 A world of `world_m` is made first, once. Then each of these runs in a fresh process (see `campaign_runs`): recoflow's
 campaign; ranking alone and pyarrow's writing of the same rows, which are its limits; a script around implicit's
-recommend() with the same writer and no checks. With --spark, Spark's recommendForUserSubset on the same factors, from
-an environment of its own (see `peers`), when there is Java. --curve repeats recoflow's campaign over 10 thousand to
---users users, or to --items items. Busy machines stretch seconds: processor seconds are told beside them.
+recommend() with the same writer and no checks. --curve repeats recoflow's campaign over 10 thousand to --users users, or
+to --items items. Busy machines stretch seconds: processor seconds are told beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks import campaign_world, peers, world_m
+from benchmarks import campaign_world, world_m
 from benchmarks.campaign_world import Folder
 
 GIB = 1 << 30
@@ -26,9 +25,9 @@ FIRST = 10_000  # users or items at which a curve begins
 COLUMNS = ("way", "users", "items", "seconds", "cpu_seconds", "peak_gib", "us_per_list")
 
 
-def run(way: str, folder: Folder, users: int, k: int, interpreter: str = sys.executable) -> dict[str, Any]:
+def run(way: str, folder: Folder, users: int, k: int) -> dict[str, Any]:
     """What a fresh process measured."""
-    command = [interpreter, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)]
+    command = [sys.executable, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
@@ -75,14 +74,6 @@ def measure(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, 
         "peak_gib": round(ours["peak_bytes"] / GIB, 2),
     }
     table = [row(way, flags.users, flags.items, chosen[way]) for way in ("recoflow", "implicit")]
-    if flags.spark:
-        spark = peers.interpreter("pyspark")
-        if spark is None:
-            ratios["spark"] = "not measured: no Java, or pyspark cannot be installed"
-        else:
-            found = run("spark", folder, flags.users, flags.k, spark)
-            table.append(row("spark", flags.users, flags.items, found))
-            ratios["spark_per_recoflow"] = round(found["seconds"] / ours["seconds"], 2)
     return table, ratios
 
 
@@ -113,7 +104,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="20,000 users × 10,000 items")
     parser.add_argument("--curve", choices=("users", "items"))
-    parser.add_argument("--spark", action="store_true")
     flags = parser.parse_args()
     if flags.quick:
         flags.users, flags.items = 20_000, 10_000
