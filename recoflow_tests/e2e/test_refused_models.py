@@ -33,9 +33,13 @@ def poison(scenario: Scenario, change: Callable[[pl.DataFrame], pl.DataFrame]) -
 
 
 def with_the_past_repeated_in_the_future(interactions: pl.DataFrame) -> pl.DataFrame:
-    """What two writers at once, or a clock that jumped, would leave: old pairs again, later than everything else."""
+    """What two writers at once, or a clock that jumped, would leave: old pairs again, later than everything else.
+
+    Only of anonymous visitors: a campaign for the very people whose rows are damaged is refused too, by name.
+    """
     late = interactions["last_at"].max() + timedelta(hours=1)
-    past = interactions.filter(pl.col("weight") > 0).sort("first_at").head(400)
+    visitors = interactions.filter(pl.col("weight") > 0, pl.col("subject").str.starts_with("d:"))
+    past = visitors.sort("first_at").head(100)
     again = past.with_columns(pl.lit(late).cast(past.schema[name]).alias(name) for name in ("first_at", "last_at"))
     return pl.concat([interactions, again])
 
