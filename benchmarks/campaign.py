@@ -1,11 +1,11 @@
 """A whole campaign beside its limits and its peers: request file on disk to response file on disk, with all checks.
 
-    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--curve users|items] [--spark]
+    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--curve users|items]
 
 A world of `world_m` is made first, once. Then each of these runs in a fresh process (see `campaign_runs`): recoflow's
 campaign; ranking alone and pyarrow's writing of the same rows, which are its limits; a script around implicit's
-recommend() with the same writer and no checks. --curve repeats recoflow's campaign over 10 thousand to --users users, or
-to --items items. Busy machines stretch seconds: processor seconds are told beside them.
+recommend() with the same writer and no checks. --curve repeats recoflow's campaign over 10 thousand to --users users,
+or to --items items. Busy machines stretch seconds: processor seconds are told beside them.
 """
 
 from __future__ import annotations
