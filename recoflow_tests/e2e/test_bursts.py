@@ -97,10 +97,12 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
 ) -> None:
     honest: Callable[..., staged.Staged] = answer.answer
 
-    def faulty(request: Request, bundle: object, environment: object, folder: Path, *rest: object) -> staged.Staged:
+    def faulty(
+        request: Request, bundle: object, environment: object, folder: Path, *rest: object, **settings: object
+    ) -> staged.Staged:
         if request.name == name(1):
             raise ValueError("the disk of this campaign is on fire")
-        honest(request, bundle, environment, folder, *rest)
+        honest(request, bundle, environment, folder, *rest, **settings)
         if request.name == name(2):
             repeat_an_item(folder)
         return staged.load(folder)
@@ -164,7 +166,7 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
 def test_five_attempts_are_made_with_growing_pauses_and_no_more(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer, "answer", lambda *_: (_ for _ in ()).throw(ValueError("never")))
+    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
     drop(trained, sample, range(1))
     for attempt, pause in enumerate((0, 10, 20, 40, 80), start=1):
         monkeypatch.setattr(sensors, "now", lambda pause=pause: clock.now() + timedelta(seconds=pause / 2))
