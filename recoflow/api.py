@@ -101,7 +101,7 @@ class Workbench:
         """
         import polars as pl  # noqa: PLC0415
 
-        from recoflow.campaigns import answer, freshness, inputs, request, rules  # noqa: PLC0415
+        from recoflow.campaigns import answer, freshness, inputs, reasons, request, rules  # noqa: PLC0415
 
         tables = inputs.current_tables(self.lake)
         bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
@@ -123,7 +123,8 @@ class Workbench:
                 first = asked.errors.row(0, named=True)
                 raise CampaignError(f"column {first['column']}", first["message"], f"({first['code']})")
             bundle = freshness.with_current_people(bundle, asked.rows, self.lake, tables)
-            staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment)
+            weights = reasons.weights(bundle, asked.rows, settings, self.lake, tables)
+            staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment, weights=weights)
             return pl.read_parquet(list(staged.parts)).drop("row", "page_type")
 
 

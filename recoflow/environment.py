@@ -115,7 +115,7 @@ class Campaigns(Section):
 
     provider: str = Field("recoflow", min_length=1)  # user_group of personalized lists
     version: str = Field("recoflow_1", min_length=1)  # the arm while no experiment runs
-    information_fields: tuple[str, ...] = ("url",)
+    information_fields: tuple[str, ...] = ("url",)  # item attributes, and because_of: the reason, an item id
     max_list_size: int = Field(1000, ge=1)
     max_lists: int = Field(5_000_000, ge=1)
     max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its list sizes

@@ -210,6 +210,7 @@ RESPONSE_COLUMNS: Final = (
     "list_name",
     "item_id",
 )  # then the environment's information fields, then rank
+BECAUSE_OF: Final = "because_of"  # an information field that is no attribute: the item of the history that led here
 
 RESPONSES: Final = _table(
     dict.fromkeys(RESPONSE_COLUMNS, pl.String)

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from recoflow import schema
 from recoflow.campaigns import lists as planning
-from recoflow.campaigns import rules, staged
+from recoflow.campaigns import reasons, rules, staged
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.errors import CampaignError
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage import artifacts, sql
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from recoflow.campaigns.lists import Lists, Longs
     from recoflow.campaigns.ranking import Indices, Ranked, Scores
     from recoflow.campaigns.request import Request
@@ -38,6 +41,7 @@ def answer(
     staging: Path,
     as_of: datetime,
     *,
+    weights: sparse.csr_matrix | None = None,
     threads: int | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> staged.Staged:
@@ -49,8 +53,9 @@ def answer(
         environment: of the request.
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
+        weights: what reasons are looked for in (see `reasons.weights`).
         threads: of the scoring core; by default all cores.
-        stopwatch: counts the stages `map ids`, `rank`, `fill` and `join and stage`.
+        stopwatch: counts the stages `map ids`, `rank`, `fill`, `explain` and `join and stage`.
 
     Returns:
         What was staged: the same bytes for the same arguments.
@@ -69,11 +74,13 @@ def answer(
         requests = _requests(request, lists, environment.campaigns.provider)
     fields = environment.campaigns.information_fields
     filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
-    item_rules = rules.ItemRules(bundle.items[eligible], filtered | set(fields))
+    attributes = [field for field in fields if field != schema.BECAUSE_OF]
+    item_rules = rules.ItemRules(bundle.items[eligible], filtered.union(attributes))
     ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
     items = pl.DataFrame(
-        [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in fields)]
+        [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
     )
+    reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
     filler = _Filler(lists, ranking, len(eligible))
     answers = requests.select(column for column in requests.columns if column in staged.columns(fields))
     staged.columns(fields).to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
@@ -83,8 +90,13 @@ def answer(
         with watch.stage("fill"):
             chosen, scores = filler.fill(block, ranked)
         filled = filler.filled[block]
+        because = []
+        if reason is not None:
+            with watch.stage("explain"):
+                because = [reason.of(block, filled, chosen)]
         with watch.stage("join and stage"):
             part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
+                *because,
                 _ranks(filled),
                 pl.Series("score", scores),
                 pl.lit(request.campaign_id).alias("campaign_id"),

@@ -19,6 +19,7 @@ import polars as pl
 from scipy import sparse
 
 from recoflow import schema
+from recoflow.errors import ModelError
 from recoflow.interactions import identity, signature
 from recoflow.models import matrix
 from recoflow.storage import sql
@@ -74,11 +75,14 @@ def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables
 
     Returns:
         The bundle itself when nothing changed, else one of the request's subjects alone.
+
+    Raises:
+        ModelError: the table of interactions is damaged.
     """
     if not (_differs(bundle, tables, "identity") or _differs(bundle, tables, "interactions")):
         return bundle
     bundle = replace(bundle, devices=_devices(bundle, people, lake, tables))
-    wanted = _subjects(people, bundle.devices)
+    wanted = subjects(people, bundle.devices)
     with sql.connect() as connection:
         lake.view(connection, "interactions", tables["interactions"])
         connection.register("wanted", pl.DataFrame({"subject": wanted}).to_arrow())
@@ -93,7 +97,12 @@ def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables
             return bundle
         changed = compared.filter(~is_same, pl.col("signature").is_not_null()).select("subject").sort("subject")
         rest = bundle.of_subjects(np.sort(compared.filter(is_same)["row"].to_numpy()))
-        return _folded_in(rest, changed, connection)
+        try:
+            return _folded_in(rest, changed, connection)
+        except ModelError as error:
+            culprit = f"{error.culprit} (version {tables['interactions']} of the table)"
+            cure = f"{error.cure}; a campaign that began before takes the new table once its inputs.json is removed"
+            raise ModelError(culprit, error.problem, cure) from None
 
 
 def _differs(bundle: Bundle, tables: Mapping[str, int | None], table: str) -> bool:
@@ -108,7 +117,7 @@ def _devices(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables: Mapping[s
     return lake.scan("identity", version=tables["identity"]).join(named, on="device_id", how="semi").collect()
 
 
-def _subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
+def subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
     """Everybody that the lists of a request may be about, sorted."""
     named = people.select("user_id", "device_id").unique()
     owners = identity.subject_of(named["user_id"], named["device_id"], devices)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recoflow.campaigns import answer, freshness, inputs, request, response, rules
+from recoflow.campaigns import answer, freshness, inputs, reasons, request, response, rules
 from recoflow.models import bundle
 from recoflow.storage import registry
 from recoflow.storage.registry import Register
@@ -69,7 +69,8 @@ class Trial:
         """
         asked = replace(self.request, rows=self.request.rows.head(rows))
         model = freshness.with_current_people(self._bundle, asked.rows, self._lake, self._inputs.tables)
+        weights = reasons.weights(model, asked.rows, self._environment, self._lake, self._inputs.tables)
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
-            staged = answer.answer(asked, model, self._environment, Path(folder), self._now)
+            staged = answer.answer(asked, model, self._environment, Path(folder), self._now, weights=weights)
             columns = [*response.columns(staged.information_fields), "score"]
             return pl.read_parquet(list(staged.parts), columns=columns).select(columns)

@@ -21,6 +21,7 @@ from recoflow.campaigns import (
     freshness,
     inputs,
     publication,
+    reasons,
     request,
     rules,
     staged,
@@ -43,6 +44,7 @@ from recoflow.storage.registry import History, Register
 
 STAGING = "staging"
 SHOWN_ERRORS = 20
+TAKING_IN = "take in what happened since the training"
 CHECKS = suites.CAMPAIGN_CHECKS | experiments.CHECKS  # of campaign_recommendations
 
 
@@ -103,7 +105,12 @@ class Answers:
         if case.request.rejection is not None:
             return case.request
         bundle, staging = self._up_to_date(case, watch), self._campaigns / key / STAGING
-        return answer.answer(case.request, bundle, case.environment, staging, case.docket.as_of, stopwatch=watch)
+        with watch.stage(TAKING_IN):
+            rows, tables = case.request.rows, case.inputs.tables
+            weights = reasons.weights(bundle, rows, case.environment, self._lake, tables)
+        return answer.answer(
+            case.request, bundle, case.environment, staging, case.docket.as_of, weights=weights, stopwatch=watch
+        )
 
     def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
@@ -200,7 +207,7 @@ class Answers:
         return self._catalogues[key]
 
     def _up_to_date(self, case: _Case, watch: Stopwatch) -> Bundle:
-        with watch.stage("take in what happened since the training"):
+        with watch.stage(TAKING_IN):
             return freshness.with_current_people(case.bundle, case.request.rows, self._lake, case.inputs.tables)
 
     def _judge(self, answered: Mapping[str, Staged]) -> dict[str, list[Finding]]:

@@ -56,6 +56,7 @@ def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) ->
         alpha=1 / parameters["alpha"],
         regularization=parameters["regularization"],
         exponent=parameters["exponent"],
+        is_exact=True,
     )
     if start is not None and start.fits("als", parameters):
         item_factors, course = _continue(data, encoder, int(parameters["iterations"]), start)

@@ -53,6 +53,22 @@ def add_observed(indptr, indices, weights, first, factors, vectors, out):  # typ
                 out[row, column] += product * other[column]
 
 
+@compiled
+def add_similar(indptr, indices, data, history, weights, asked, total):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Add weights[b, j] · S[history[b, j], asked[b, k]] to total[b, j, k], S being CSR with sorted indices."""
+    for block in range(history.shape[0]):
+        for entry in range(history.shape[1]):
+            weight = weights[block, entry]
+            if weight == 0:
+                continue
+            begin, end = indptr[history[block, entry]], indptr[history[block, entry] + 1]
+            row = indices[begin:end]
+            for place in range(asked.shape[1]):
+                found = np.searchsorted(row, asked[block, place])
+                if found < len(row) and row[found] == asked[block, place]:
+                    total[block, entry, place] += weight * data[begin + found]
+
+
 @compiled_loosely
 def observed_loss(indptr, indices, weights, users, items):  # type: ignore[no-untyped-def]
     """Σ_e w_e (1 − x·y)² over the entries e of a CSR matrix, float64."""

@@ -97,7 +97,8 @@ def from_interactions(
     )
     rows, columns = entries["row"].to_numpy(), entries["column"].to_numpy()
     if np.any((np.diff(rows) == 0) & (np.diff(columns) == 0)):
-        raise ModelError("interactions", "hold a subject–item pair twice", "Rebuild the table interactions")
+        cure = "Materialize interactions again: they are built anew from the events"
+        raise ModelError("interactions", "hold a subject–item pair twice", cure)
     matrix = csr(rows, columns, entries["weight"].to_numpy(), len(subjects), len(items))
     return UserItems(
         subjects, items, matrix, entries["last_at"].to_numpy().astype(np.int64), _born_at(entries, items, catalogue)

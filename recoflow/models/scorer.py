@@ -33,6 +33,8 @@ class Encoder:
         alpha: of `least_squares`: weight of all items against a weight of 1 for those of the history.
         regularization: of `least_squares`: λ.
         exponent: of `least_squares`: ν; the ridge of a user with entries of total n is λ (n + α · items)^ν.
+        is_exact: of `least_squares`: people of the training have this solution too. Where a training leaves them
+            elsewhere (BPR), their scores are no sum over their history.
     """
 
     kind: Literal["constant", "least_squares", "linear"]
@@ -41,6 +43,7 @@ class Encoder:
     alpha: float = 0.0
     regularization: float = 0.0
     exponent: float = 1.0
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,20 +145,6 @@ class Scorer:
             column = stop
         factors = np.hstack(parts) if parts else np.zeros((weights.shape[0], 0), np.float32)
         return replace(self, user_factors=factors, history=None if self.history is None else history)
-
-    def explain(self, row: int, item: int) -> Matrix:
-        """How much each item of a user's history adds to the score of one item, float32 [entries of the history].
-
-        Only for models that are linear in the history; the parts sum to the score. Least-squares factors are not.
-        """
-        if self.history is None or self.similarity is None or any(e.kind != "linear" for e in self.encoders):
-            raise ValueError("only a model that is linear in the history can be explained by it")
-        entries = self.history[[row]]
-        parts = self.similarity[entries.indices][:, [item]].toarray().ravel()
-        if self.projection is not None:
-            parts = parts + self.projection[entries.indices] @ self.item_factors[item]
-        explained: Matrix = (entries.data * parts).astype(np.float32)
-        return explained
 
     def is_finite(self) -> bool:
         """Whether no stored number is NaN or infinite."""

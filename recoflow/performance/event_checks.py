@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from recoflow import schema
 from recoflow.environment import Environment
 from recoflow.performance import shares, tracking
 from recoflow.performance.shares import EXAMPLES
@@ -123,6 +124,7 @@ def _attributes(connection: Connection, environment: Environment) -> Finding:
     asked = {*settings.information_fields, *settings.aliases.values(), *(settings.aliases.get(n, n) for n in filtered)}
     rows = connection.execute("SELECT DISTINCT unnest(json_keys(attributes)) FROM items").fetchall()
     known = {name for (name,) in rows} | {"item_type"}
+    asked.discard(schema.BECAUSE_OF)
     missing = sorted(asked - known)
     message = f"{len(asked)} attributes are named, {len(missing)} of them no item has"
     if missing:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import sparse
 
 from recoflow import schema
 from recoflow.campaigns import request as requests
@@ -20,16 +21,17 @@ from recoflow.campaigns import rules
 from recoflow.campaigns.answer import answer
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
-from recoflow.environment import Campaigns, Environment, Sftp
+from recoflow.environment import Campaigns, Environment, Sftp, Training
 from recoflow.models.bundle import Bundle
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def make_environment(**campaigns: Any) -> Environment:
+def make_environment(models: Sequence[str] = ("als",), **campaigns: Any) -> Environment:
     sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
-    return Environment(name="lorem", sftp=sftp, campaigns=Campaigns.model_validate(campaigns))
+    training = Training.model_validate({"models": {name: {"algorithm": "als"} for name in models}})
+    return Environment(name="lorem", sftp=sftp, training=training, campaigns=Campaigns.model_validate(campaigns))
 
 
 def make_items(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
@@ -110,7 +112,13 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
     """Parse and answer a request file with this content."""
 
     def parse_and_answer(
-        content: str, bundle: Bundle, *, name: str = NAME, folder: str = "staging", **campaigns: Any
+        content: str,
+        bundle: Bundle,
+        *,
+        name: str = NAME,
+        folder: str = "staging",
+        weights: sparse.csr_matrix | None = None,
+        **campaigns: Any,
     ) -> Staged:
         path = tmp_path / "request.csv"
         path.write_text(content, encoding="utf-8")
@@ -124,7 +132,7 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
             algorithms=rules.algorithms(bundle),
         )
         assert request.rejection is None, request.rejection
-        return answer(request, bundle, environment, tmp_path / folder, NOW, threads=1)
+        return answer(request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1)
 
     return parse_and_answer
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from recoflow import schema
 from recoflow.campaigns import freshness, inputs
 from recoflow.environment import Environment, Sftp, Training
+from recoflow.errors import ModelError
 from recoflow.interactions import build, catalogue, identity
 from recoflow.models import matrix, pipeline, soundness, train
 from recoflow.models.bundle import Bundle
@@ -264,3 +265,15 @@ def test_whatever_arrives_what_is_seen_is_what_the_table_says(town, later):
         if subject[0] in {f"u:{user}" for user in people["user_id"]}:
             told = dict(rows.filter(pl.col("item_id").is_in(known)).select("item_id", "event_types").iter_rows())
             assert seen_of(bundle, str(subject[0])) == told
+
+
+def test_a_damaged_table_is_an_error_that_names_it_and_the_cure(town):
+    town.town.events({"user_id": "u01", "item_id": "i02"})
+    town.town.derive()
+    rows = town.town.lake.scan("interactions").collect()
+    town.town.lake.append("interactions", rows.filter(pl.col("subject") == "u:u01"))
+    tables = inputs.current_tables(town.town.lake)
+    with pytest.raises(
+        ModelError, match=r"^interactions \(version \d+ of the table\): .*twice.* Materialize inter.*inputs"
+    ):
+        freshness.with_current_people(town.bundle, EVERYBODY, town.town.lake, tables)

@@ -52,20 +52,6 @@ def test_fold_in_changes_no_item_and_needs_no_known_user() -> None:
     np.testing.assert_allclose(folded.score(np.arange(2)), trained.score(np.array([10, 11])), atol=1e-5)
 
 
-@pytest.mark.parametrize("algorithm", ["spectral", "ease", "item_neighbours"])
-def test_the_parts_of_an_explanation_add_up_to_the_score(algorithm: str) -> None:
-    data = random_matrix(3)
-    trained = train.train(data, small(algorithm), 7)
-    parts = trained.explain(10, 7)
-    assert len(parts) == data.matrix[[10]].nnz
-    assert parts.sum() == pytest.approx(trained.score(np.array([10]))[0, 7], abs=1e-5)
-
-
-def test_a_model_that_is_not_linear_in_the_history_refuses_to_explain_by_it() -> None:
-    with pytest.raises(ValueError, match="linear"):
-        train.train(random_matrix(3), small("als"), 7).explain(0, 0)
-
-
 def test_a_sum_of_models_scores_the_weighted_sum() -> None:
     data = random_matrix(4)
     parts = [train.train(data, small(name), 7) for name in ("als", "spectral", "ease", "popular")]

@@ -49,7 +49,7 @@ def test_the_rank_of_a_click_is_that_of_its_impression_when_it_names_none(judged
 def test_attributes_that_no_item_has_are_named(judged):
     settings = environment(
         campaigns={
-            "information_fields": ["url", "teaser"],
+            "information_fields": ["url", "teaser", "because_of"],
             "aliases": {"category": "categories"},
             "configurations": {"new": {"filters": {"category": "sports", "item_type": "article", "region": "be"}}},
         }
