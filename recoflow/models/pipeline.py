@@ -109,6 +109,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         random,
         in_service.candidate if in_service else None,
         margin=environment.training.margin,
+        seed=arena.seed,
         min_coverage=environment.quality.min_coverage,
         min_personalization=environment.quality.min_personalization,
     )

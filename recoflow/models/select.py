@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from recoflow.models import metrics
 from recoflow.models.evaluate import Evaluation
 from recoflow.models.train import IMPERSONAL
 from recoflow.quality.finding import Finding
@@ -73,6 +74,7 @@ def decide(
     champion: Candidate | None,
     *,
     margin: float,
+    seed: int,
     min_coverage: float,
     min_personalization: float,
 ) -> Decision:
@@ -81,23 +83,29 @@ def decide(
     While a personal model serves, a training in which every named model is degenerate is refused: the fallback is for
     environments that have nothing better to serve.
 
+    Champion and challenger are compared person by person: the mean of the differences of their NDCGs on the same
+    hold-out may not be lower than minus `margin` times the champion's NDCG. The estimate itself decides, not an end of
+    its interval: where a hold-out is small the lower end would refuse nearly every other model for good, while the old
+    one grows stale, and the upper end would let nearly every bad one pass. The interval says how sure that is.
+
     Args:
         candidates: in the environment's order.
         random: the random baseline on the same split.
         champion: the model in service on the same split, None when there is none.
         margin: share of the champion's NDCG that a challenger may lack.
+        seed: of the interval of their difference.
         min_coverage: least share of the items in the lists of a personal model.
         min_personalization: least share of a list that another person's list does not have, of a personal model.
     """
     flaws = {candidate.name: flaw(candidate, min_coverage, min_personalization) for candidate in candidates}
-    ndcg = {c.name: c.evaluation.values["ndcg"] for c in candidates if c.evaluation and flaws[c.name] is None}
-    chosen = max(ndcg, key=lambda name: ndcg[name]) if ndcg else None
+    sound = {c.name: c.evaluation for c in candidates if c.evaluation and flaws[c.name] is None}
+    chosen = max(sound, key=lambda name: sound[name].values["ndcg"]) if sound else None
     is_hollow = all(flaws[candidate.name] is not None for candidate in candidates if not candidate.is_fallback)
     is_loss = is_hollow and champion is not None and champion.algorithm not in IMPERSONAL
     findings = [_soundness(check, flaws, is_blocking=chosen is None or is_loss) for check in SOUNDNESS]
     if chosen is not None:
-        findings.append(_better_than_random(chosen, ndcg[chosen], random))
-        findings.append(_not_worse_than_champion(chosen, ndcg[chosen], champion, margin))
+        findings.append(_better_than_random(chosen, sound[chosen].values["ndcg"], random))
+        findings.append(_not_worse_than_champion(chosen, sound[chosen], champion, margin, seed))
     is_promoted = chosen is not None and is_clear(findings)
     return Decision(chosen, is_promoted, tuple(findings))
 
@@ -140,7 +148,9 @@ def _better_than_random(chosen: str, ndcg: float, random: Evaluation) -> Finding
     )
 
 
-def _not_worse_than_champion(chosen: str, ndcg: float, in_service: Candidate | None, margin: float) -> Finding:
+def _not_worse_than_champion(
+    chosen: str, own: Evaluation, in_service: Candidate | None, margin: float, seed: int
+) -> Finding:
     check = "not_worse_than_champion"
     if in_service is None:
         return Finding(check, passed=True, message="no model is in service yet")
@@ -150,10 +160,25 @@ def _not_worse_than_champion(chosen: str, ndcg: float, in_service: Candidate | N
         return Finding(
             check, passed=False, message=f"{problem}, so that nothing can be held against it; look at the data"
         )
-    floor = champion.values["ndcg"] * (1 - margin)
-    metadata = {"ndcg": ndcg, "champion": champion.values["ndcg"], "champion_interval": list(champion.interval)}
-    message = f"{chosen} has NDCG@{champion.k} {ndcg:.4f}, the model in service {champion.values['ndcg']:.4f}"
-    if ndcg >= floor:
-        return Finding(check, passed=True, message=message, metadata=metadata)
-    cure = f"That is worse by more than the margin {margin:.0%}, so the old model goes on; compare their settings"
+    before = champion.values["ndcg"]
+    difference, lack = own.values["ndcg"] - before, margin * before
+    low, high = metrics.interval(own.ndcg - champion.ndcg, seed)
+    metadata = {
+        "ndcg": own.values["ndcg"],
+        "champion": before,
+        "difference": difference,
+        "difference_interval": [low, high],
+        "least_difference": -lack,
+        "users": own.users,
+    }
+    message = (
+        f"{chosen} has NDCG@{champion.k} {own.values['ndcg']:.4f}, the model in service {before:.4f}:"
+        f" {difference:+.4f} for the same {own.users} users (95 % interval {low:+.4f} to {high:+.4f})"
+    )
+    if own.values["ndcg"] >= before - lack:
+        doubt = f". A lack beyond the margin {margin:.0%} could not be ruled out by so few" if low < -lack else ""
+        return Finding(check, passed=True, message=message + doubt, metadata=metadata)
+    chance = "; the interval leaves room for chance, more users would tell" if high >= -lack else ""
+    problem = f"That is worse by more than the margin {margin:.0%}{chance}, so the old model goes on"
+    cure = f"{problem}; compare their settings"
     return Finding(check, passed=False, message=f"{message}. {cure}", metadata=metadata)

@@ -16,7 +16,9 @@ def judged(ndcg: float, coverage: float = 0.5, personalization: float = 0.5) -> 
 
 
 def decide(*candidates: Candidate, champion: Candidate | None = None) -> Decision:
-    return select.decide(candidates, judged(0.01), champion, margin=0.05, min_coverage=0.02, min_personalization=0.05)
+    return select.decide(
+        candidates, judged(0.01), champion, margin=0.05, seed=1, min_coverage=0.02, min_personalization=0.05
+    )
 
 
 def failed(decision: Decision) -> set[str]:
@@ -91,3 +93,37 @@ def test_the_first_of_equals_is_chosen() -> None:
     twin = Candidate("twin", "als", judged(0.2), is_constant=False)
     assert decide(GOOD, twin).chosen == "als"
     assert decide(twin, GOOD).chosen == "twin"
+
+
+def of_users(name: str, ndcg: list[float]) -> Candidate:
+    values = np.array(ndcg)
+    evaluation = dataclasses.replace(judged(float(values.mean())), users=len(values), ndcg=values)
+    return Candidate(name, "als", evaluation, is_constant=False)
+
+
+def test_challenger_and_champion_are_compared_user_by_user() -> None:
+    champion = of_users("old", [0.0, 0.2, 0.6, 1.0] * 50)
+    always_a_little_better = of_users("new", [0.01, 0.21, 0.61, 1.01] * 50)
+    as_good_on_the_whole = of_users("new", [1.0, 0.6, 0.2, 0.0] * 50)
+
+    (sure,) = [f for f in decide(always_a_little_better, champion=champion).findings if "champion" in f.check]
+    assert sure.metadata["difference"] == pytest.approx(0.01)
+    assert sure.metadata["difference_interval"] == pytest.approx([0.01, 0.01]), "how users differ is no doubt about it"
+    assert "ruled out" not in sure.message
+
+    first, again = (decide(as_good_on_the_whole, champion=champion) for _ in range(2))
+    (unsure,) = [f for f in first.findings if "champion" in f.check]
+    low, high = unsure.metadata["difference_interval"]
+    assert low < -0.05 * 0.45 < 0 < high
+    assert unsure.passed
+    assert "could not be ruled out" in unsure.message
+    assert first == again, "the same seed gives the same interval"
+
+
+@pytest.mark.parametrize(("lack", "is_chance"), [([0.1] * 4, False), ([0.9, -0.5, 0.4, -0.4], True)])
+def test_a_challenger_that_lacks_more_is_refused_and_told_how_sure_that_is(lack: list[float], is_chance: bool) -> None:
+    champion = np.array([0.5, 0.5, 0.5, 0.5] * 10)
+    decision = decide(of_users("new", list(champion - np.array(lack * 10))), champion=of_users("old", list(champion)))
+    (refusal,) = [f for f in decision.findings if not f.passed]
+    assert refusal.check == "not_worse_than_champion"
+    assert ("leaves room for chance" in refusal.message) is is_chance
