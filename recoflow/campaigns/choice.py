@@ -129,7 +129,7 @@ def _first(ranked: Ranked, heads: Longs, ends: Longs, multipliers: Doubles, is_o
         if heads[each] == ends[each]:
             continue
         value = _boosted(ranked.scores[heads[each]], multipliers[each])
-        is_tied = value == best_value and ranked.items[heads[each]] < ranked.items[heads[best]]
+        is_tied = best >= 0 and value == best_value and ranked.items[heads[each]] < ranked.items[heads[best]]
         if best < 0 or value > best_value or is_tied:
             best, best_value = each, value
     return best

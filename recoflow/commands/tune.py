@@ -39,7 +39,7 @@ def tune(  # noqa: PLR0917 - typer makes options of them
     is_json: AsJson = False,
     data: Data = DATA,
 ) -> None:
-    """Search better settings for models, on the hold-out that trainings choose on. Needs the extra recoflow[tune].
+    """Search better settings for models, on the hold-out that trainings choose on. Needs the extra `tune`.
 
     Ctrl-C ends the search and keeps what was found; the next one on the same data continues it.
     """

@@ -34,12 +34,15 @@ def due(
     context: dg.SensorEvaluationContext, environment: Environment, pending: Sequence[Intake], moment: datetime
 ) -> list[Intake]:
     """Those of `pending` that a run must be started for: none is under way, and the last failed long enough ago."""
-    running = {campaign for campaign, _ in _runs(context.instance, environment, ACTIVE)}
+    # Of any job: a person may be materializing the assets of a campaign by hand.
+    running = {campaign for campaign, _ in _runs(context.instance, environment, dg.RunsFilter(statuses=ACTIVE))}
     idle = [intake for intake in pending if key(environment, intake) not in running]
     ended: dict[str, float] = {}
     if any(intake.attempts for intake in idle):
-        for campaign, at in _runs(context.instance, environment, FAILED, LOOKED_AT):
-            ended[campaign] = max(at, ended.get(campaign, 0))
+        for name in ("campaign", "burst"):
+            failed = dg.RunsFilter(job_name=names.job(environment, name), statuses=FAILED)
+            for campaign, at in _runs(context.instance, environment, failed, LOOKED_AT):
+                ended[campaign] = max(at, ended.get(campaign, 0))
     for intake in idle:
         if intake.attempts >= MOST:
             context.log.error(f"{intake.name} failed {MOST} times; mend it and re-execute its last run")
@@ -61,17 +64,12 @@ def _pause(attempts: int) -> timedelta:
 
 
 def _runs(
-    instance: dg.DagsterInstance,
-    environment: Environment,
-    statuses: list[dg.DagsterRunStatus],
-    limit: int | None = None,
+    instance: dg.DagsterInstance, environment: Environment, wanted: dg.RunsFilter, limit: int | None = None
 ) -> Iterator[tuple[str, float]]:
-    """Campaigns of runs in these states, of one campaign or of many, and when each run ended or was last heard of."""
-    for name in ("campaign", "burst"):
-        wanted = dg.RunsFilter(job_name=names.job(environment, name), statuses=statuses)
-        for record in instance.get_run_records(wanted, limit=limit):
-            at = record.end_time or record.update_timestamp.timestamp()
-            run = record.dagster_run
-            alone = run.tags.get("dagster/partition")
-            for campaign in [alone] if alone else bursts.campaigns_of(environment, run.run_config):
-                yield campaign, at
+    """The campaigns of these runs, of one campaign or of many, and when each run ended or was last heard of."""
+    for record in instance.get_run_records(wanted, limit=limit):
+        at = record.end_time or record.update_timestamp.timestamp()
+        run = record.dagster_run
+        alone = run.tags.get("dagster/partition")
+        for campaign in [alone] if alone else bursts.campaigns_of(environment, run.run_config):
+            yield campaign, at

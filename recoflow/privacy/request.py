@@ -36,7 +36,8 @@ def read(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
         raise SourceError(name, f"is not a CSV file of people to forget ({error})", _CURE) from None
     if not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-        raise SourceError(name, f"has the columns {', '.join(header)}", _CURE)
+        # They are not told: where a file has no header they are the ids of the first person.
+        raise SourceError(name, "has other columns in its first row", _CURE)
     if any(len(row) != len(header) for row in records) or not any(map(any, records)):
         raise SourceError(name, "has a row of another length than its header, or names nobody", _CURE)
     named = {column: frozenset(row[place] for row in records) - {""} for place, column in enumerate(header)}

@@ -92,6 +92,20 @@ def test_a_campaign_gives_the_same_bytes_in_a_burst_and_alone(trained: Scenario,
     assert trained.fetch(name(0)) == together
 
 
+def test_a_campaign_that_a_person_materializes_by_hand_gets_no_second_run_meanwhile(
+    trained: Scenario, sample: world.World
+) -> None:
+    drop(trained, sample, range(1))
+    campaign = asked(trained, 1).partition_key
+    by_hand = dg.DagsterRun(
+        job_name="__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": str(campaign)}
+    )
+    trained.instance.add_run(by_hand)
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    trained.instance.delete_run(by_hand.run_id)
+    assert isinstance(trained.tick("lorem_requests"), dg.SensorResult)
+
+
 def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_again(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

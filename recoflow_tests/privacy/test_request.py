@@ -58,3 +58,11 @@ def test_a_file_that_is_not_quite_a_request_forgets_nobody(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"forget\.csv: .*Send the columns user_id and device_id"):
         request.read(path, "forget.csv")
+
+
+def test_what_is_told_of_a_file_without_a_header_names_nobody(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("ann@example.com\nbob@example.com\n")
+    with pytest.raises(SourceError) as refusal:
+        request.read(path, "forget.csv")
+    assert "example.com" not in str(refusal.value)
