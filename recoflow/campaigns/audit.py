@@ -172,8 +172,8 @@ def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bun
         f"FROM read_parquet({sql.quoted(str(part))}, file_row_number = true)"
         for number, part in enumerate(staged.parts)
     )
-    connection.execute(f"CREATE VIEW recommendations AS {parts}")
-    connection.execute(f"CREATE VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+    connection.execute(f"CREATE TEMP VIEW recommendations AS {parts}")
+    connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
     subjects = pl.DataFrame({"subject": pl.Series(bundle.subjects, dtype=pl.String)})
     owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
     items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)

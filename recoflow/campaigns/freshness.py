@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TABLES: Final = ("interactions", "items", "identity")
 
-_WANTED: Final = "CREATE VIEW rows_now AS FROM interactions SEMI JOIN wanted USING (subject)"
+_WANTED: Final = "CREATE TEMP VIEW rows_now AS FROM interactions SEMI JOIN wanted USING (subject)"
 _CHANGED: Final = "FROM rows_now SEMI JOIN changed USING (subject)"
 
 

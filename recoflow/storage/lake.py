@@ -149,24 +149,18 @@ class Lake:
         rows = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
         return stored.from_stored(table, rows)
 
-    def views(self, connection: duckdb.DuckDBPyConnection, *, catalog: str = "memory") -> None:
-        """Make a view per table, empty and typed where the table does not exist yet; times of the connection are UTC.
+    def views(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make a temporary view per table, typed and empty where there is none yet; times of the connection are UTC.
 
         A view stands on the files of one version: later commits do not change it.
-
-        Args:
-            connection: where the views are made.
-            catalog: the database of the connection that gets them; an in-memory one calls itself `memory`.
         """
         connection.execute("SET TimeZone = 'UTC'")
         for table in TABLES:
-            self.view(connection, table, catalog=catalog)
+            self.view(connection, table)
 
-    def view(
-        self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None, *, catalog: str = "memory"
-    ) -> None:
+    def view(self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None) -> None:
         """Make the view of one table, as of now or of an earlier version."""
-        stored.create_view(connection, f"{catalog}.{table}", table, self.files(table, version))
+        stored.create_view(connection, table, self.files(table, version))
 
     def stage(self, table: str, frame: pl.DataFrame) -> StagedFile:
         """Write rows where no reader sees them until they are committed.

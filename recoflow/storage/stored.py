@@ -99,16 +99,16 @@ def select(table: str, files: Sequence[str]) -> str:
     return f"SELECT {', '.join(nulls)} WHERE false"
 
 
-def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: str, files: Sequence[str]) -> None:
-    """A DuckDB view of the contract's rows in the files.
+def create_view(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[str]) -> None:
+    """A temporary DuckDB view of the contract's rows in the files, by the name of the table.
 
     Raises:
         StorageError: they lack a column of the contract, because an older recoflow wrote them.
     """
     try:
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {select(table, files)}")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {select(table, files)}")
     except duckdb.BinderException as error:
-        folder = files[0].rpartition("/")[0] if files else name
+        folder = files[0].rpartition("/")[0] if files else table
         problem = f"has not the columns of the table {table}: an older recoflow wrote it ({str(error).splitlines()[0]})"
         cure = "Remove this folder if the table is items, identity or interactions: the next ingest builds it again"
         raise StorageError(folder, problem, cure) from None

@@ -20,13 +20,13 @@ MARTS: Final = {
     "events_per_day": (
         "SELECT timestamp::DATE AS day, event_type, channel, count(*) AS events, count(DISTINCT user_id) AS users,"
         " count(DISTINCT device_id) AS devices, count(DISTINCT item_id) AS items"
-        " FROM _lake.events GROUP BY ALL ORDER BY ALL"
+        " FROM temp.events GROUP BY ALL ORDER BY ALL"
     ),
-    "items": "FROM _lake.items ORDER BY item_id",
-    "interactions": "FROM _lake.interactions ORDER BY subject, item_id",
-    "quarantine": "FROM _lake.quarantine ORDER BY received_at, file, line, raw",
-    "ingests": "FROM _lake.ingests ORDER BY received_at, file, sha256",
-    "responses": "FROM _lake.responses ORDER BY published_at, campaign_id, list_name, user_id, device_id, rank",
+    "items": "FROM temp.items ORDER BY item_id",
+    "interactions": "FROM temp.interactions ORDER BY subject, item_id",
+    "quarantine": "FROM temp.quarantine ORDER BY received_at, file, line, raw",
+    "ingests": "FROM temp.ingests ORDER BY received_at, file, sha256",
+    "responses": "FROM temp.responses ORDER BY published_at, campaign_id, list_name, user_id, device_id, rank",
 }
 
 
@@ -48,8 +48,10 @@ def build(lakes: Mapping[str, Lake], path: Path) -> dict[str, dict[str, int]]:
     try:
         with sql.connect() as connection:
             connection.execute(f"ATTACH {sql.quoted(str(temporary))} AS _warehouse")
-            rows = {name: _marts(connection, name, lake) for name, lake in sorted(lakes.items())}
-            connection.execute("DETACH _warehouse")
+            try:
+                rows = {name: _marts(connection, name, lake) for name, lake in sorted(lakes.items())}
+            finally:
+                connection.execute("DETACH _warehouse")
         artifacts.publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -57,14 +59,12 @@ def build(lakes: Mapping[str, Lake], path: Path) -> dict[str, dict[str, int]]:
 
 
 def _marts(connection: duckdb.DuckDBPyConnection, name: str, lake: Lake) -> dict[str, int]:
-    # Names of environments begin with a letter, so neither database can be mistaken for one.
-    connection.execute("ATTACH ':memory:' AS _lake")
-    lake.views(connection, catalog="_lake")
+    # Names of environments begin with a letter, so that the database cannot be mistaken for one.
+    lake.views(connection)
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS _warehouse."{name}"')
     rows = {}
     for mart, query in MARTS.items():
         table = f'_warehouse."{name}".{mart}'
         connection.execute(f"CREATE TABLE {table} AS {query}")
         [(rows[mart],)] = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
-    connection.execute("DETACH _lake")
     return rows
