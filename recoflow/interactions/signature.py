@@ -12,8 +12,9 @@ import polars as pl
 
 from recoflow.storage import sql
 
+# A sum, so that a row that stands twice in a damaged table is noticed, which an exclusive or would not.
 # DuckDB's hash may change with its version: then everybody counts as changed until the next training, nobody is missed.
-SIGNATURE: Final = "bit_xor(hash(item_id, events, event_types, last_at))"
+SIGNATURE: Final = "(sum(hash(item_id, events, event_types, last_at)) % 18446744073709551616)::UBIGINT"
 COLUMNS: Final = pl.Schema({"subject": pl.String, "signature": pl.UInt64})
 
 
