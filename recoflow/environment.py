@@ -117,8 +117,9 @@ class Campaigns(Section):
     version: str = Field("recoflow_1", min_length=1)  # the arm while no experiment runs
     information_fields: tuple[str, ...] = ("url",)  # item attributes, and because_of: the reason, an item id
     max_list_size: int = Field(1000, ge=1)
+    max_audience_size: int = Field(100_000, ge=1)
     max_lists: int = Field(5_000_000, ge=1)
-    max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its list sizes
+    max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its sizes
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     aliases: dict[str, str] = {}  # request column → item attribute
     variables: tuple[str, ...] = ()  # request columns that are accepted though no item has the attribute

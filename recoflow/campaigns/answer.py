@@ -13,12 +13,11 @@ import numpy as np
 import polars as pl
 
 from recoflow import schema
+from recoflow.campaigns import identifiers, reasons, rules, staged
 from recoflow.campaigns import lists as planning
-from recoflow.campaigns import reasons, rules, staged
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.errors import CampaignError
 from recoflow.stopwatch import Stopwatch
-from recoflow.storage import artifacts, sql
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -67,7 +66,7 @@ def answer(
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
     watch = stopwatch or Stopwatch()
-    _clear(staging)
+    staged.clear(staging)
     eligible = np.flatnonzero(rules.is_eligible(bundle.items))
     with watch.stage("map ids"):
         lists = planning.plan(request, bundle, environment)
@@ -117,43 +116,23 @@ def answer(
         csv_safe=environment.campaigns.csv_safe,
         counts=_counts(request, lists, filler.filled),
         constraints=ranking.recipes.constraints,
-        files={path.name: artifacts.sha256(path) for path in sorted(staging.glob("*.parquet"))},
+        files=staged.digests(staging),
         suspended=dict(request.suspended),
     )
     result.save()
     return result
 
 
-def _clear(staging: Path) -> None:
-    staging.mkdir(parents=True, exist_ok=True)
-    (staging / staged.MANIFEST).unlink(missing_ok=True)
-    for path in staging.glob("*.parquet"):
-        path.unlink()
-
-
 def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
     groups = np.where(lists.is_fallback, FALLBACK, provider)
     return request.rows.with_columns(
-        _request_ids(request),
+        identifiers.of_rows(request.rows, request.campaign_id, ("user_id", "device_id", "list_name")),
         lists.keys.alias("subject"),
         pl.Series("user_group", groups, pl.String),
         pl.Series("may_repeat", lists.may_repeat),
         pl.Series("consumed_types", lists.consumed),
         pl.Series("is_by_score", lists.is_by_score),
     )
-
-
-def _request_ids(request: Request) -> pl.Series:
-    """One identifier per user, device and list of the campaign; texts are told apart by their lengths."""
-    cells = [
-        pl.format("{}:{}", pl.col(column).str.len_bytes(), pl.col(column)).fill_null("-")
-        for column in ("user_id", "device_id", "list_name")
-    ]
-    keys = request.rows.select("row", pl.concat_str(pl.lit(request.campaign_id), *cells, separator="|").alias("key"))
-    with sql.connect() as connection:
-        connection.register("list", keys.to_arrow())
-        query = "SELECT left(sha256(key), 20) AS request_id FROM list ORDER BY row"
-        return sql.frame(connection, query, pl.Schema({"request_id": pl.String})).to_series()
 
 
 class _Filler:

@@ -1,18 +1,20 @@
-"""Audiences: the users to whom given items fit best, by the champion's scores.
+"""Audiences: the people to whom given items fit best, by the champion's scores.
 
-What belongs here: who is chosen, and in which order. What does not: how a model scores (`models.scorer`).
+What belongs here: who is chosen, and in which order. What does not: how a model scores (`models.scorer`), and request
+files that ask for audiences (`audience_request`, `audience_answer`).
 
-A user's score is that of the one item among the given ones that fits best: an audience is for people to whom at least
+People are users, and for request files also devices that are nobody's. A user's score is that of the one item among
+the given ones that fits best: an audience is for people to whom at least
 one of the items is worth showing, and a sum would prefer those who have consumed none of them. What a user consumed
 does not count for that user, and who has consumed all of the items is left out. Larger scores come first, equal ones
-by user id, of equal items the smaller id.
+by subject, so users by their id; of equal items the smaller id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -31,8 +33,96 @@ if TYPE_CHECKING:
     from recoflow.storage.lake import Lake
 
 AUDIENCE: Final = pl.Schema({"rank": pl.Int64, "user_id": pl.String, "item_id": pl.String, "score": pl.Float32})
+CHOSEN: Final = pl.Schema({"rank": pl.Int64, "subject": pl.String, "item_id": pl.String, "score": pl.Float32})
 SCORES: Final = 1 << 22  # held at once
 USER: Final = "u:"  # of subjects that are users, not devices
+DEVICE: Final = "d:"
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why nobody can be chosen for an item."""
+
+    code: str
+    problem: str
+    cure: str
+
+
+_UNKNOWN: Final = Obstacle("unknown_item", "is not in the catalogue", "Check its id, or train again")
+_DISABLED: Final = Obstacle("unavailable_item", "is disabled or not available", "Enable it, or choose another")
+_UNSCORED: Final = Obstacle(
+    "unscored_item", "has no score: the model knows nothing of it", "Wait for the next training"
+)
+
+
+class Catalogue:
+    """The items that audiences may be asked for."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._items = bundle.items.select("item_id").with_columns(
+            pl.Series("is_eligible", rules.is_eligible(bundle.items)),
+            pl.Series("is_scored", _is_scored(bundle.scorer)),
+        )
+
+    def obstacles(self, items: Collection[str]) -> dict[str, Obstacle]:
+        """Item id → why nobody can be chosen for it, for those of `items` for which there is a reason."""
+        asked = pl.DataFrame({"item_id": sorted(set(items))}, schema={"item_id": pl.String})
+        found = {}
+        rows = asked.join(self._items, on="item_id", how="left", maintain_order="left").iter_rows()
+        for item, is_eligible, is_scored in rows:
+            if not (is_eligible and is_scored):
+                found[item] = _UNKNOWN if is_eligible is None else _UNSCORED if is_eligible else _DISABLED
+        return found
+
+
+class Choice:
+    """Everybody who may be chosen, and for what.
+
+    Args:
+        bundle: the model in service.
+        taken: bool [subjects × items of the bundle], who has consumed what; only the items asked for matter.
+        kinds: of subjects that may be chosen: USER, DEVICE.
+    """
+
+    def __init__(self, bundle: Bundle, taken: sparse.csc_matrix, kinds: Sequence[str] = (USER, DEVICE)) -> None:
+        self._bundle = bundle
+        self._taken = taken
+        is_kind = np.logical_or.reduce([np.char.startswith(bundle.subjects, kind) for kind in kinds])
+        self._people = np.flatnonzero(is_kind & bundle.scorer.is_known())
+        self._places = {item: place for place, item in enumerate(bundle.items["item_id"])}
+
+    def best(self, items: Collection[str], size: int) -> pl.DataFrame:
+        """CHOSEN, best first: at most `size` people; `item_id` is the item that fits the person best.
+
+        Args:
+            items: ids of items without an obstacle.
+            size: how many people at most.
+        """
+        wanted = sorted(set(items))
+        columns = np.array([self._places[item] for item in wanted], np.int64)
+        scorer, taken = _restricted(self._bundle.scorer, columns), self._taken[:, columns].tocsr()
+        rows, places, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        step = max(1, SCORES // len(wanted))
+        for begin in range(0, len(self._people), step):
+            block = self._people[begin : begin + step]
+            fit = np.where(taken[block].toarray(), -np.inf, _scores(scorer, block)).astype(np.float32)
+            best = fit.argmax(axis=1)
+            reached = fit[np.arange(len(block)), best]
+            fitting = np.isfinite(reached)
+            rows = np.concatenate([rows, block[fitting]])
+            places = np.concatenate([places, best[fitting]])
+            scores = np.concatenate([scores, reached[fitting]])
+            order = np.lexsort((rows, -scores))[:size]  # subjects are sorted, so that rows stand for them
+            rows, places, scores = rows[order], places[order], scores[order]
+        return pl.DataFrame(
+            {
+                "rank": np.arange(1, len(rows) + 1),
+                "subject": pl.Series(self._bundle.subjects[rows], dtype=pl.String),
+                "item_id": pl.Series(wanted, dtype=pl.String).gather(places),
+                "score": scores,
+            },
+            schema=CHOSEN,
+        )
 
 
 def consumers(items: Sequence[str], lake: Lake, environment: Environment) -> pl.DataFrame:
@@ -43,7 +133,7 @@ def consumers(items: Sequence[str], lake: Lake, environment: Environment) -> pl.
 
 
 def choose(items: Sequence[str], size: int, bundle: Bundle, consumed: pl.DataFrame) -> pl.DataFrame:
-    """The audience of items.
+    """The audience of items among users.
 
     Args:
         items: item ids.
@@ -57,57 +147,25 @@ def choose(items: Sequence[str], size: int, bundle: Bundle, consumed: pl.DataFra
     Raises:
         CampaignError: an item is unknown, cannot be recommended, or the model knows nothing of it.
     """
-    wanted = sorted(set(items))
-    scorer = _restricted(bundle.scorer, _columns(wanted, bundle))
-    _check_known(wanted, scorer)
-    users = np.flatnonzero(np.char.startswith(bundle.subjects, USER) & bundle.scorer.is_known())
-    taken = _taken(consumed, wanted, bundle)
-    rows, places, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    step = max(1, SCORES // len(wanted))
-    for begin in range(0, len(users), step):
-        block = users[begin : begin + step]
-        fit = np.where(taken[block].toarray(), -np.inf, _scores(scorer, block)).astype(np.float32)
-        best = fit.argmax(axis=1)
-        reached = fit[np.arange(len(block)), best]
-        fitting = np.isfinite(reached)
-        rows = np.concatenate([rows, block[fitting]])
-        places = np.concatenate([places, best[fitting]])
-        scores = np.concatenate([scores, reached[fitting]])
-        order = np.lexsort((rows, -scores))[:size]  # subjects are sorted, so that rows stand for user ids
-        rows, places, scores = rows[order], places[order], scores[order]
-    return pl.DataFrame(
-        {
-            "rank": np.arange(1, len(rows) + 1),
-            "user_id": pl.Series(bundle.subjects[rows], dtype=pl.String).str.strip_prefix(USER),
-            "item_id": pl.Series(wanted, dtype=pl.String).gather(places),
-            "score": scores,
-        },
-        schema=AUDIENCE,
-    )
+    for item, obstacle in Catalogue(bundle).obstacles(items).items():
+        raise CampaignError(f"item '{item}'", obstacle.problem, obstacle.cure)
+    found = Choice(bundle, _taken(consumed, bundle), [USER]).best(items, size)
+    return found.with_columns(pl.col("subject").str.strip_prefix(USER)).rename({"subject": "user_id"}).cast(AUDIENCE)
 
 
-def _columns(items: Sequence[str], bundle: Bundle) -> npt.NDArray[np.int64]:
-    places = {item: place for place, item in enumerate(bundle.items["item_id"])}
-    for item in items:
-        if item not in places:
-            raise CampaignError(f"item '{item}'", "is not in the catalogue", "Check its id, or train again")
-    columns = np.array([places[item] for item in items], np.int64)
-    is_eligible = rules.is_eligible(bundle.items)[columns]
-    if not is_eligible.all():
-        item = items[int(np.argmin(is_eligible))]
-        raise CampaignError(f"item '{item}'", "is disabled or not available", "Enable it, or choose another")
-    return columns
+def consumption(items: Collection[str], bundle: Bundle, bits: int) -> sparse.csc_matrix:
+    """bool [subjects × items]: who has consumed which of `items`, by event types (see `schema.event_type_bits`)."""
+    is_asked = bundle.items["item_id"].is_in(list(items)).to_numpy()
+    entries = np.flatnonzero(is_asked[bundle.seen_indices] & (np.asarray(bundle.seen_types) & bits != 0))
+    rows = np.searchsorted(bundle.seen_indptr, entries, side="right") - 1
+    return _marked(rows, np.asarray(bundle.seen_indices)[entries], bundle)
 
 
-def _check_known(items: Sequence[str], scorer: Scorer) -> None:
-    is_known = scorer.item_factors.any(axis=1)
+def _is_scored(scorer: Scorer) -> npt.NDArray[np.bool_]:
+    is_known = np.asarray(scorer.item_factors.any(axis=1), np.bool_)
     if scorer.similarity is not None:
         is_known |= np.diff(scorer.similarity.tocsc().indptr) > 0
-    if not is_known.all():
-        item = items[int(np.argmin(is_known))]
-        raise CampaignError(
-            f"item '{item}'", "has no score: the model knows nothing of it", "Wait for the next training"
-        )
+    return is_known
 
 
 def _restricted(scorer: Scorer, columns: npt.NDArray[np.int64]) -> Scorer:
@@ -124,11 +182,13 @@ def _scores(scorer: Scorer, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     return scores
 
 
-def _taken(consumed: pl.DataFrame, items: Sequence[str], bundle: Bundle) -> sparse.csr_matrix:
-    """bool [subjects × items]: what is consumed."""
-    places = pl.DataFrame({"item_id": items, "place": np.arange(len(items))})
+def _taken(consumed: pl.DataFrame, bundle: Bundle) -> sparse.csc_matrix:
+    places = bundle.items.select("item_id").with_row_index("place")
     pairs = consumed.select("subject", "item_id").unique().join(places, on="item_id")
     rows = bundle.rows_of(pairs["subject"])
-    known = rows >= 0
-    entries = np.ones(int(known.sum()), np.bool_), (rows[known], pairs["place"].to_numpy()[known])
-    return sparse.csr_matrix(entries, shape=(len(bundle.subjects), len(items)))
+    return _marked(rows[rows >= 0], pairs["place"].to_numpy()[rows >= 0], bundle)
+
+
+def _marked(rows: npt.NDArray[np.int64], columns: npt.NDArray[Any], bundle: Bundle) -> sparse.csc_matrix:
+    shape = (len(bundle.subjects), bundle.items.height)
+    return sparse.csc_matrix((np.ones(len(rows), np.bool_), (rows, columns)), shape=shape)

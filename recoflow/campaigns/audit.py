@@ -6,7 +6,7 @@ What belongs here: reasons to refuse publication. What does not: checks that inf
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +20,11 @@ from recoflow.quality.finding import Finding
 from recoflow.storage import artifacts, sql
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
-    from recoflow.campaigns.staged import Staged
+    from recoflow.campaigns.staged import Staged, StagedFiles
     from recoflow.models.bundle import Bundle
 
 _LIMITS: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "least": pl.Int64, "most": pl.Int64})
@@ -140,9 +142,9 @@ def audit(staged: Staged, bundle: Bundle) -> list[Finding]:
 
 def inspect(staged: Staged, bundle: Bundle) -> Iterator[Finding]:
     """Findings of AUDIT_CHECKS in their order; none behind a failed one that makes the rest meaningless."""
-    unchanged = _files(staged)
+    unchanged = files_unchanged(staged)
     yield unchanged
-    yield _model(staged, bundle)
+    yield model_sound(staged, bundle)
     if unchanged.passed:
         with sql.connect() as connection:
             _register(connection, staged, bundle)
@@ -150,7 +152,8 @@ def inspect(staged: Staged, bundle: Bundle) -> Iterator[Finding]:
                 yield check(connection, staged)
 
 
-def _files(staged: Staged) -> Finding:
+def files_unchanged(staged: StagedFiles) -> Finding:
+    """The check of that name."""
     present = {path.name for path in staged.folder.glob("*.parquet")}
     expected = {staging.REQUESTS_FILE, staging.ERRORS_FILE, *staged.files}
     if not staged.parts or present != expected:
@@ -159,7 +162,8 @@ def _files(staged: Staged) -> Finding:
     return _found("files_unchanged", changed)
 
 
-def _model(staged: Staged, bundle: Bundle) -> Finding:
+def model_sound(staged: StagedFiles, bundle: Bundle) -> Finding:
+    """The check of that name."""
     other = [] if bundle.version == staged.model_version else [f"{staged.model_version} is not {bundle.version}"]
     numbers = ("user_factors", "item_factors", "popular", "trending")
     broken = [f"{name} hold NaN or infinity" for name in numbers if not np.isfinite(getattr(bundle, name)).all()]
@@ -167,23 +171,32 @@ def _model(staged: Staged, bundle: Bundle) -> Finding:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bundle) -> None:
-    parts = " UNION ALL ".join(
+    connection.execute(f"CREATE VIEW recommendations AS {numbered(staged.parts)}")
+    connection.execute(f"CREATE VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+    register_bundle(connection, bundle)
+    limits, meeting = _constraints(staged, bundle.items)
+    connection.register("limits", limits.to_arrow())
+    connection.register("meeting", meeting.to_arrow())
+    connection.execute(_LISTS)
+
+
+def numbered(parts: Sequence[Path]) -> str:
+    """The query for all rows of the parts; `part` and `place` say where each stands."""
+    return " UNION ALL ".join(
         f"SELECT *, {number} AS part, file_row_number AS place "
         f"FROM read_parquet({sql.quoted(str(part))}, file_row_number = true)"
-        for number, part in enumerate(staged.parts)
+        for number, part in enumerate(parts)
     )
-    connection.execute(f"CREATE TEMP VIEW recommendations AS {parts}")
-    connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+
+
+def register_bundle(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
+    """Tables `items` and `subjects`, which have numbers, and by these `seen`: who did what with which item."""
     subjects = pl.DataFrame({"subject": pl.Series(bundle.subjects, dtype=pl.String)})
     owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
     items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
     connection.register("items", bundle.items.with_row_index("number").to_arrow())
     connection.register("subjects", subjects.with_row_index("number").to_arrow())
     connection.register("seen", pl.DataFrame({"subject": owners, "item": items, "event_types": types}).to_arrow())
-    limits, meeting = _constraints(staged, bundle.items)
-    connection.register("limits", limits.to_arrow())
-    connection.register("meeting", meeting.to_arrow())
-    connection.execute(_LISTS)
 
 
 def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -247,7 +260,12 @@ _TABLE_CHECKS: Final[tuple[Callable[[duckdb.DuckDBPyConnection, Staged], Finding
 )
 
 
-def _found(check: str, problems: list[str]) -> Finding:
+def found(check: str, meaning: str, problems: list[str]) -> Finding:
+    """The finding of a check that passes where there are no problems."""
     if not problems:
-        return Finding(check, passed=True, message=AUDIT_CHECKS[check])
-    return Finding(check, passed=False, message=f"Not so: {AUDIT_CHECKS[check]} {'; '.join(problems)}")
+        return Finding(check, passed=True, message=meaning)
+    return Finding(check, passed=False, message=f"Not so: {meaning} {'; '.join(problems)}")
+
+
+def _found(check: str, problems: list[str]) -> Finding:
+    return found(check, AUDIT_CHECKS[check], problems)

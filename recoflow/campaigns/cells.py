@@ -15,6 +15,7 @@ from recoflow.campaigns import framing
 from recoflow.campaigns.rejection import TRUNCATED, RequestRejectedError, rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import pyarrow as pa
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("environment", "user_id", "device_id", "list_name", "list_size", "configuration_id", "page_type")
 REQUIRED: Final = ("environment", "list_name", "list_size", "page_type")
 PERSON: Final = ("user_id", "device_id")
+AUDIENCE_COLUMNS: Final = ("environment", "item_id", "audience_size", "audience_name")
+AUDIENCE_REQUIRED: Final = ("environment", "item_id", "audience_size")
 
 _QUOTES = frozenset("“”„‟‘’")
 _SHOWN = 60  # characters of a header name that a message repeats
@@ -33,11 +36,13 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> tuple[pl.
     """All cells as text, an empty one null; and the line that each row begins at.
 
     Returns:
-        A String column for each header name and each of COLUMNS, and the Int64 series of lines.
+        A String column for each header name and each of COLUMNS, or of AUDIENCE_COLUMNS where the header
+        `is_for_audiences`; and the Int64 series of lines.
 
     Raises:
         RequestRejectedError: those of `framing.scan`, `curly_quotes`, `missing_header`, `unnamed_column`,
-            `duplicate_column`, `missing_column`, `no_rows`, `ragged_row`, `unreadable`, or `truncated`.
+            `duplicate_column`, `mixed_columns`, `missing_column`, `no_rows`, `ragged_row`, `unreadable`,
+            or `truncated`.
     """
     found = framing.scan(
         path,
@@ -50,8 +55,28 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> tuple[pl.
         raise rejected("no_rows", "the file has a header and no row", "Add one row for each list")
     table = pl.from_arrow(_read_cells(path, is_compressed, header, found))
     assert isinstance(table, pl.DataFrame)
-    missing = [pl.lit(None, pl.String).alias(column) for column in COLUMNS if column not in header]
+    columns = AUDIENCE_COLUMNS if is_for_audiences(header) else COLUMNS
+    missing = [pl.lit(None, pl.String).alias(column) for column in columns if column not in header]
     return table.with_columns(*missing), pl.Series("line", found.lines)
+
+
+def is_for_audiences(header: Collection[str]) -> bool:
+    """Whether the columns ask for people for items (audiences), not for items for people (lists)."""
+    own, of_lists = {*AUDIENCE_COLUMNS[1:]}.intersection(header), {*COLUMNS[1:]}.intersection(header)
+    return "audience_size" in own or (bool(own) and not of_lists)
+
+
+def check_volume(sizes: pl.Series, limit: int) -> None:
+    """Refuse a file whose sizes sum to more than `limit`.
+
+    Raises:
+        RequestRejectedError: `too_many_items`.
+    """
+    if (total := int(sizes.sum())) > limit:
+        problem = f"the file asks for {total:,} items, {limit:,} is the limit"
+        if sizes.name == "audience_size":
+            problem = f"the file asks for {total:,} people, {limit:,} is the limit"
+        raise rejected("too_many_items", problem, "Split it into several files, or ask for less")
 
 
 def _check_header(found: framing.Framing) -> tuple[str, ...]:
@@ -61,7 +86,7 @@ def _check_header(found: framing.Framing) -> tuple[str, ...]:
     if curly := next((cell for cell in header if not _QUOTES.isdisjoint(cell)), None):
         cure = 'Replace typographic quotes by " in the whole file'
         raise rejected("curly_quotes", f"the header's {curly[:_SHOWN]} has curly quotes", cure, line=line, column=curly)
-    if not {*COLUMNS} & {*header}:
+    if not {*COLUMNS, *AUDIENCE_COLUMNS} & {*header}:
         cure = f"Begin the file with a header like {','.join(COLUMNS)}"
         raise rejected("missing_header", "the first line names none of the columns", cure, line=line)
     for cell in header:
@@ -70,13 +95,22 @@ def _check_header(found: framing.Framing) -> tuple[str, ...]:
         if header.count(cell) > 1:
             cure = "Keep one of the two"
             raise rejected("duplicate_column", f"column '{cell[:_SHOWN]}' stands twice", cure, line=line, column=cell)
-    wanted = [*REQUIRED] + ([] if {*PERSON} & {*header} else ["user_id"])
-    missing = [column for column in wanted if column not in header]
+    missing = [column for column in _required(header, line) if column not in header]
     if missing:
         if not found.is_terminated and not len(found.lines):
             raise rejected(TRUNCATED, "the file ends within its header", "Upload the whole file again", line=line)
         raise _missing_column(missing[0], header, line)
     return header
+
+
+def _required(header: tuple[str, ...], line: int) -> tuple[str, ...]:
+    if not is_for_audiences(header):
+        return REQUIRED if {*PERSON} & {*header} else (*REQUIRED, "user_id")
+    of_lists = next((column for column in header if column in COLUMNS[1:]), None)
+    if of_lists is not None:
+        problem = f"'audience_size' asks for audiences and '{of_lists}' for lists"
+        raise rejected("mixed_columns", problem, "Put them into two files", line=line, column=of_lists)
+    return AUDIENCE_REQUIRED
 
 
 def _missing_column(column: str, header: tuple[str, ...], line: int) -> RequestRejectedError:

@@ -61,7 +61,9 @@ def with_current_items(bundle: Bundle, lake: Lake, tables: Mapping[str, int | No
     return _with_more_items(bundle, items, places)
 
 
-def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables: Mapping[str, int | None]) -> Bundle:
+def with_current_people(
+    bundle: Bundle, people: pl.DataFrame | None, lake: Lake, tables: Mapping[str, int | None]
+) -> Bundle:
     """The bundle with what the people of a request did until this version of the tables, and with nobody else.
 
     Whoever did something since the training, earlier things that arrived late included, or is forgotten, is folded in
@@ -69,7 +71,7 @@ def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables
 
     Args:
         bundle: with the items that may be recommended.
-        people: user_id, device_id of the request's rows.
+        people: user_id, device_id of the request's rows; None for everybody.
         lake: of its environment.
         tables: name → version, for each of TABLES.
 
@@ -81,10 +83,11 @@ def with_current_people(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables
     """
     if not (_differs(bundle, tables, "identity") or _differs(bundle, tables, "interactions")):
         return bundle
-    bundle = replace(bundle, devices=_devices(bundle, people, lake, tables))
-    wanted = subjects(people, bundle.devices)
+    if people is not None:
+        bundle = replace(bundle, devices=_devices(bundle, people, lake, tables))
     with sql.connect() as connection:
         lake.view(connection, "interactions", tables["interactions"])
+        wanted = _everybody(connection, bundle) if people is None else subjects(people, bundle.devices)
         connection.register("wanted", pl.DataFrame({"subject": wanted}).to_arrow())
         connection.execute(_WANTED)
         now = signature.of(connection, "rows_now")
@@ -123,6 +126,12 @@ def subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
     owners = identity.subject_of(named["user_id"], named["device_id"], devices)
     themselves = named.select(pl.lit("d:") + pl.col("device_id")).to_series()
     return pl.concat([owners.rename("subject"), themselves.rename("subject")]).drop_nulls().unique().sort()
+
+
+def _everybody(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> pl.Series:
+    """Who did something, and whom the bundle knows, sorted."""
+    now = sql.frame(connection, "SELECT DISTINCT subject FROM interactions", pl.Schema({"subject": pl.String}))
+    return pl.concat([now["subject"], pl.Series(bundle.subjects, dtype=pl.String)]).unique().sort()
 
 
 def _folded_in(rest: Bundle, changed: pl.DataFrame, connection: duckdb.DuckDBPyConnection) -> Bundle:

@@ -15,12 +15,13 @@ from recoflow import schema
 from recoflow.campaigns import filename, response
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
+from recoflow.campaigns.staged_audiences import StagedAudiences
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
 MANIFEST = "manifest.json"
 
 
-def render(answered: Staged | Request, folder: Path) -> Files:
+def render(answered: Staged | StagedAudiences | Request, folder: Path) -> Files:
     """Write the files that answer a request; the response itself, or the errors of a refused request, come last.
 
     Args:
@@ -49,7 +50,11 @@ def is_rendered(folder: Path) -> bool:
 
 
 def rows(staged: Staged, published_at: datetime) -> pl.DataFrame:
-    """The published recommendations as `schema.RESPONSES`."""
+    """The published recommendations as `schema.RESPONSES`.
+
+    Audiences have no rows there: the table says what people were given, which later events are traced back to by
+    request_id, and nobody is given anything by being chosen.
+    """
     kept = [*schema.RESPONSE_COLUMNS, "rank", "page_type"]
     return (
         pl.read_parquet(list(staged.parts), columns=kept)

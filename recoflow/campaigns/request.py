@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from recoflow.campaigns import cells, experiments, filename, rules
+from recoflow.campaigns import audience_request, cells, experiments, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
+from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
 
 if TYPE_CHECKING:
+    from recoflow.campaigns.audience import Catalogue
     from recoflow.environment import Environment
 
-ERRORS: Final = pl.Schema({"line": pl.Int64, "column": pl.String, "code": pl.String, "message": pl.String})
 VARIABLE: Final = "variable:"  # prefix of the row columns that filter, so that a variable may have any name
 LIST: Final = (*PERSON, "list_name")
-
-_SHOWN = 60  # characters of a cell that a message repeats
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,13 @@ class Request:
         rows: accepted rows in the file's order: row (Int64, 0, 1, …), line (Int64), user_id, device_id, list_name,
             list_size (Int64), configuration_id (null: the default), page_type, version and algorithm (see
             `experiments.assign`), and one String column `variable:NAME` for each variable that filters.
+            Of a request for audiences `audience_request.ROWS`.
         filters: row column → item attribute.
         errors: ERRORS, in the order of lines.
         rejection: why the whole file is refused; rows are then empty.
         counts: accounting of the rows.
         suspended: experiment → why it does not take place.
+        is_for_audiences: whether its rows ask for people for items, not for items for people.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Request:
     rejection: Rejection | None = None
     counts: RequestCounts = field(default_factory=RequestCounts)
     suspended: Mapping[str, str] = field(default_factory=dict)
+    is_for_audiences: bool = False
 
 
 def campaign_id(environment: str, name: str, sha256: str) -> str:
@@ -87,8 +89,9 @@ def parse(
     sha256: str,
     known_attributes: Collection[str],
     algorithms: Collection[str] = ALGORITHMS,
+    catalogue: Catalogue | None = None,
 ) -> Request:
-    """Read a request file.
+    """Read a request file, for lists or for audiences: its header tells which.
 
     Args:
         path: where the file lies.
@@ -97,6 +100,7 @@ def parse(
         sha256: of its bytes.
         known_attributes: the attributes that items have (see `rules.attribute_names`).
         algorithms: what configurations may choose (see `rules.algorithms`).
+        catalogue: the items that audiences may be asked for; None when there are none.
 
     Returns:
         The request. Whatever is wrong with the file is in it as data: `rejection` and `errors`.
@@ -114,6 +118,8 @@ def parse(
         filename.parse(name, environment.name)
         table, lines = cells.read(path, filename.is_compressed(name), environment)
         _check_environment(table["environment"], lines, environment.name)
+        if cells.is_for_audiences(table.columns):
+            return audience_request.judge(empty, table, lines, environment.campaigns, catalogue)
         return _judge(empty, table, lines, _Terms(environment, known_attributes, algorithms))
     except RequestRejectedError as error:
         return _refused(empty, error.rejection)
@@ -136,9 +142,7 @@ def _check_environment(values: pl.Series, lines: pl.Series, expected: str) -> No
         return
     first = is_foreign.arg_true()[0]
     found = values[first]
-    problem = (
-        f"line {lines[first]} names environment '{found[:_SHOWN]}'" if found else f"line {lines[first]} names none"
-    )
+    problem = f"line {lines[first]} names environment '{found[:SHOWN]}'" if found else f"line {lines[first]} names none"
     cure = f"This account is for '{expected}' only: write it into every row"
     raise rejected("wrong_environment", problem, cure, line=lines[first], column="environment")
 
@@ -164,25 +168,6 @@ class _Terms:
             for name, configuration in self.environment.campaigns.configurations.items()
         }
         return {name: reason for name, reason in reasons.items() if reason}
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """One rule: which rows break it, and what is said about each."""
-
-    code: str
-    column: str
-    is_broken: pl.Expr
-    message: pl.Expr
-
-    def rows(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """ERRORS of the rows that break the rule."""
-        return rows.filter(self.is_broken.fill_null(value=False)).select(
-            pl.col("line"),
-            pl.lit(self.column).alias("column"),
-            pl.lit(self.code).alias("code"),
-            self.message.alias("message"),
-        )
 
 
 def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms) -> Request:
@@ -212,7 +197,7 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
         sound = asked.with_columns(pl.col("page_type").first().over(PERSON))
         replaced = int((asked["page_type"] != sound["page_type"]).sum())
     sound = sound.with_columns(pl.col("list_size").str.strip_chars().cast(pl.Int64))
-    _check_volume(sound["list_size"], terms.environment.campaigns.max_items)
+    cells.check_volume(sound["list_size"], terms.environment.campaigns.max_items)
     schema = _rows_schema([VARIABLE + variable for variable in filters])
     return Request(
         name=empty.name,
@@ -233,82 +218,63 @@ def _configuration(environment: Environment) -> pl.Expr:
     return pl.coalesce("configuration_id", of_list).alias("configuration_id")
 
 
-def _cell_problems(terms: _Terms, unsupported: Mapping[str, str]) -> list[_Problem]:
+def _cell_problems(terms: _Terms, unsupported: Mapping[str, str]) -> list[Problem]:
     campaigns = terms.environment.campaigns
-    size = pl.col("list_size").str.strip_chars()
-    is_size = size.str.contains(r"\A[0-9]{1,9}\z") & size.cast(pl.Int64, strict=False).is_between(
-        1, campaigns.max_list_size
-    )
     configuration = pl.col("configuration_id")
     return [
-        _Problem(
+        Problem(
             "missing_identity",
             "user_id",
             pl.all_horizontal(pl.col(PERSON).is_null()),
             pl.lit("Neither user_id nor device_id is given. Give at least one of them."),
         ),
-        _Problem("missing_list_name", "list_name", pl.col("list_name").is_null(), pl.lit("list_name is empty.")),
-        _Problem("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
-        _Problem(
-            "bad_list_size",
-            "list_size",
-            ~is_size.fill_null(value=False),
-            pl.format("list_size is '{}', not an integer from 1 to {}.", _shown("list_size"), campaigns.max_list_size),
-        ),
-        _Problem(
+        Problem("missing_list_name", "list_name", pl.col("list_name").is_null(), pl.lit("list_name is empty.")),
+        Problem("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
+        bad_size("list_size", campaigns.max_list_size),
+        Problem(
             "unknown_configuration",
             "configuration_id",
             configuration.is_not_null() & ~configuration.is_in(list(campaigns.configurations)),
-            pl.format("Configuration '{}' is not registered. Register it first.", _shown("configuration_id")),
+            pl.format("Configuration '{}' is not registered. Register it first.", shown("configuration_id")),
         ),
-        _Problem(
+        Problem(
             "unsupported_configuration",
             "configuration_id",
             configuration.is_in(list(unsupported)),
             pl.format(
                 "Configuration '{}' cannot be used: {}.",
-                _shown("configuration_id"),
+                shown("configuration_id"),
                 configuration.replace_strict(unsupported, default="", return_dtype=pl.String),
             ),
         ),
     ]
 
 
-def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[_Problem]:
+def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[Problem]:
     problems = []
     for variable in filters:
         cell = pl.col(VARIABLE + variable)
         lists = rows.select(cell.filter(cell.str.starts_with("[")).unique()).to_series()
         wrong = [text for text in lists if not rules.is_list_of_values(text)]
-        message = pl.format('\'{}\' is not a JSON array of values, like ["shoes","hats"].', _shown(VARIABLE + variable))
+        message = pl.format('\'{}\' is not a JSON array of values, like ["shoes","hats"].', shown(VARIABLE + variable))
         if wrong:
-            problems.append(_Problem("bad_filter", variable, cell.is_in(wrong), message))
+            problems.append(Problem("bad_filter", variable, cell.is_in(wrong), message))
     return problems
 
 
-def _unknown_variable(variable: str) -> _Problem:
+def _unknown_variable(variable: str) -> Problem:
     message = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
-    return _Problem(
+    return Problem(
         "unknown_variable",
         variable,
         pl.col(VARIABLE + variable).is_not_null(),
-        pl.format("Column '{}' {} ({} rows).", pl.lit(variable[:_SHOWN]), pl.lit(message), pl.len()),
+        pl.format("Column '{}' {} ({} rows).", pl.lit(variable[:SHOWN]), pl.lit(message), pl.len()),
     )
 
 
-_DUPLICATE: Final = _Problem(
+_DUPLICATE: Final = Problem(
     "duplicate_list",
     "list_name",
     ~pl.struct(LIST).is_first_distinct(),
     pl.format("List '{}' of this user and device stands in an earlier row, which is answered.", pl.col("list_name")),
 )
-
-
-def _shown(column: str) -> pl.Expr:
-    return pl.col(column).fill_null("").str.slice(0, _SHOWN)
-
-
-def _check_volume(sizes: pl.Series, limit: int) -> None:
-    if (total := int(sizes.sum())) > limit:
-        problem = f"the file asks for {total:,} items, {limit:,} is the limit"
-        raise rejected("too_many_items", problem, "Split it into several files, or ask for shorter lists")

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import polars as pl
 
 from recoflow import schema
-from recoflow.campaigns import filename
+from recoflow.campaigns import filename, staged_audiences
+from recoflow.campaigns.staged_audiences import StagedAudiences
 from recoflow.storage import artifacts
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class Response:
 
 
 def columns(information_fields: tuple[str, ...]) -> tuple[str, ...]:
-    """The response's columns in their order."""
+    """The columns of a response of lists in their order."""
     return (*schema.RESPONSE_COLUMNS, *information_fields, "rank")
 
 
-def write(staged: Staged, path: Path) -> Response:
+def write(staged: Staged | StagedAudiences, path: Path) -> Response:
     """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes."""
     rows = 0
 
@@ -65,11 +66,11 @@ def write(staged: Staged, path: Path) -> Response:
 
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
-    """Write the side file of refused rows (request.ERRORS): line, column, code, message."""
+    """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
     artifacts.write_atomic(path, lambda file: _write_csv(file, iter([errors])))
 
 
-def write_manifest(staged: Staged, response: Response, path: Path) -> None:
+def write_manifest(staged: Staged | StagedAudiences, response: Response, path: Path) -> None:
     """Write the side file of counts."""
     values = {
         "name": staged.name,
@@ -101,7 +102,9 @@ def _write_json(values: dict[str, Any], path: Path) -> None:
     artifacts.write_atomic(path, (json.dumps(values, ensure_ascii=True, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _frame(part: Path, staged: Staged) -> pl.DataFrame:
+def _frame(part: Path, staged: Staged | StagedAudiences) -> pl.DataFrame:
+    if isinstance(staged, StagedAudiences):
+        return pl.read_parquet(part, columns=list(staged_audiences.COLUMNS))
     frame = pl.read_parquet(part, columns=list(columns(staged.information_fields)))
     if not staged.csv_safe:
         return frame

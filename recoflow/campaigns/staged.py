@@ -4,7 +4,7 @@ What belongs here: the folder's shape and its manifest. What does not: ranking (
 
     <staging>/part-00000.parquet …   recommendations in the order of the request: `columns()`, a file per block of lists
               requests.parquet       REQUESTS: one row per accepted row of the request
-              errors.parquet         request.ERRORS
+              errors.parquet         problems.ERRORS
               items.parquet          which items there were, and whether they could be recommended
               manifest.json          `Staged`, with the sha256 of every other file; written last
 """
@@ -71,8 +71,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Staged:
-    """One campaign's recommendations in `folder`.
+class StagedFiles:
+    """A campaign's answers in `folder`, whatever it asked for.
 
     Args:
         folder: where the files lie.
@@ -81,12 +81,7 @@ class Staged:
         campaign_id: see `request.campaign_id`.
         request_sha256: of the request file.
         model_version: of the bundle that ranked.
-        information_fields: columns of the parts and of the response, between item_id and rank.
-        csv_safe: whether information fields are made harmless for spreadsheets.
-        counts: see `Counts`.
-        constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
         files: name → sha256 of the files beside the manifest.
-        suspended: experiment → why it did not take place.
     """
 
     folder: Path
@@ -95,26 +90,21 @@ class Staged:
     campaign_id: str
     request_sha256: str
     model_version: str
-    information_fields: tuple[str, ...]
-    csv_safe: bool
-    counts: Counts
-    constraints: list[list[dict[str, Any]]]
     files: dict[str, str]
-    suspended: dict[str, str]
 
     @property
     def parts(self) -> tuple[Path, ...]:
-        """The recommendations' files, in the order of the request; at least one."""
+        """The answers' files, in the order of the request; at least one."""
         return tuple(self.folder / name for name in sorted(self.files) if name.startswith("part-"))
 
     @property
     def requests(self) -> Path:
-        """The file of REQUESTS."""
+        """The file of the request's accepted rows (`REQUESTS`, or `staged_audiences.REQUESTS`)."""
         return self.folder / REQUESTS_FILE
 
     @property
     def errors(self) -> Path:
-        """The file of request.ERRORS."""
+        """The file of problems.ERRORS."""
         return self.folder / ERRORS_FILE
 
     @property
@@ -127,6 +117,38 @@ class Staged:
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
         text = json.dumps(values, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
         artifacts.write_atomic(self.folder / MANIFEST, text.encode())
+
+
+@dataclass(frozen=True)
+class Staged(StagedFiles):
+    """One campaign's recommendations in `folder`.
+
+    Args:
+        information_fields: columns of the parts and of the response, between item_id and rank.
+        csv_safe: whether information fields are made harmless for spreadsheets.
+        counts: see `Counts`.
+        constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
+        suspended: experiment → why it did not take place.
+    """
+
+    information_fields: tuple[str, ...]
+    csv_safe: bool
+    counts: Counts
+    constraints: list[list[dict[str, Any]]]
+    suspended: dict[str, str]
+
+
+def clear(folder: Path) -> None:
+    """Make the folder, and remove what an earlier attempt left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name → sha256 of the files beside the manifest."""
+    return {path.name: artifacts.sha256(path) for path in sorted(folder.glob("*.parquet"))}
 
 
 def load(folder: Path) -> Staged:

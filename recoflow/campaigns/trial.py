@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recoflow.campaigns import answer, freshness, inputs, reasons, request, response, rules
+from recoflow.campaigns import (
+    answer,
+    audience,
+    audience_answer,
+    freshness,
+    inputs,
+    reasons,
+    request,
+    response,
+    rules,
+    staged_audiences,
+)
 from recoflow.models import bundle
 from recoflow.storage import registry
 from recoflow.storage.registry import Register
@@ -59,6 +70,7 @@ class Trial:
             sha256=digest,
             known_attributes=rules.attribute_names(self._bundle.items),
             algorithms=rules.algorithms(self._bundle),
+            catalogue=audience.Catalogue(self._bundle),
         )
 
     def preview(self, rows: int) -> pl.DataFrame:
@@ -68,9 +80,14 @@ class Trial:
             CampaignError: the request is refused as a whole.
         """
         asked = replace(self.request, rows=self.request.rows.head(rows))
-        model = freshness.with_current_people(self._bundle, asked.rows, self._lake, self._inputs.tables)
-        weights = reasons.weights(model, asked.rows, self._environment, self._lake, self._inputs.tables)
+        people = None if asked.is_for_audiences else asked.rows
+        model = freshness.with_current_people(self._bundle, people, self._lake, self._inputs.tables)
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+            if asked.is_for_audiences:
+                chosen = audience_answer.answer(asked, model, self._environment, Path(folder))
+                columns = [*staged_audiences.COLUMNS, "score"]
+                return pl.read_parquet(list(chosen.parts), columns=columns).select(columns)
+            weights = reasons.weights(model, asked.rows, self._environment, self._lake, self._inputs.tables)
             staged = answer.answer(asked, model, self._environment, Path(folder), self._now, weights=weights)
             columns = [*response.columns(staged.information_fields), "score"]
             return pl.read_parquet(list(staged.parts), columns=columns).select(columns)

@@ -15,6 +15,8 @@ import polars as pl
 
 from recoflow.campaigns import (
     answer,
+    audience_answer,
+    audience_audit,
     audit,
     docket,
     experiments,
@@ -25,18 +27,21 @@ from recoflow.campaigns import (
     request,
     rules,
     staged,
+    staged_audiences,
 )
+from recoflow.campaigns.audience import Catalogue
 from recoflow.campaigns.docket import Docket
 from recoflow.campaigns.inputs import Inputs
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
+from recoflow.campaigns.staged_audiences import StagedAudiences
 from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
 from recoflow.models.bundle import Bundle
-from recoflow.quality import suites
+from recoflow.quality import audience_suite, suites
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
@@ -45,6 +50,7 @@ from recoflow.storage.registry import History, Register
 STAGING = "staging"
 SHOWN_ERRORS = 20
 TAKING_IN = "take in what happened since the training"
+Answered = Staged | StagedAudiences
 CHECKS = suites.CAMPAIGN_CHECKS | experiments.CHECKS  # of campaign_recommendations
 
 
@@ -73,7 +79,7 @@ class Answers:
         self._models = installation.layout.models(environment.name)
         self._lake = installation.lake(environment)
         self._bundles: dict[str, Bundle] = {}
-        self._catalogues: dict[tuple[str, int | None], tuple[Bundle, frozenset[str]]] = {}
+        self._catalogues: dict[tuple[str, int | None], tuple[Bundle, frozenset[str], Catalogue]] = {}
         self._recommendations = names.key(environment, "campaign_recommendations")
         self._watches: dict[str, Stopwatch] = {}  # of what `stage` did for a key
 
@@ -90,6 +96,7 @@ class Answers:
             "rows_read": read.counts.read,
             "rows_accepted": read.counts.accepted,
             "rows_failed": read.counts.failed,
+            "kind": "audiences" if read.is_for_audiences else "lists",
             "dagster/row_count": read.rows.height,
             "preview": metadata.preview(read.rows),
             "errors": metadata.preview(read.errors, SHOWN_ERRORS),
@@ -98,13 +105,15 @@ class Answers:
             shown["rejected"] = f"{read.rejection.code}: {read.rejection.message}"
         return dg.MaterializeResult(names.key(self._environment, "campaign_request"), metadata=shown)
 
-    def stage(self, key: str) -> Staged | Request:
+    def stage(self, key: str) -> Answered | Request:
         """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
         watch = self._watches[key] = Stopwatch()
         case = self._case(key, self._choose(key), watch)
         if case.request.rejection is not None:
             return case.request
         bundle, staging = self._up_to_date(case, watch), self._campaigns / key / STAGING
+        if case.request.is_for_audiences:
+            return audience_answer.answer(case.request, bundle, case.environment, staging, stopwatch=watch)
         with watch.stage(TAKING_IN):
             rows, tables = case.request.rows, case.inputs.tables
             weights = reasons.weights(bundle, rows, case.environment, self._lake, tables)
@@ -112,18 +121,18 @@ class Answers:
             case.request, bundle, case.environment, staging, case.docket.as_of, weights=weights, stopwatch=watch
         )
 
-    def recommendations(self, answered: Mapping[str, Staged | Request]) -> dict[str, dg.MaterializeResult]:
+    def recommendations(self, answered: Mapping[str, Answered | Request]) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
 
         A check that fails is in the result, not an error.
         """
         checking = Stopwatch()
         with checking.stage("checks (great-expectations)"):
-            findings = self._judge({key: each for key, each in answered.items() if isinstance(each, Staged)})
+            findings = self._judge({key: each for key, each in answered.items() if not isinstance(each, Request)})
         for key in findings:
             self._watches[key].seconds |= checking.seconds
         return {
-            key: self._recommended(key, each, findings[key]) if isinstance(each, Staged) else self._refused(key, each)
+            key: self._refused(key, each) if isinstance(each, Request) else self._recommended(key, each, findings[key])
             for key, each in answered.items()
         }
 
@@ -151,6 +160,11 @@ class Answers:
             shown |= {
                 "dagster/row_count": rows.height,
                 "dagster/table_name": f"{self._environment.name}.responses",
+            }
+        if isinstance(answered, StagedAudiences):
+            shown["dagster/row_count"] = answered.counts.people
+        if not isinstance(answered, Request):
+            shown |= {
                 "model_version": answered.model_version,
                 "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
             }
@@ -183,7 +197,7 @@ class Answers:
         # With the configurations that were registered when the request came in.
         environment = registry.effective(self._environment, self._registered, opened.as_of)
         with watch.stage("load model"):  # by the first of several campaigns
-            bundle, attributes = self._with_items(chosen)
+            bundle, attributes, catalogue = self._with_items(chosen)
         with watch.stage("parse request"):
             read = request.parse(
                 Path(opened.path),
@@ -192,69 +206,76 @@ class Answers:
                 sha256=opened.sha256,
                 known_attributes=attributes,
                 algorithms=rules.algorithms(bundle),
+                catalogue=catalogue,
             )
         return _Case(opened, environment, chosen, bundle, read)
 
-    def _with_items(self, chosen: Inputs) -> tuple[Bundle, frozenset[str]]:
-        """The model with the items of these inputs, and the names of their attributes."""
+    def _with_items(self, chosen: Inputs) -> tuple[Bundle, frozenset[str], Catalogue]:
+        """The model with the items of these inputs, the names of their attributes, and what audiences may ask for."""
         version = chosen.model_version
         if version not in self._bundles:
             self._bundles = {version: bundles.load(self._models / version)}
         key = version, chosen.tables["items"]
         if key not in self._catalogues:
             bundle = freshness.with_current_items(self._bundles[version], self._lake, chosen.tables)
-            self._catalogues = {key: (bundle, rules.attribute_names(bundle.items))}
+            self._catalogues = {key: (bundle, rules.attribute_names(bundle.items), Catalogue(bundle))}
         return self._catalogues[key]
 
     def _up_to_date(self, case: _Case, watch: Stopwatch) -> Bundle:
         with watch.stage(TAKING_IN):
-            return freshness.with_current_people(case.bundle, case.request.rows, self._lake, case.inputs.tables)
+            people = None if case.request.is_for_audiences else case.request.rows
+            return freshness.with_current_people(case.bundle, people, self._lake, case.inputs.tables)
 
-    def _judge(self, answered: Mapping[str, Staged]) -> dict[str, list[Finding]]:
+    def _judge(self, answered: Mapping[str, Answered]) -> dict[str, list[Finding]]:
         """What great-expectations says of the staged files of each campaign."""
-        campaigns = [
-            suites.Campaign(
-                key,
-                result.campaign_id,
-                result.parts,
-                result.requests,
-                result.items,
-            )
+        seen = {
+            key: suites.Campaign(key, result.campaign_id, result.parts, result.requests, result.items)
             for key, result in answered.items()
-        ]
-        return suites.campaigns(
-            campaigns,
+        }
+        of_audiences = [seen[key] for key, result in answered.items() if isinstance(result, StagedAudiences)]
+        chosen = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names())
+        return chosen | suites.campaigns(
+            [seen[key] for key, result in answered.items() if isinstance(result, Staged)],
             columns=staged.columns(self._environment.campaigns.information_fields).names(),
             provider=self._environment.campaigns.provider,
             max_fallback_share=self._environment.quality.max_fallback_share,
         )
 
-    def _recommended(self, key: str, result: Staged, findings: list[Finding]) -> dg.MaterializeResult:
+    def _recommended(self, key: str, result: Answered, findings: list[Finding]) -> dg.MaterializeResult:
         about = {"campaign": key, "campaign_id": result.campaign_id, "model_version": result.model_version}
         preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
-        balance = experiments.balance(
-            pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"]),
-            self._environment.campaigns,
-            result.suspended,
-        )
+        if isinstance(result, Staged):
+            counts, balance = self._lists(result)
+        else:
+            message = "not applicable: the request is for audiences"
+            counts = {"dagster/row_count": result.counts.people, **asdict(result.counts)}
+            balance = [Finding(check, passed=True, message=message) for check in experiments.CHECKS]
         return dg.MaterializeResult(
             self._recommendations,
             metadata={
                 **about,
                 "stages": metadata.stages(self._watches[key]),
-                "dagster/row_count": result.counts.items,
-                "lists": result.counts.answered,
-                "personalized": result.counts.personalized,
-                "fallback": result.counts.fallback,
-                "short_lists": result.counts.short,
-                "empty_lists": result.counts.empty,
+                **counts,
                 "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
                 "catalogue": dg.MetadataValue.asset(names.key(self._environment, "items")),
                 "model_path": dg.MetadataValue.path(str(self._models / result.model_version)),
                 "preview": metadata.preview(preview),
             },
-            check_results=metadata.check_results([*findings, balance], CHECKS, self._recommendations, about),
+            check_results=metadata.check_results([*findings, *balance], CHECKS, self._recommendations, about),
         )
+
+    def _lists(self, result: Staged) -> tuple[dict[str, int], list[Finding]]:
+        """What is shown of lists, and whether their experiments are balanced."""
+        counts = {
+            "dagster/row_count": result.counts.items,
+            "lists": result.counts.answered,
+            "personalized": result.counts.personalized,
+            "fallback": result.counts.fallback,
+            "short_lists": result.counts.short,
+            "empty_lists": result.counts.empty,
+        }
+        arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
+        return counts, [experiments.balance(arms, self._environment.campaigns, result.suspended)]
 
     def _refused(self, key: str, read: Request) -> dg.MaterializeResult:
         assert read.rejection is not None
@@ -267,11 +288,18 @@ class Answers:
             check_results=metadata.check_results(findings, CHECKS, self._recommendations, about),
         )
 
-    def _audited(self, case: _Case, watch: Stopwatch) -> Staged | Request:
+    def _audited(self, case: _Case, watch: Stopwatch) -> Answered | Request:
         """What is to be published: the staged campaign after its audit, or the request that was refused as a whole."""
         if case.request.rejection is not None:
             return case.request
-        result = staged.load(self._campaigns / case.docket.key / STAGING)
+        staging = self._campaigns / case.docket.key / STAGING
+        if case.request.is_for_audiences:
+            chosen = staged_audiences.load(staging)
+            bundle = self._up_to_date(case, watch)
+            with watch.stage("audit"):
+                audience_audit.check(chosen, bundle)
+            return chosen
+        result = staged.load(staging)
         bundle = self._up_to_date(case, watch)
         with watch.stage("audit"):
             audit.audit(result, bundle)

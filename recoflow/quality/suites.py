@@ -5,7 +5,7 @@ What belongs here: checks as values. What does not: running them (see `expectati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -120,18 +120,18 @@ def campaigns(
     Returns:
         Key of a campaign → a finding for each of CAMPAIGN_CHECKS.
     """
+    return judge(staged, _checks(columns, provider, max_fallback_share), _DERIVED)
+
+
+def judge(staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str]) -> dict[str, list[Finding]]:
+    """Check campaigns together, and where something is wrong, in halves; see `campaigns`."""
     if not staged:
         return {}
-    checks = _checks(columns, provider, max_fallback_share)
-
-    def judge(some: Sequence[Campaign]) -> dict[str, list[Finding]]:
-        findings = validate(_tables(some), checks, derived=_DERIVED)
-        if len(some) == 1 or all(finding.passed for finding in findings):
-            return {campaign.key: findings for campaign in some}
-        half = len(some) // 2
-        return judge(some[:half]) | judge(some[half:])
-
-    return judge(staged)
+    findings = validate(_tables(staged), checks, derived=derived)
+    if len(staged) == 1 or all(finding.passed for finding in findings):
+        return {campaign.key: findings for campaign in staged}
+    half = len(staged) // 2
+    return judge(staged[:half], checks, derived) | judge(staged[half:], checks, derived)
 
 
 def _tables(staged: Sequence[Campaign]) -> dict[str, str]:
@@ -160,55 +160,55 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
         "columns_complete": [
             Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
         ],
-        "required_values_present": [_in_set(f"missing_{name}", [0]) for name in _REQUIRED],
+        "required_values_present": [in_set(f"missing_{name}", [0]) for name in _REQUIRED],
         "one_campaign": [
-            _no_rows(
+            no_rows(
                 "SELECT campaign_id FROM {batch} JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
             )
         ],
-        "user_groups_known": [_in_set("user_group", [provider, "fallback"])],
+        "user_groups_known": [in_set("user_group", [provider, "fallback"])],
         "ranks_without_gaps": [
-            _no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items")
+            no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items")
         ],
         "no_item_twice_in_a_list": [
-            _no_rows("SELECT row, item_id FROM {batch} GROUP BY _campaign, row, item_id HAVING count(*) > 1")
+            no_rows("SELECT row, item_id FROM {batch} GROUP BY _campaign, row, item_id HAVING count(*) > 1")
         ],
         "no_item_repeated": [
-            _no_rows(
+            no_rows(
                 "SELECT person, item_id FROM {batch} GROUP BY _campaign, person, item_id "
                 "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
             )
         ],
         "items_recommendable": [
-            _no_rows(
+            no_rows(
                 "SELECT item_id FROM (FROM {batch} JOIN campaigns USING (_campaign)) "
                 "ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (catalogue, item_id)"
             )
         ],
         "rows_answered": [
-            _no_rows(
+            no_rows(
                 "SELECT row FROM {batch} AS given FULL JOIN requests AS asked USING (_campaign, row) "
                 "WHERE asked.line IS NULL OR coalesce(given.items, 0) <> asked.items "
                 "OR given.first_id <> asked.request_id OR given.last_id <> asked.request_id"
             )
         ],
         "requests_distinct": [
-            _no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")
+            no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")
         ],
-        "list_sizes_kept": [_no_rows("SELECT row FROM {batch} WHERE items > list_size")],
+        "list_sizes_kept": [no_rows("SELECT row FROM {batch} WHERE items > list_size")],
         "scores_fall_with_rank": [
-            _no_rows(
+            no_rows(
                 "SELECT row FROM (FROM {batch} WHERE unscored > 0 OR rising > 0) JOIN requests USING (_campaign, row) "
                 "WHERE unscored > 0 OR is_by_score"
             )
         ],
         "fallback_share": [
-            _no_rows(
+            no_rows(
                 "SELECT avg((user_group = 'fallback')::INT) AS share FROM {batch} GROUP BY _campaign "
                 f"HAVING share > {float(max_fallback_share)}"
             )
         ],
-        "has_recommendations": [_no_rows("SELECT _campaign FROM campaigns ANTI JOIN {batch} USING (_campaign)")],
+        "has_recommendations": [no_rows("SELECT _campaign FROM campaigns ANTI JOIN {batch} USING (_campaign)")],
     }
     return [
         Check(
@@ -222,9 +222,11 @@ def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) ->
     ]
 
 
-def _in_set(column: str, values: Sequence[str | int]) -> Expectation:
+def in_set(column: str, values: Sequence[str | int]) -> Expectation:
+    """Every value of the column is one of these."""
     return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
-def _no_rows(query: str) -> Expectation:
+def no_rows(query: str) -> Expectation:
+    """The query finds nothing; `{batch}` is the table."""
     return Expectation("UnexpectedRowsExpectation", {"unexpected_rows_query": query})

@@ -73,8 +73,10 @@ ROWS = {
     ),
     "devices": (rows("lorem,,some-device,Top,3,,mail", f"lorem,{READER},some-device,Top,3,,mail"), []),
 }
+AUDIENCES = "environment,item_id,audience_size,audience_name"
 # Files that are refused as a whole.
 REFUSED = {
+    "mixed_columns": rows("lorem,a,3,,ann", header=AUDIENCES + ",user_id"),
     "wrong_environment": rows(good(), "ipsum,u,,Top,3,,mail"),
     "missing_column": rows("lorem,u,Top,3", header="environment,user_id,list_name,list_size"),
     "missing_header": rows(good(), header="a,b,c,d,e,f,g"),
@@ -124,6 +126,7 @@ def answered(trained_data: Path, sample: world.World, tmp_path_factory: pytest.T
         drops |= {file_name(case): content for case, content in REFUSED.items()}
         drops |= {file_name("filters"): filters(), SEED_NAME: SEED_REQUEST}
         drops[file_name("people")] = world.request(sample, [*sample.users[:20], "somebody-new"])
+        drops[file_name("audiences")] = audiences(made)
         drops[file_name("packed") + ".gz"] = gzip.compress(rows(good()).encode())
         made.drop_requests(drops)
         with made.definitions.resources["installation"].mailbox(made.environment("lorem")) as mailbox:
@@ -151,6 +154,22 @@ def limit(made: Scenario) -> None:
     made.definitions = scenario.registry(made.layout.root)
 
 
+def audiences(made: Scenario) -> str:
+    """One item, any of two, and two rows that are refused."""
+    champion = versions.champion(made.layout.models("lorem"))
+    assert champion is not None
+    one, two = rankable(champion)[:2]
+    any_of = json.dumps([one, two]).replace('"', '""')
+    lines = [f"lorem,{one},5,One", f'lorem,"{any_of}",7,', "lorem,no-such-item,5,Two", f"lorem,{two},0,Three"]
+    return rows(*lines, header=AUDIENCES)
+
+
+def rankable(bundle: Bundle) -> list[str]:
+    """Items that are enabled and that the model has factors of."""
+    fit = rules.is_eligible(bundle.items) & bundle.item_factors.any(axis=1)
+    return [item for item, is_fit in zip(bundle.items["item_id"], fit, strict=True) if is_fit]
+
+
 def filters() -> str:
     cells = ["", "sport", '"[""sport"",""politics""]"', "no such category"]
     lines = [f"lorem,{READER},,L{number},5,,mail,{cell}" for number, cell in enumerate(cells)]
@@ -176,6 +195,22 @@ def test_a_file_that_breaks_a_rule_as_a_whole_gets_its_errors_and_no_response(an
     (error,) = answered.errors(case)
     assert error["code"] == case
     assert error["message"]
+
+
+def test_audiences_are_answered_like_lists(answered: Answered) -> None:
+    errors = [(int(e["line"]), e["column"], e["code"]) for e in answered.errors("audiences")]
+    assert errors == [(4, "item_id", "unknown_item"), (5, "audience_size", "bad_audience_size")]
+    counts = {"read": 4, "answered": 2, "failed": 2, "short": 0, "empty": 0, "people": 12}
+    assert answered.manifest("audiences")["counts"] == counts
+    header = answered.files[file_name("audiences")].decode().splitlines()[0]
+    assert header == '"user_id","device_id","campaign_id","request_id","audience_name","item_id","rank"'
+    found = answered.response("audiences")
+    one, two = rankable(answered.bundle)[:2]
+    asked = [("One", one)] * 5 + [("", json.dumps([one, two]))] * 7
+    assert [(row["audience_name"], row["item_id"]) for row in found] == asked
+    assert [int(row["rank"]) for row in found] == [*range(1, 6), *range(1, 8)]
+    assert all(bool(row["user_id"]) != bool(row["device_id"]) for row in found)
+    assert len({row["request_id"] for row in found}) == 2
 
 
 def test_the_first_page_type_of_a_person_is_used_and_the_other_counted(answered: Answered) -> None:

@@ -1,0 +1,118 @@
+"""Rows of a request file that ask for audiences: one row, the people to whom its items fit best.
+
+What belongs here: the rules about such rows. What does not: header and cells (see `cells`), rules about lists (see
+`request`), who is chosen (see `audience`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from recoflow.campaigns import cells, rules
+from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown
+
+if TYPE_CHECKING:
+    from recoflow.campaigns.audience import Catalogue, Obstacle
+    from recoflow.campaigns.request import Request
+    from recoflow.environment import Campaigns
+
+ROWS: Final = pl.Schema(
+    {
+        "row": pl.Int64,  # 0, 1, … over the accepted rows
+        "line": pl.Int64,
+        "audience_name": pl.String,
+        "item_id": pl.String,  # as asked: an id, or a JSON array of ids
+        "audience_size": pl.Int64,
+    }
+)
+AUDIENCE: Final = ("audience_name", "item_id")
+
+
+def judge(
+    empty: Request, table: pl.DataFrame, lines: pl.Series, campaigns: Campaigns, catalogue: Catalogue | None
+) -> Request:
+    """The request with the accepted rows and the errors of the others.
+
+    Args:
+        empty: the request without rows.
+        table, lines: see `cells.read`.
+        campaigns: the environment's.
+        catalogue: the items that may be asked for; None when there are none.
+
+    Raises:
+        RequestRejectedError: `too_many_items`.
+    """
+    declared = (*cells.AUDIENCE_COLUMNS, *campaigns.variables)
+    unknown = [column for column in table.columns if column not in declared]
+    rows = table.select(lines, *AUDIENCE, "audience_size", *unknown)
+    problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
+    strangers = [_unknown_column(column) for column in unknown]
+    errors = [problem.rows(rows) for problem in problems]
+    errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
+    is_broken = [problem.is_broken.fill_null(value=False) for problem in (*problems, *strangers)]
+    sound = rows.filter(~pl.any_horizontal(is_broken))
+    errors.append(_DUPLICATE.rows(sound))
+    sound = sound.filter(~_DUPLICATE.is_broken).with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))
+    cells.check_volume(sound["audience_size"], campaigns.max_items)
+    return replace(
+        empty,
+        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(ROWS.names()),
+        errors=pl.concat([ERRORS.to_frame(), *errors]).sort("line", maintain_order=True),
+        counts=replace(empty.counts, read=len(rows), accepted=len(sound), failed=len(rows) - len(sound)),
+        is_for_audiences=True,
+    )
+
+
+def _item_problems(asked: pl.Series, catalogue: Catalogue | None) -> list[Problem]:
+    cell = pl.col("item_id")
+    distinct = asked.drop_nulls().unique().sort()
+    unreadable = [text for text in distinct if not rules.is_list_of_values(text)]
+    items = {text: rules.values(text) for text in distinct if text not in set(unreadable)}
+    named = {item for each in items.values() for item in each}
+    obstacles = catalogue.obstacles(named) if catalogue else {}
+    found: dict[str, dict[str, str]] = {}  # code → cell → what is said about it
+    for text, each in items.items():
+        for item in sorted(set(each) & obstacles.keys())[:1]:
+            found.setdefault(obstacles[item].code, {})[text] = _message(item, obstacles[item])
+    return [
+        Problem("missing_item_id", "item_id", cell.is_null(), pl.lit("item_id is empty.")),
+        Problem(
+            "bad_item_id",
+            "item_id",
+            cell.is_in(unreadable),
+            pl.format('\'{}\' is not a JSON array of item ids, like ["a","b"].', shown("item_id")),
+        ),
+        *(_obstructed(code, messages) for code, messages in sorted(found.items())),
+    ]
+
+
+def _message(item: str, obstacle: Obstacle) -> str:
+    return f"Item '{item[:SHOWN]}' {obstacle.problem}. {obstacle.cure}."
+
+
+def _obstructed(code: str, messages: Mapping[str, str]) -> Problem:
+    cell = pl.col("item_id")
+    message = cell.replace_strict(messages, default="", return_dtype=pl.String)
+    return Problem(code, "item_id", cell.is_in(list(messages)), message)
+
+
+def _unknown_column(column: str) -> Problem:
+    message = "means nothing in a request for audiences. Remove it, or name it in `campaigns.variables`"
+    return Problem(
+        "unknown_variable",
+        column,
+        pl.col(column).is_not_null(),
+        pl.format("Column '{}' {} ({} rows).", pl.lit(column[:SHOWN]), pl.lit(message), pl.len()),
+    )
+
+
+_DUPLICATE: Final = Problem(
+    "duplicate_audience",
+    "item_id",
+    ~pl.struct(AUDIENCE).is_first_distinct(),
+    pl.lit("An audience of this name for these items stands in an earlier row, which is answered."),
+)

@@ -1,0 +1,133 @@
+"""What is expected of staged audiences: the checks of campaigns, as far as they mean something for audiences.
+
+What belongs here: checks as values. What does not: those of lists, and how campaigns are checked together (`suites`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from recoflow.quality.expectations import Check, Expectation
+from recoflow.quality.finding import Finding
+from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, in_set, judge, no_rows
+
+MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
+    "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
+    "required_values_present": "No required value is missing, and everybody has one id.",
+    "one_campaign": "Everybody is of this campaign.",
+    "ranks_without_gaps": "The ranks of each audience are 1, 2, … N.",
+    "no_item_twice_in_a_list": "No audience holds anybody twice.",
+    "items_recommendable": "Every item that somebody was chosen for is in the catalogue, enabled and available.",
+    "rows_answered": "Everybody belongs to a row of the request, and every row got the counted people.",
+    "requests_distinct": "Every row of the request has an identifier of its own.",
+    "list_sizes_kept": "No audience is larger than asked for.",
+    "scores_fall_with_rank": "Scores are finite and never rise with the rank.",
+    "has_recommendations": "The campaign chooses somebody.",
+}
+_REQUIRED: Final = ("campaign_id", "request_id", "item_id", "rank", "subject", "best_item", "score")
+
+_DERIVED: Final = {
+    "groups": (
+        "SELECT _campaign, campaign_id, count_if((user_id IS NULL) = (device_id IS NULL)) AS missing_id, "
+        + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
+        + " FROM recommendations GROUP BY ALL"
+    ),
+    "audiences": """
+        SELECT
+            _campaign, row, count(*) AS people, max(rank) AS last_rank, count(DISTINCT subject) AS subjects,
+            min(request_id) AS first_id, max(request_id) AS last_id,
+            count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
+            count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
+        FROM (
+            SELECT
+                _campaign, row, rank, score, request_id, subject,
+                row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
+                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
+            FROM recommendations
+        )
+        GROUP BY _campaign, row
+    """,
+}
+
+
+def audiences(staged: Sequence[Campaign], *, columns: Sequence[str]) -> dict[str, list[Finding]]:
+    """Check staged audiences of one environment, together as `suites.campaigns` does.
+
+    Args:
+        staged: the campaigns; their parts hold people.
+        columns: that the parts must have.
+
+    Returns:
+        Key of a campaign → a finding for each of CAMPAIGN_CHECKS; what does not apply has passed and says so.
+    """
+    others = [
+        Finding(name, passed=True, message="not applicable: the request is for audiences")
+        for name in CAMPAIGN_CHECKS
+        if name not in MEANINGS
+    ]
+    return {key: [*findings, *others] for key, findings in judge(staged, _checks(columns), _DERIVED).items()}
+
+
+def _checks(columns: Sequence[str]) -> list[Check]:
+    expectations: dict[str, tuple[str, list[Expectation]]] = {
+        "columns_complete": (
+            "recommendations",
+            [Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})],
+        ),
+        "required_values_present": ("groups", [in_set(f"missing_{name}", [0]) for name in (*_REQUIRED, "id")]),
+        "one_campaign": (
+            "groups",
+            [
+                no_rows(
+                    "SELECT campaign_id FROM {batch} JOIN campaigns USING (_campaign) "
+                    "WHERE campaign_id IS DISTINCT FROM id"
+                )
+            ],
+        ),
+        "ranks_without_gaps": (
+            "audiences",
+            [no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM people")],
+        ),
+        "no_item_twice_in_a_list": ("audiences", [no_rows("SELECT row FROM {batch} WHERE subjects <> people")]),
+        "items_recommendable": (
+            "recommendations",
+            [
+                no_rows(
+                    "SELECT best_item FROM (SELECT best_item, catalogue FROM {batch} JOIN campaigns USING (_campaign)) "
+                    "AS chosen ANTI JOIN (FROM items WHERE is_enabled AND is_available) AS fit "
+                    "ON chosen.catalogue = fit.catalogue AND best_item = fit.item_id"
+                )
+            ],
+        ),
+        "rows_answered": (
+            "audiences",
+            [
+                no_rows(
+                    "SELECT row FROM {batch} AS given FULL JOIN requests AS asked USING (_campaign, row) "
+                    "WHERE asked.line IS NULL OR coalesce(given.people, 0) <> asked.people "
+                    "OR given.first_id <> asked.request_id OR given.last_id <> asked.request_id"
+                )
+            ],
+        ),
+        "requests_distinct": (
+            "requests",
+            [no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")],
+        ),
+        "list_sizes_kept": ("requests", [no_rows("SELECT row FROM {batch} WHERE people > audience_size")]),
+        "scores_fall_with_rank": ("audiences", [no_rows("SELECT row FROM {batch} WHERE unscored > 0 OR rising > 0")]),
+        "has_recommendations": (
+            "groups",
+            [no_rows("SELECT _campaign FROM campaigns ANTI JOIN {batch} USING (_campaign)")],
+        ),
+    }
+    return [
+        Check(
+            name,
+            expectations[name][0],
+            description,
+            tuple(expectations[name][1]),
+            severity="warn" if name == "has_recommendations" else "error",
+        )
+        for name, description in MEANINGS.items()
+    ]
