@@ -114,8 +114,8 @@ def inspect(staged: StagedAudiences, bundle: Bundle) -> Iterator[Finding]:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> None:
-    connection.execute(f"CREATE VIEW people AS {audit.numbered(staged.parts)}")
-    connection.execute(f"CREATE VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+    connection.execute(f"CREATE TEMP VIEW people AS {audit.numbered(staged.parts)}")
+    connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
     requests = pl.read_parquet(staged.requests)
     asked = [(row, item) for row, cell in requests.select("row", "item_id").iter_rows() for item in rules.values(cell)]
     schema = {"row": pl.Int64, "item_id": pl.String}
