@@ -171,8 +171,8 @@ def model_sound(staged: StagedFiles, bundle: Bundle) -> Finding:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bundle) -> None:
-    connection.execute(f"CREATE VIEW recommendations AS {numbered(staged.parts)}")
-    connection.execute(f"CREATE VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+    connection.execute(f"CREATE TEMP VIEW recommendations AS {numbered(staged.parts)}")
+    connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
     register_bundle(connection, bundle)
     limits, meeting = _constraints(staged, bundle.items)
     connection.register("limits", limits.to_arrow())
