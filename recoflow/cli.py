@@ -73,14 +73,17 @@ def demo(data: Data = DATA) -> None:
 def up(data: Data = DATA) -> None:
     """Keep the Dagster UI, the daemon, the SFTP server and the gateway running until Ctrl-C."""
     from recoflow.sandbox import stack
+    from recoflow.sandbox.changes import Changes
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with stack.up(Path.cwd(), Layout(data.absolute()), console.print) as running:
         console.print("Ctrl-C stops everything.")
+        changes = Changes(running, console.print)
         try:
             while True:
                 for service in running.services:
                     service.check()
+                changes.look()
                 time.sleep(1)
         except KeyboardInterrupt:
             console.print("Stopping …")

@@ -52,7 +52,7 @@ def build_environment(environment: Environment, installation: Installation) -> d
         assets=assets,
         asset_checks=event_checks.build_checks(environment),
         jobs=[*jobs.values(), burst, *scheduled.build_jobs(environment), upkeep.build_job(environment)],
-        sensors=sensors.build_sensors(environment, [jobs["campaign"], burst]),
+        sensors=sensors.build_sensors(environment, installation, [jobs["campaign"], burst]),
         schedules=[
             _schedule(environment, "training", environment.schedules.training),
             _schedule(environment, "retention", environment.schedules.retention),

@@ -1,6 +1,9 @@
 """Sensors of one environment: files that arrived, the first training, and request files.
 
 Each tick does one bounded look at the SFTP account and reads the ledger; work is done by the runs that it asks for.
+
+The installation is not asked of Dagster as a resource, and its instance only once there is work: either would make Dagster
+open its own database anew at each tick, which costs five times what a tick does.
 """
 
 import hashlib
@@ -24,35 +27,39 @@ MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
 INGEST_PAUSE = timedelta(minutes=1)  # after a failed ingest
 
 
-def build_sensors(environment: Environment, campaign_jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
+def build_sensors(
+    environment: Environment, installation: Installation, campaign_jobs: Sequence[Any]
+) -> list[dg.SensorDefinition]:
     """`<environment>_files`, `_spool`, `_first_training` and `_requests`; the last starts runs of `campaign_jobs`."""
     return [
-        _files(environment),
-        _spool(environment),
-        _first_training(environment),
-        _requests(environment, campaign_jobs),
+        _files(environment, installation),
+        _spool(environment, installation),
+        _first_training(environment, installation),
+        _requests(environment, installation, campaign_jobs),
     ]
 
 
-def _files(environment: Environment) -> dg.SensorDefinition:
+def _files(environment: Environment, installation: Installation) -> dg.SensorDefinition:
     job = names.job(environment, "ingest")
 
     @dg.sensor(
         name=names.job(environment, "files"),
         job_name=job,
-        minimum_interval_seconds=environment.schedules.poll_seconds,
+        minimum_interval_seconds=_interval(environment),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Event and item files: SFTP dumps in periodic/ and one_time/, and the local inbox.",
     )
-    def files(context: dg.SensorEvaluationContext, installation: Installation) -> dg.RunRequest | dg.SkipReason:
+    def files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         quiet = environment.sftp.quiet_seconds
         with installation.mailbox(environment) as mailbox:
-            arriving = sum(len(mailbox.poll(folder)) for folder in inbox.DUMP_FOLDERS)
+            for folder in inbox.DUMP_FOLDERS:
+                mailbox.poll(folder)
+            is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
             arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
         if not arrived:
             return dg.SkipReason("no new file")
         postponed = int(context.cursor or 0)
-        if arriving and postponed < MOST_POSTPONED:
+        if is_more_coming and postponed < MOST_POSTPONED:
             context.update_cursor(str(postponed + 1))
             return dg.SkipReason(f"{len(arrived)} files have come in and more are coming")
         context.update_cursor("0")
@@ -63,17 +70,17 @@ def _files(environment: Environment) -> dg.SensorDefinition:
     return files
 
 
-def _spool(environment: Environment) -> dg.SensorDefinition:
+def _spool(environment: Environment, installation: Installation) -> dg.SensorDefinition:
     job = names.job(environment, "ingest")
 
     @dg.sensor(
         name=names.job(environment, "spool"),
         job_name=job,
-        minimum_interval_seconds=environment.schedules.poll_seconds,
+        minimum_interval_seconds=_interval(environment),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="What the gateway acknowledged: sealed segments of the spool. Does not depend on SFTP.",
     )
-    def spool(context: dg.SensorEvaluationContext, installation: Installation) -> dg.RunRequest | dg.SkipReason:
+    def spool(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         sealed = inbox.segments(installation.layout.spool(environment.name))
         if not sealed:
             return dg.SkipReason("nothing came over the network")
@@ -84,17 +91,15 @@ def _spool(environment: Environment) -> dg.SensorDefinition:
     return spool
 
 
-def _first_training(environment: Environment) -> dg.SensorDefinition:
+def _first_training(environment: Environment, installation: Installation) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(environment, "first_training"),
         job_name=names.job(environment, "training"),
-        minimum_interval_seconds=environment.schedules.poll_seconds,
+        minimum_interval_seconds=_interval(environment),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Trains as soon as there are interactions and no model yet; after that the schedule does.",
     )
-    def first_training(
-        _context: dg.SensorEvaluationContext, installation: Installation
-    ) -> dg.RunRequest | dg.SkipReason:
+    def first_training(_context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if versions.champion_version(installation.layout.models(environment.name)):
             return dg.SkipReason("there is a champion; the schedule trains from now on")
         version = installation.lake(environment).version("interactions")
@@ -105,15 +110,17 @@ def _first_training(environment: Environment) -> dg.SensorDefinition:
     return first_training
 
 
-def _requests(environment: Environment, campaign_jobs: Sequence[Any]) -> dg.SensorDefinition:
+def _requests(
+    environment: Environment, installation: Installation, campaign_jobs: Sequence[Any]
+) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(environment, "requests"),
         jobs=campaign_jobs,
-        minimum_interval_seconds=environment.schedules.poll_seconds,
+        minimum_interval_seconds=_interval(environment),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Request files on SFTP: claimed when complete, fetched, and answered; many small ones by one run.",
     )
-    def requests(context: dg.SensorEvaluationContext, installation: Installation) -> dg.SensorResult | dg.SkipReason:
+    def requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
@@ -132,6 +139,11 @@ def _requests(environment: Environment, campaign_jobs: Sequence[Any]) -> dg.Sens
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
+
+
+def _interval(environment: Environment) -> int:
+    """A little less than was asked for: Dagster looks every 5 s, and a tick due just after that waits for the next."""
+    return max(1, environment.schedules.poll_seconds - 1)
 
 
 def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str | None:

@@ -19,6 +19,7 @@ query Runs($filter: RunsFilter) {
   }
 }
 """
+UNFINISHED = ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class DagsterUi:
         """The latest 100 runs of a job, newest first."""
         answer = self._ask(RUNS, {"filter": {"pipelineName": job}})["runsOrError"]
         return [_run(found) for found in answer["results"]]
+
+    def is_busy(self) -> bool:
+        """Whether any run is at work, or waits."""
+        return bool(self._ask(RUNS, {"filter": {"statuses": UNFINISHED}})["runsOrError"]["results"])
 
     def run_page(self, run: Run) -> str:
         """The address of a run's page."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,12 +34,14 @@ def run(root: Path, layout: Layout, console: Console) -> None:
         ServiceError: when a service stops, a run fails, or a step takes longer than four minutes.
     """
     started = time.monotonic()
-    sample = world.generate(end=last_full_hour())
-    with up(root, layout, console.print) as stack, _progress(console) as progress:
-        _ingest_and_train(stack, sample, progress)
-        name, response = _answer(stack, sample, progress)
-        progress.stop()
-        _show(stack, name, response, console)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as publisher:
+        written = publisher.submit(_write_world, Path(folder))  # while the services start
+        with up(root, layout, console.print) as stack, _progress(console) as progress:
+            sample = written.result()
+            _ingest_and_train(stack, Path(folder), progress)
+            name, response = _answer(stack, sample, progress)
+            progress.stop()
+            _show(stack, name, response, console)
     console.print(f"The main job took {time.monotonic() - started:.0f} s. [bold]make up[/bold] keeps it running.")
 
 
@@ -52,15 +55,19 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def _ingest_and_train(stack: Stack, sample: world.World, progress: Progress) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        world.write(sample, Path(folder), days_per_file=DAYS_PER_FILE)
-        files = sorted(Path(folder).iterdir())
-        task = progress.add_task(f"A publisher drops {len(files)} event and item files over SFTP", total=len(files))
-        with _customer(stack) as sftp:
-            for file in files:
-                feeder.drop(sftp, file, folder="periodic")
-                progress.advance(task)
+def _write_world(folder: Path) -> world.World:
+    sample = world.generate(end=last_full_hour())
+    world.write(sample, folder, days_per_file=DAYS_PER_FILE)
+    return sample
+
+
+def _ingest_and_train(stack: Stack, folder: Path, progress: Progress) -> None:
+    files = sorted(folder.iterdir())
+    task = progress.add_task(f"A publisher drops {len(files)} event and item files over SFTP", total=len(files))
+    with _customer(stack) as sftp:
+        for file in files:
+            feeder.drop(sftp, file, folder="periodic")
+            progress.advance(task)
     for job, what in (("ingest", "Sensor → events → interactions"), ("training", "Training, checks, promotion")):
         task = progress.add_task(what, total=1)
         _await_run(stack, job)
@@ -76,7 +83,7 @@ def _answer(stack: Stack, sample: world.World, progress: Progress) -> tuple[str,
         request.write_text(world.request(sample), encoding="utf-8", newline="\n")
         feeder.drop(sftp, request, name)
         progress.advance(task)
-        _await(stack, lambda: name in feeder.responses(sftp), "campaign", f"the response {name}")
+        _await(stack, "campaign", f"the response {name}", lambda _: name in feeder.responses(sftp))
         feeder.collect(sftp, name, response)
         progress.advance(task)
         return name, response.read_text(encoding="utf-8")
@@ -93,27 +100,27 @@ def _show(stack: Stack, name: str, text: str, console: Console) -> None:
 
 def _await_run(stack: Stack, job: str) -> Run:
     """The newest successful run of a job of the sample environment, awaited when there is none yet."""
-    found: list[Run] = []
-
-    def has_succeeded() -> bool:
-        found.extend(run for run in stack.ui.runs(f"{world.ENVIRONMENT}_{job}") if run.status == "SUCCESS")
-        return bool(found)
-
-    _await(stack, has_succeeded, job, f"a successful run of {job}")
-    return found[0]
+    runs = _await(stack, job, f"a successful run of {job}", lambda runs: any(map(_has_succeeded, runs)))
+    return next(filter(_has_succeeded, runs))
 
 
-def _await(stack: Stack, condition: Callable[[], bool], job: str, what: str) -> None:
-    """Wait until `condition` holds; a failed run of `job` is an error at once."""
+def _has_succeeded(run: Run) -> bool:
+    return run.status == "SUCCESS"
+
+
+def _await(stack: Stack, job: str, what: str, condition: Callable[[list[Run]], bool]) -> list[Run]:
+    """The runs of `job`, newest first, when `condition` holds of them; a failed run is an error at once."""
+    runs: list[Run] = []
 
     def holds() -> bool:
-        runs = stack.ui.runs(f"{world.ENVIRONMENT}_{job}")
+        runs[:] = stack.ui.runs(f"{world.ENVIRONMENT}_{job}")
         if runs and runs[0].status in ("FAILURE", "CANCELED"):
             page = stack.ui.run_page(runs[0])
             raise services.ServiceError(f"run {runs[0].run_id} of {job}", "failed", f"Run `make up` and open {page}")
-        return condition()
+        return condition(runs)
 
-    services.await_true(holds, stack.services, STEP_SECONDS, what)
+    services.await_true(holds, stack.services, STEP_SECONDS, what, pause=0.5)
+    return runs
 
 
 def _customer(stack: Stack) -> AbstractContextManager[SFTPClient]:

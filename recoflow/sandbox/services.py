@@ -1,4 +1,4 @@
-"""The processes of a running installation: SFTP server, Dagster daemon and UI, started, watched and stopped together.
+"""The processes of a running installation: SFTP server, code server, daemon and UI, started, watched, stopped together.
 
 What belongs here: starting child processes, their ports and their logs. What does not: what they do.
 """
@@ -21,6 +21,8 @@ from pathlib import Path
 from recoflow.errors import RecoflowError
 
 STOP_SECONDS = 20.0
+WORKSPACE = Path("workspace.yaml")
+LOCATION = "recoflow"  # as in workspace.yaml: the UI and Dagster's database name sensors by it
 
 
 class ServiceError(RecoflowError):
@@ -61,6 +63,12 @@ class Service:
         """Ask the process to end."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
+
+    def restart(self, environment: Mapping[str, str], folder: Path) -> None:
+        """End the process and start it again."""
+        self.interrupt()
+        self.wait(time.monotonic() + STOP_SECONDS)
+        self.start(environment, folder)
 
     def wait(self, deadline: float) -> None:
         """Wait for its end until `deadline` (time.monotonic()), then end its whole group."""
@@ -125,8 +133,10 @@ def await_port(port: int, services: list[Service], seconds: float) -> None:
     await_true(listens, services, seconds, f"port {port}")
 
 
-def await_true(condition: Callable[[], bool], services: list[Service], seconds: float, what: str) -> None:
-    """Poll `condition` until it holds.
+def await_true(
+    condition: Callable[[], bool], services: list[Service], seconds: float, what: str, *, pause: float = 0.2
+) -> None:
+    """Poll `condition` until it holds, with pauses.
 
     Raises:
         ServiceError: when a service ends, or `seconds` have passed.
@@ -137,17 +147,34 @@ def await_true(condition: Callable[[], bool], services: list[Service], seconds: 
             service.check()
         if time.monotonic() > deadline:
             raise ServiceError(what, f"did not come within {seconds:.0f} s", f"See {services[0].log.parent}")
-        time.sleep(0.2)
+        time.sleep(pause)
 
 
-def daemon(logs: Path) -> Service:
-    """The Dagster daemon over the workspace.yaml of the folder that it is started in."""
-    return _dagster("dagster-daemon", ("run", "-w", "workspace.yaml"), logs)
+def await_socket(path: Path, services: list[Service], seconds: float) -> None:
+    """Wait until something listens on a Unix socket."""
+
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(2)
+            return probe.connect_ex(str(path)) == 0
+
+    await_true(listens, services, seconds, str(path))
 
 
-def webserver(port: int, logs: Path) -> Service:
-    """The Dagster UI over the workspace.yaml of the folder that it is started in."""
-    return _dagster("dagster-webserver", ("-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)), logs)
+def code_server(address: Path, logs: Path) -> Service:
+    """What answers Dagster's questions about our definitions, and starts each run in a process of its own."""
+    code = ("--module-name", "recoflow.definitions", "--location-name", LOCATION)
+    return _dagster("dagster", ("api", "grpc", "--socket", str(address), *code), logs, "code-server")
+
+
+def daemon(logs: Path, workspace: Path = WORKSPACE) -> Service:
+    """The Dagster daemon over a workspace file, that of the folder that it is started in unless told."""
+    return _dagster("dagster-daemon", ("run", "-w", str(workspace)), logs)
+
+
+def webserver(port: int, logs: Path, workspace: Path = WORKSPACE) -> Service:
+    """The Dagster UI over a workspace file, that of the folder that it is started in unless told."""
+    return _dagster("dagster-webserver", ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)), logs)
 
 
 def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
@@ -155,5 +182,5 @@ def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
     return Service(name, (sys.executable, "-m", "recoflow.cli", *arguments), logs / f"{name}.log")
 
 
-def _dagster(tool: str, arguments: tuple[str, ...], logs: Path) -> Service:
-    return Service(tool, (str(Path(sys.executable).parent / tool), *arguments), logs / f"{tool}.log")
+def _dagster(tool: str, arguments: tuple[str, ...], logs: Path, name: str = "") -> Service:
+    return Service(name or tool, (str(Path(sys.executable).parent / tool), *arguments), logs / f"{name or tool}.log")

@@ -7,10 +7,14 @@ single process is started and stopped (`services`).
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import yaml
 
 from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError
@@ -32,6 +36,7 @@ class Stack:
     services: list[services.Service]
     ui: DagsterUi
     sftp_port: int | None  # None when no environment uses the embedded server
+    read_again: Callable[[], None]  # ends the code server and starts it again; runs that it started are ended too
 
 
 @contextmanager
@@ -55,32 +60,43 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
     sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
     gateway_port = _port(GATEWAY_PORT, "the gateway", tell)
-    children = [
-        services.recoflow("gateway", ("gateway", "--port", str(gateway_port)), logs),
-        services.webserver(ui_port, logs),
-    ]
-    if sftp_port is not None:
-        children.insert(0, services.recoflow("sftp", ("sandbox", "sftp", "--port", str(sftp_port)), logs))
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(root),
         DATA_VARIABLE: str(layout.root),
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
     }
-    with services.running(children, variables, root):
+    with tempfile.TemporaryDirectory(prefix="recoflow-") as private:
+        address, workspace = Path(private) / "code", Path(private) / "workspace.yaml"
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
+        code = services.code_server(address, logs)
+        children = [
+            code,
+            services.recoflow("gateway", ("gateway", "--port", str(gateway_port)), logs),
+            services.webserver(ui_port, logs, workspace),
+        ]
         if sftp_port is not None:
-            services.await_port(sftp_port, children, START_SECONDS)
-            tell(f"SFTP server  sftp://127.0.0.1:{sftp_port} (keys in {layout.sftp / 'keys'})")
-        gateway = f"http://127.0.0.1:{gateway_port}"
-        services.await_http(f"{gateway}/health", children, START_SECONDS)
-        tell(f"Gateway      {gateway}/docs")
-        url = f"http://127.0.0.1:{ui_port}"
-        services.await_http(f"{url}/server_info", children, START_SECONDS)
-        tell(f"Dagster UI   {url}")
-        # Later than the UI, because the first of the two to start makes Dagster's database.
-        daemon = services.daemon(logs)
-        with services.running([daemon], variables, root):
-            yield Stack(layout, environments, [*children, daemon], DagsterUi(url), sftp_port)
+            children.insert(0, services.recoflow("sftp", ("sandbox", "sftp", "--port", str(sftp_port)), logs))
+        with services.running(children, variables, root):
+            if sftp_port is not None:
+                services.await_port(sftp_port, children, START_SECONDS)
+                tell(f"SFTP server  sftp://127.0.0.1:{sftp_port} (keys in {layout.sftp / 'keys'})")
+            gateway = f"http://127.0.0.1:{gateway_port}"
+            services.await_http(f"{gateway}/health", children, START_SECONDS)
+            tell(f"Gateway      {gateway}/docs")
+            url = f"http://127.0.0.1:{ui_port}"
+            services.await_http(f"{url}/server_info", children, START_SECONDS)
+            tell(f"Dagster UI   {url}")
+            services.await_socket(address, children, START_SECONDS)
+            # Later than the UI, because the first of the two to start makes Dagster's database.
+            daemon = services.daemon(logs, workspace)
+            with services.running([daemon], variables, root):
+                read_again = partial(code.restart, variables, root)
+                yield Stack(layout, environments, [*children, daemon], DagsterUi(url), sftp_port, read_again)
+
+
+def _server(address: Path) -> dict[str, str]:
+    return {"socket": str(address), "location_name": services.LOCATION}
 
 
 def _port(wished: int, what: str, tell: Callable[[str], None]) -> int:

@@ -174,6 +174,12 @@ class Ledger:
                 "DELETE FROM sightings WHERE folder = ? AND name = ?", [(folder, name) for name in gone]
             )
 
+    def has_unclaimed(self, folder: str) -> bool:
+        """Whether the last scan of a folder left files without a claim: they still grow, or wait for their turn."""
+        claimed = "SELECT 1 FROM claims AS c WHERE c.folder = s.folder AND c.name = s.name AND c.size = s.size"
+        unclaimed = f"SELECT 1 FROM sightings AS s WHERE s.folder = ? AND NOT EXISTS ({claimed} AND c.mtime = s.mtime)"
+        return bool(self._all(f"{unclaimed} LIMIT 1", folder))
+
     # Claims
 
     def begin(

@@ -113,6 +113,10 @@ class Mailbox:
         """Files that are here and that no run has answered yet, of one folder or of all, the oldest first."""
         return [self._told(claim) for claim in self._desk.ledger.pending() if folder in {None, claim.folder}]
 
+    def expects(self, folder: str) -> bool:
+        """Whether the last poll left files in a folder that are not complete yet, or beyond its limit."""
+        return self._desk.ledger.has_unclaimed(folder)
+
     def deposit(self, name: str, content: bytes, folder: str = "requests") -> Intake:
         """Take in a file of our own as if a customer had sent it: it is pending, its answer goes into responses/.
 
