@@ -2,8 +2,8 @@
 
 Each tick does one bounded look at the SFTP account and reads the ledger; work is done by the runs that it asks for.
 
-The installation is not asked of Dagster as a resource, and its instance only once there is work: either would make Dagster
-open its own database anew at each tick, which costs five times what a tick does.
+The installation is not asked of Dagster as a resource, and its instance only once there is work: for either of them
+Dagster opens its own database anew at each tick, at four times the cost of the tick itself.
 """
 
 import hashlib
