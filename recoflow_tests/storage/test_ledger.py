@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from recoflow.errors import StorageError
-from recoflow.storage.claims import State
+from recoflow.storage.claims import Sighting, State
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.transfer import Content
 
@@ -106,3 +106,13 @@ def test_the_file_is_a_plain_sqlite_database(ledger):
     with sqlite3.connect(ledger.path) as connection:
         assert connection.execute("SELECT count(*) FROM claims").fetchone() == (1,)
     connection.close()
+
+
+def test_a_sighting_is_expected_until_that_very_file_is_claimed(ledger):
+    ledger.see("periodic", {b"a.csv": Sighting(5, 7, "boot", 1.0)}, ())
+    assert ledger.has_unclaimed("periodic")
+    assert not ledger.has_unclaimed("one_time")
+    ledger.begin("periodic", b"a.csv", 5, 7)
+    assert not ledger.has_unclaimed("periodic")
+    ledger.see("periodic", {b"a.csv": Sighting(9, 8, "boot", 2.0)}, ())  # sent again
+    assert ledger.has_unclaimed("periodic")
