@@ -134,7 +134,8 @@ def sandbox_sftp(data: Data = DATA, port: Annotated[int, typer.Option(help="0 ta
 
     layout = Layout(data.absolute())
     accounts = [found.sftp.username for found in load_all(layout.environments) if found.sftp.embedded]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: under the handler of polars, a wait goes on
+        signal.signal(number, signal.default_int_handler)
     with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, accounts), port) as server:
         write_atomic(layout.sftp_port, str(server.port).encode())
         console.print(f"SFTP on 127.0.0.1:{server.port} for {', '.join(accounts)}")

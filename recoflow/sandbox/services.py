@@ -21,7 +21,6 @@ from pathlib import Path
 from recoflow.errors import RecoflowError
 
 STOP_SECONDS = 20.0
-RESTART_SECONDS = 3.0  # a code server waits for its clients to leave, which they do not
 WORKSPACE = Path("workspace.yaml")
 LOCATION = "recoflow"  # as in workspace.yaml: the UI and Dagster's database name sensors by it
 
@@ -68,7 +67,7 @@ class Service:
     def restart(self, environment: Mapping[str, str], folder: Path) -> None:
         """End the process and start it again."""
         self.interrupt()
-        self.wait(time.monotonic() + RESTART_SECONDS)
+        self.wait(time.monotonic() + STOP_SECONDS)
         self.start(environment, folder)
 
     def wait(self, deadline: float) -> None:

@@ -65,6 +65,7 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
         "DAGSTER_HOME": str(root),
         DATA_VARIABLE: str(layout.root),
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
+        "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
     with tempfile.TemporaryDirectory(prefix="recoflow-") as private:
         address, workspace = Path(private) / "code", Path(private) / "workspace.yaml"
