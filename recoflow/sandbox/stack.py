@@ -74,7 +74,6 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
         children = [
             code,
             services.recoflow("gateway", ("gateway", "--port", str(gateway_port)), logs),
-            services.webserver(ui_port, logs, workspace),
         ]
         if sftp_port is not None:
             children.insert(0, services.recoflow("sftp", ("sandbox", "sftp", "--port", str(sftp_port)), logs))
@@ -85,15 +84,17 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
             gateway = f"http://127.0.0.1:{gateway_port}"
             services.await_http(f"{gateway}/health", children, START_SECONDS)
             tell(f"Gateway      {gateway}/docs")
-            url = f"http://127.0.0.1:{ui_port}"
-            services.await_http(f"{url}/server_info", children, START_SECONDS)
-            tell(f"Dagster UI   {url}")
+            # Daemon and UI come later than the code server, because the first of the three makes Dagster's database.
             services.await_socket(address, children, START_SECONDS)
-            # Later than the UI, because the first of the two to start makes Dagster's database.
-            daemon = services.daemon(logs, workspace)
-            with services.running([daemon], variables, root):
-                read_again = partial(code.restart, variables, root)
-                yield Stack(layout, environments, [*children, daemon], DagsterUi(url), sftp_port, read_again)
+            users = [services.daemon(logs, workspace), services.webserver(ui_port, logs, workspace)]
+            every = [*children, *users]
+            with services.running(users, variables, root):
+                url = f"http://127.0.0.1:{ui_port}"
+                services.await_http(f"{url}/server_info", every, START_SECONDS)
+                tell(f"Dagster UI   {url}")
+                yield Stack(
+                    layout, environments, every, DagsterUi(url), sftp_port, partial(code.restart, variables, root)
+                )
 
 
 def _server(address: Path) -> dict[str, str]:
