@@ -5,6 +5,8 @@ What belongs here: the order of the steps and what is staged. What does not: pub
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,13 +15,15 @@ import numpy as np
 import polars as pl
 
 from recoflow import schema
-from recoflow.campaigns import identifiers, reasons, rules, staged
+from recoflow.ahead import ahead
+from recoflow.campaigns import identifiers, part, reasons, rules, staged
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.errors import CampaignError
 from recoflow.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from scipy import sparse
 
     from recoflow.campaigns.lists import Lists, Longs
@@ -81,26 +85,15 @@ def answer(
     )
     reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
     filler = _Filler(lists, ranking, len(eligible))
-    answers = requests.select(column for column in requests.columns if column in staged.columns(fields))
-    staged.columns(fields).to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
-    for number, block in enumerate(blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS)):
-        with watch.stage("rank"):
-            ranked = ranking.block(block)
-        with watch.stage("fill"):
-            chosen, scores = filler.fill(block, ranked)
-        filled = filler.filled[block]
-        because = []
-        if reason is not None:
-            with watch.stage("explain"):
-                because = [reason.of(block, filled, chosen)]
+    columns = staged.columns(fields)
+    answers = requests.select(column for column in requests.columns if column in columns).with_columns(
+        campaign_id=pl.lit(request.campaign_id)
+    )
+
+    columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
+    for number, each in enumerate(ahead(_filled(ranking, filler, reason, watch))):
         with watch.stage("join and stage"):
-            part = pl.concat([answers[np.repeat(block, filled)], items[chosen]], how="horizontal").with_columns(
-                *because,
-                _ranks(filled),
-                pl.Series("score", scores),
-                pl.lit(request.campaign_id).alias("campaign_id"),
-            )
-            part.select(staged.columns(fields).names()).write_parquet(staging / f"part-{number:05}.parquet")
+            part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
     requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
     request.errors.write_parquet(staging / staged.ERRORS_FILE)
@@ -167,10 +160,41 @@ class _Filler:
         return chosen[:total], kept[:total]
 
 
-def _ranks(filled: Longs) -> pl.Series:
-    """1, 2, … within each list."""
-    before = np.repeat(np.cumsum(filled) - filled, filled)
-    return pl.Series("rank", np.arange(1, len(before) + 1) - before)
+@dataclass(frozen=True)
+class _Filled:
+    """A block of lists with their items, one list behind the other, and why, where that is asked for."""
+
+    lists: Longs
+    sizes: Longs
+    items: Indices
+    scores: Scores
+    because: pl.Series | None
+
+
+def _filled(ranking: Ranking, filler: _Filler, reason: reasons.Reasons | None, watch: Stopwatch) -> Iterator[_Filled]:
+    for block in blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS):
+        with watch.stage("rank"):
+            ranked = ranking.block(block)
+        with watch.stage("fill"):
+            chosen, scores = filler.fill(block, ranked)
+        sizes, because = filler.filled[block], None
+        if reason is not None:
+            with watch.stage("explain"):
+                because = reason.of(block, sizes, chosen)
+        yield _Filled(block, sizes, chosen, scores, because)
+
+
+def _columns(filled: _Filled, answers: pl.DataFrame, items: pl.DataFrame) -> dict[str, pa.Array]:
+    """What is staged of the block: a row for each item of each list."""
+    before = np.repeat(np.cumsum(filled.sizes) - filled.sizes, filled.sizes)
+    made = [pl.Series("rank", np.arange(1, len(before) + 1) - before), pl.Series("score", filled.scores)]
+    if filled.because is not None:
+        made.append(filled.because)
+    return (
+        part.gather(answers, np.repeat(filled.lists, filled.sizes))
+        | part.gather(items, filled.items)
+        | {column.name: column.to_arrow() for column in made}
+    )
 
 
 def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:

@@ -8,8 +8,10 @@ Source: Froomle's batch page: columns as in its example, strings quoted, integer
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import polars as pl
 
 from recoflow import schema
+from recoflow.ahead import ahead
 from recoflow.campaigns import filename, staged_audiences
+from recoflow.campaigns import staged as staging
+from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
 from recoflow.storage import artifacts
 
@@ -26,10 +31,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recoflow.campaigns.request import Request
-    from recoflow.campaigns.staged import Staged
 
-_FORMULA: Final = "^[=+\\-@\t\r]"  # what spreadsheets take for a formula
-ROWS: Final = 1 << 16
+_FORMULA: Final = "^([=+\\-@\t\r])"  # what spreadsheets take for a formula
+ROWS: Final = 1 << 13  # of a batch
+BATCHES: Final = 8  # that are read ahead
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,21 @@ def columns(information_fields: tuple[str, ...]) -> tuple[str, ...]:
 
 def write(staged: Staged | StagedAudiences, path: Path) -> Response:
     """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes."""
-    rows = 0
+    rows, digest = 0, hashlib.sha256()
 
     def render(file: BinaryIO) -> None:
         nonlocal rows
-        with _compressing(file, filename.is_compressed(staged.name)) as sink:
-            rows = _write_csv(sink, (_frame(part, staged) for part in staged.parts))
+        with _compressing(cast("BinaryIO", _Digesting(file, digest)), filename.is_compressed(staged.name)) as sink:
+            rows = _write_csv(sink, _kinds(staged), ahead(_batches(staged), BATCHES))
 
     artifacts.write_atomic(path, render)
-    return Response(path, rows, artifacts.sha256(path))
+    return Response(path, rows, digest.hexdigest())
 
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
     """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
-    artifacts.write_atomic(path, lambda file: _write_csv(file, iter([errors])))
+    kinds = _arrow(errors.schema)
+    artifacts.write_atomic(path, lambda file: _write_csv(file, kinds, errors.to_arrow().cast(kinds).to_batches()))
 
 
 def write_manifest(staged: Staged | StagedAudiences, response: Response, path: Path) -> None:
@@ -102,16 +108,47 @@ def _write_json(values: dict[str, Any], path: Path) -> None:
     artifacts.write_atomic(path, (json.dumps(values, ensure_ascii=True, indent=1, sort_keys=True) + "\n").encode())
 
 
-def _frame(part: Path, staged: Staged | StagedAudiences) -> pl.DataFrame:
+class _Digesting(io.BufferedIOBase):
+    """A file that counts what is written to it into a digest."""
+
+    def __init__(self, file: BinaryIO, digest: hashlib._Hash) -> None:
+        self._file, self._digest = file, digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any, /) -> int:
+        self._digest.update(content)
+        return self._file.write(content)
+
+
+def _kinds(staged: Staged | StagedAudiences) -> pa.Schema:
+    """The columns that are published."""
     if isinstance(staged, StagedAudiences):
-        return pl.read_parquet(part, columns=list(staged_audiences.COLUMNS))
-    frame = pl.read_parquet(part, columns=list(columns(staged.information_fields)))
-    if not staged.csv_safe:
-        return frame
-    return frame.with_columns(
-        pl.when(pl.col(field).str.contains(_FORMULA)).then(pl.lit("'") + pl.col(field)).otherwise(field).alias(field)
-        for field in staged.information_fields
-    )
+        return _arrow(pl.Schema({name: staged_audiences.PARTS[name] for name in staged_audiences.COLUMNS}))
+    kinds = staging.columns(staged.information_fields)
+    return _arrow(pl.Schema({name: kinds[name] for name in columns(staged.information_fields)}))
+
+
+def _batches(staged: Staged | StagedAudiences) -> Iterator[pa.RecordBatch]:
+    """What is published of the parts, so little at once that it stays in the processor's cache."""
+    from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
+
+    kinds = _kinds(staged)
+    unsafe = staged.information_fields if isinstance(staged, Staged) and staged.csv_safe else ()
+    for part in staged.parts:
+        for batch in parquet.ParquetFile(part).iter_batches(ROWS, columns=kinds.names, use_threads=False):
+            yield _harmless(batch.select(kinds.names).cast(kinds), unsafe)
+
+
+def _harmless(batch: pa.RecordBatch, unsafe: tuple[str, ...]) -> pa.RecordBatch:
+    """The batch with a ' before what spreadsheets take for a formula."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    for name in unsafe:
+        cells = compute.replace_substring_regex(batch[name], pattern=_FORMULA, replacement=r"'\1")
+        batch = batch.set_column(batch.schema.get_field_index(name), name, cells)
+    return batch
 
 
 @contextmanager
@@ -123,23 +160,21 @@ def _compressing(file: BinaryIO, is_compressed: bool) -> Iterator[BinaryIO]:
         yield cast("BinaryIO", compressed)
 
 
-def _write_csv(sink: BinaryIO, frames: Iterator[pl.DataFrame]) -> int:
+def _write_csv(sink: BinaryIO, kinds: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """pyarrow's "needed" quoting is the one that clients expect: it quotes every string and no number."""
-    from pyarrow import csv  # noqa: PLC0415 - late, like all that only campaigns need
+    from pyarrow import csv  # noqa: PLC0415
 
-    first = _arrow(next(frames))
-    rows = len(first)
+    rows = 0
     options = csv.WriteOptions(quoting_style="needed", batch_size=ROWS)
-    with csv.CSVWriter(sink, first.schema, write_options=options) as writer:
-        writer.write_table(first)
-        for frame in frames:
-            writer.write_table(_arrow(frame))
-            rows += len(frame)
+    with csv.CSVWriter(sink, kinds, write_options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
     return rows
 
 
-def _arrow(frame: pl.DataFrame) -> pa.Table:
+def _arrow(schema: pl.Schema) -> pa.Schema:
     import pyarrow as pa  # noqa: PLC0415
 
     kinds = {pl.String: pa.string(), pl.Int64: pa.int64()}
-    return frame.to_arrow().cast(pa.schema([(name, kinds[type(kind)]) for name, kind in frame.schema.items()]))
+    return pa.schema([(name, kinds[type(kind)]) for name, kind in schema.items()])

@@ -1,0 +1,61 @@
+"""One file of staged recommendations, made of positions: each text stands in it once, however many rows say it.
+
+What belongs here: how columns are put together and become Parquet. What does not: what the columns are (see `staged`)
+and what is in them (see `answer`).
+
+Whoever asked stands in every row of a list, and an item wherever it is recommended. Parquet keeps such columns as the
+distinct texts and their positions, so they are made in that form and never spelled out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DICTIONARY_BYTES: Final = 1 << 30  # beyond these Parquet would spell the texts out
+
+
+def gather(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
+    """The columns of `frame[rows]`, the texts of those rows that occur as dictionaries."""
+    import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+
+    is_used = np.zeros(len(frame), np.bool_)
+    is_used[rows] = True
+    positions = pa.array((np.cumsum(is_used) - 1)[rows])
+    return {column.name: _spread(column, positions) for column in frame.filter(pl.Series(is_used))}
+
+
+def _spread(values: pl.Series, positions: pa.Array) -> pa.Array:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if values.dtype != pl.String:
+        return values.to_arrow().take(positions)
+    encoded = values.to_arrow().cast(pa.large_string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices.take(positions), encoded.dictionary)
+
+
+def write(columns: Mapping[str, pa.Array], schema: pl.Schema, path: Path) -> None:
+    """Write those of the columns that `schema` names, in its order, as one row group; same input, same bytes."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    table = pa.table({name: columns[name] for name in schema})
+    parquet.write_table(
+        table,
+        path,
+        row_group_size=max(1, table.num_rows),
+        compression="zstd",
+        use_dictionary=[name for name, kind in schema.items() if kind == pl.String],
+        dictionary_pagesize_limit=DICTIONARY_BYTES,
+        column_encoding={name: "DELTA_BINARY_PACKED" for name, kind in schema.items() if kind == pl.Int64},
+        write_statistics=False,
+        store_schema=False,  # or readers would take the texts for categories
+    )
