@@ -46,13 +46,14 @@ AUDIT_CHECKS: Final = {
 }
 
 # One row per list; `place` counts the rows of a file. Places that follow each other and differ from the ranks by one
-# number make the ranks 1 … N in this order.
+# number make the ranks 1 … N in this order. Lists whose items' hashes differ hold no item twice; others may.
 _LISTS: Final = """
 CREATE TEMP TABLE lists AS
 SELECT
     row, count(*) AS items, min(part) AS part, min(place) AS first_place,
     min(part) = max(part) AND min(rank) = 1 AND max(rank) = count(*) AND min(place - rank) = max(place - rank)
-        AND max(place) - min(place) + 1 = count(*) AND bool_and(isfinite(score)) AS is_ordered
+        AND max(place) - min(place) + 1 = count(*) AND bool_and(isfinite(score)) AS is_ordered,
+    list_unique(list(hash(item_id))) = count(*) AS is_varied
 FROM recommendations GROUP BY row
 """
 
@@ -64,9 +65,13 @@ SELECT row FROM (
 ) WHERE NOT is_ordered OR part_before > part OR (part_before = part AND before >= first_place)
 UNION ALL
 SELECT row FROM (
-    SELECT above.row FROM recommendations above JOIN recommendations below
-        ON above.part = below.part AND above.place + 1 = below.place AND above.row = below.row
-    WHERE below.score > above.score
+    SELECT row FROM (
+        SELECT
+            row, score, part, place,
+            lead(row) OVER () AS row_below, lead(score) OVER () AS score_below,
+            lead(part) OVER () AS part_below, lead(place) OVER () AS place_below
+        FROM recommendations
+    ) WHERE row_below = row AND (score_below > score OR part_below <> part OR place_below <> place + 1)
 ) SEMI JOIN (FROM requests WHERE is_by_score) USING (row)
 """
 
@@ -84,13 +89,14 @@ _FOREIGN_ITEMS: Final = """
 SELECT item_id FROM recommendations ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (item_id)
 """
 
-# The cheap question first: what does a subject get more than once? Only of that little, whether it is allowed.
+# The cheap question first: who asks for several lists, and which list may hold an item twice? Mostly none.
 _REPEATED: Final = """
-WITH people AS MATERIALIZED (SELECT row, may_repeat, min(row) OVER (PARTITION BY subject) AS person FROM requests),
+WITH several AS (SELECT subject, min(row) AS person FROM requests GROUP BY subject HAVING count(*) > 1),
 suspects AS MATERIALIZED (
-    SELECT person, item_id FROM recommendations JOIN people USING (row) GROUP BY person, item_id HAVING count(*) > 1
+    SELECT row, may_repeat, coalesce(person, row) AS person
+    FROM requests JOIN lists USING (row) LEFT JOIN several USING (subject) WHERE person IS NOT NULL OR NOT is_varied
 )
-SELECT item_id FROM recommendations JOIN people USING (row) JOIN suspects USING (person, item_id)
+SELECT item_id FROM recommendations JOIN suspects USING (row)
 GROUP BY person, item_id HAVING count(*) > count(DISTINCT row) OR max(row) FILTER (NOT may_repeat) > min(row)
 """
 

@@ -70,16 +70,22 @@ _DERIVED: Final = {
         )
         GROUP BY _campaign, row
     """,
+    # Of those alone who ask for several lists, and of lists whose items' hashes do not all differ: mostly of none.
     "repeated": """
-        WITH people AS MATERIALIZED (
-            SELECT _campaign, row, may_repeat, min(row) OVER (PARTITION BY _campaign, subject) AS person FROM requests
+        WITH several AS (
+            SELECT _campaign, subject, min(row) AS person FROM requests GROUP BY ALL HAVING count(*) > 1
+        ),
+        alike AS (
+            SELECT _campaign, row FROM recommendations
+            GROUP BY ALL HAVING list_unique(list(hash(item_id))) < count(*)
         ),
         suspects AS MATERIALIZED (
-            SELECT _campaign, person, item_id FROM recommendations JOIN people USING (_campaign, row)
-            GROUP BY ALL HAVING count(*) > 1
+            SELECT _campaign, row, may_repeat, coalesce(person, row) AS person
+            FROM requests LEFT JOIN several USING (_campaign, subject)
+            WHERE person IS NOT NULL OR (_campaign, row) IN (FROM alike)
         )
         SELECT _campaign, person, row, item_id, may_repeat
-        FROM recommendations JOIN people USING (_campaign, row) JOIN suspects USING (_campaign, person, item_id)
+        FROM recommendations JOIN suspects USING (_campaign, row)
     """,
 }
 
