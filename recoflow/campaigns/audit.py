@@ -197,7 +197,7 @@ def numbered(parts: Sequence[Path]) -> str:
 
 def register_bundle(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
     """Tables `items` and `subjects`, which have numbers, and by these `seen`: who did what with which item."""
-    subjects = pl.DataFrame({"subject": pl.Series(bundle.subjects, dtype=pl.String)})
+    subjects = bundle.subject_ids.to_frame()
     owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
     items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
     connection.register("items", bundle.items.with_row_index("number").to_arrow())

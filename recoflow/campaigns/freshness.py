@@ -131,7 +131,7 @@ def subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
 def _everybody(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> pl.Series:
     """Who did something, and whom the bundle knows, sorted."""
     now = sql.frame(connection, "SELECT DISTINCT subject FROM interactions", pl.Schema({"subject": pl.String}))
-    return pl.concat([now["subject"], pl.Series(bundle.subjects, dtype=pl.String)]).unique().sort()
+    return pl.concat([now["subject"], bundle.subject_ids]).unique().sort()
 
 
 def _folded_in(rest: Bundle, changed: pl.DataFrame, connection: duckdb.DuckDBPyConnection) -> Bundle:

@@ -1,7 +1,7 @@
 """Ranking of blocks of lists by whatever their configurations ask for, over the items that may be recommended.
 
 What belongs here: which factors, consumed items and masks each list is ranked with. What does not: the scoring core
-(see `rank`), lists of one subject taken together (see `fill`).
+(see `rank`), whose history counts how (see `consumed`), lists of one subject taken together (see `fill`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import polars as pl
 
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns import rank, recipes, rules
+from recoflow.campaigns.consumed import Consumed, History
 from recoflow.campaigns.lists import FALLBACK, NEWEST, POPULAR, TRENDING, Flags, Lists, Longs
 
 if TYPE_CHECKING:
@@ -30,46 +31,6 @@ DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that 
 Indices = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """Items by subject, in CSR form: `items[starts[row]:starts[row + 1]]`.
-
-    Args:
-        starts: int64 [subjects + 1].
-        items: int32, positions among the eligible items.
-        types: int32, aligned with `items`: bits of the event types.
-        rows: int64 [lists], the subject of each list, -1 for none.
-        consumed: int32 [lists], bits of the event types that count for each list.
-    """
-
-    starts: Longs
-    items: Indices
-    types: Indices
-    rows: Longs
-    consumed: Indices
-
-    @classmethod
-    def of(cls, bundle: Bundle, eligible: Longs, rows: Longs, consumed: Indices) -> Consumed:
-        """What the bundle's subjects did with eligible items, types that count for no list left out."""
-        position = np.full(len(bundle.items), -1, np.int32)
-        position[eligible] = np.arange(len(eligible), dtype=np.int32)
-        items = position[bundle.seen_indices]
-        types = np.asarray(bundle.seen_types)
-        counts = (items >= 0) & (types & np.bitwise_or.reduce(consumed) != 0)
-        before = np.concatenate(([0], np.cumsum(counts)))
-        return cls(before[bundle.seen_indptr], items[counts], types[counts], rows, consumed)
-
-    def pairs(self, lists: Longs) -> tuple[Longs, Indices]:
-        """(position within `lists`, item) for all that the subjects of these lists consumed."""
-        rows = self.rows[lists]
-        lengths = np.where(rows >= 0, self.starts[rows + 1] - self.starts[rows], 0)
-        owners = np.repeat(np.arange(len(lists)), lengths)
-        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        entries = self.starts[rows[owners]] + within
-        counts = self.types[entries] & self.consumed[lists[owners]] != 0
-        return owners[counts], self.items[entries[counts]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +92,8 @@ class Ranking:
         self.recipe = self.recipes.of_wish[lists.wish]
         self._indices: dict[int, rank.ItemIndex] = {}
         self._scorers = planning.scorers(bundle)
-        self._consumed = [Consumed.of(bundle, eligible, known, lists.consumed) for known in lists.known]
+        history = History.of(bundle, eligible, int(np.bitwise_or.reduce(lists.consumed)))
+        self._consumed = [Consumed(history, known, lists.consumed) for known in lists.known]
 
     @property
     def cells(self) -> Longs:
