@@ -49,4 +49,4 @@ def inlined(kernel: Callable[..., Any]) -> Any:
 
 def compiled_loosely(kernel: Callable[..., Any]) -> Any:
     """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
-    return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc"})(kernel)
+    return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})(kernel)

@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.environment import Model
@@ -33,6 +32,7 @@ EXPONENT: Final = 1.0
 ITERATIONS: Final = 7  # more sweeps fit the training data better and the hold-out worse
 STEPS: Final = 3  # of conjugate gradient per half-sweep, from the last sweep's factors
 STEPS_FROM_NOTHING: Final = 12
+STEPS_TO_START: Final = 6  # enough for the items' next half-sweep
 SLACK: Final = 0.01  # of the objective: new events make it differ by more than a sweep does
 BLOCK: Final = 2048
 
@@ -58,17 +58,15 @@ def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) ->
         exponent=parameters["exponent"],
         is_exact=True,
     )
-    if start is not None and start.fits("als", parameters):
-        item_factors, course = _continue(data, encoder, int(parameters["iterations"]), start)
+    start = None if start is None else start.fitting("als", parameters)
+    if start is None:
+        user_factors, item_factors, course = _from_nothing(data, encoder, int(parameters["iterations"]), seed)
     else:
-        item_factors, course = _from_nothing(data, encoder, int(parameters["iterations"]), seed)
-    # The users' last word, as a fold-in would have it: known and new users of one history get one list.
-    user_factors = solve_users(data.matrix, item_factors, encoder)
-    course["objective"] = round(objective(data.matrix, user_factors, item_factors, encoder), 6)
+        user_factors, item_factors, course = _continue(data, encoder, int(parameters["iterations"]), start)
     return Scorer(user_factors, item_factors, parameters, encoders=(encoder,), course=course)
 
 
-def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> tuple[Matrix, dict[str, Any]]:
+def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> tuple[Matrix, Matrix, dict[str, Any]]:
     rng = np.random.default_rng(seed)
     user_factors, item_factors = (
         (rng.standard_normal((rows, encoder.columns)) * 0.1 / np.sqrt(encoder.columns)).astype(np.float32)
@@ -78,27 +76,35 @@ def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> 
     for _ in range(sweeps):
         _half_sweep(data.matrix, user_factors, item_factors, encoder, STEPS)
         _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
-    return item_factors, {"sweeps": sweeps, "sweeps_since_cold": sweeps}
+    user_factors = solve_users(data.matrix, item_factors, encoder)
+    reached = objective(data.matrix, user_factors, item_factors, encoder)
+    return user_factors, item_factors, {"sweeps": sweeps, "sweeps_since_cold": sweeps, "objective": round(reached, 6)}
 
 
-def _continue(data: UserItems, encoder: Encoder, cold: int, start: Start) -> tuple[Matrix, dict[str, Any]]:
+def _continue(data: UserItems, encoder: Encoder, cold: int, start: Start) -> tuple[Matrix, Matrix, dict[str, Any]]:
     course = start.model["course"]
     item_factors = start.factors_of(data.items)
     by_item = data.matrix.T.tocsr()
-    user_factors = solve_users(data.matrix, item_factors, encoder)
+    user_factors = np.zeros((data.shape[0], encoder.columns), np.float32)
+    _half_sweep(data.matrix, user_factors, item_factors, encoder, STEPS_TO_START)
     sweeps, is_reached = 0, False
     while sweeps < cold and not is_reached:
         _half_sweep(by_item, item_factors, user_factors, encoder, STEPS)
         user_factors = solve_users(data.matrix, item_factors, encoder)
         reached = objective(data.matrix, user_factors, item_factors, encoder)
         sweeps, is_reached = sweeps + 1, reached <= course["objective"] * (1 + SLACK)
-    return item_factors, {
-        "sweeps": sweeps,
-        "sweeps_since_cold": course["sweeps_since_cold"] + sweeps,
-        "sweeps_saved": cold - sweeps,
-        "started_from": start.version,
-        "objective_at_start": course["objective"],
-    }
+    return (
+        user_factors,
+        item_factors,
+        {
+            "sweeps": sweeps,
+            "sweeps_since_cold": course["sweeps_since_cold"] + sweeps,
+            "sweeps_saved": cold - sweeps,
+            "started_from": start.version,
+            "objective_at_start": course["objective"],
+            "objective": round(reached, 6),
+        },
+    )
 
 
 def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder: Encoder) -> float:
@@ -107,9 +113,10 @@ def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder:
 
     loss = kernels.observed_loss(entries.indptr, entries.indices, entries.data, users, items)
     loss += encoder.alpha * float(np.vdot(users.T @ users, items.T @ items))
-    for factors, matrix in ((users, entries), (items, entries.T.tocsr())):
-        scale = (np.diff(matrix.indptr) + encoder.alpha * matrix.shape[1]) ** encoder.exponent
-        loss += encoder.regularization * float(scale @ _squares(factors))
+    by_user, by_item = np.diff(entries.indptr), np.bincount(entries.indices, minlength=len(items))
+    for factors, lengths, others in ((users, by_user, len(items)), (items, by_item, len(users))):
+        scale = (lengths + encoder.alpha * others) ** encoder.exponent
+        loss += encoder.regularization * float(scale @ np.einsum("ij,ij->i", factors, factors))
     return float(loss / entries.data.sum(dtype=np.float64))
 
 
@@ -119,7 +126,10 @@ def default_factors(data: UserItems) -> int:
 
 
 def solve_users(history: sparse.csr_matrix, item_factors: Matrix, encoder: Encoder) -> Matrix:
-    """User factors for histories of confidences, the items' factors being given, float32 [users × f]."""
+    """User factors for histories of confidences, the items' factors being given, float32 [users × f].
+
+    The users' last word in a training, too: known and new users of one history get one list.
+    """
     factors = np.zeros((history.shape[0], item_factors.shape[1]), np.float32)
     _half_sweep(history, factors, np.ascontiguousarray(item_factors), encoder, STEPS_FROM_NOTHING)
     return factors
@@ -129,48 +139,17 @@ def _half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encod
     """Improve `solved`, one vector per row of `entries`, in place; rows without entries become zero."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
 
+    from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
+
     gram = (encoder.alpha * (given.T @ given)).astype(np.float32)
     lengths = np.diff(entries.indptr)
-    ridge = encoder.regularization * (lengths + encoder.alpha * entries.shape[1]) ** encoder.exponent
+    ridge = (encoder.regularization * (lengths + encoder.alpha * entries.shape[1]) ** encoder.exponent).astype("f4")
     solved[lengths == 0] = 0
 
     def improve(start: int) -> None:
-        rows = slice(start, start + BLOCK)
-        _conjugate_gradient(entries, start, solved[rows], given, gram, ridge[rows].astype(np.float32), steps)
+        rows, bounds = slice(start, start + BLOCK), entries.indptr[start : start + BLOCK + 1]
+        kernels.conjugate_gradient(bounds, entries.indices, entries.data, given, gram, ridge[rows], solved[rows], steps)
 
     # Blocks are independent, so any number of threads gives the same bytes; BLAS threads under ours would only compete.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         list(threads.map(improve, range(0, len(solved), BLOCK)))
-
-
-def _conjugate_gradient(  # noqa: PLR0917 - one system of equations
-    entries: sparse.csr_matrix,
-    first: int,
-    solved: Matrix,
-    given: Matrix,
-    gram: Matrix,
-    ridge: NDArray[np.float32],
-    steps: int,
-) -> None:
-    from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
-
-    def applied(vectors: Matrix) -> Matrix:
-        out = vectors @ gram + ridge[:, None] * vectors
-        kernels.add_observed(entries.indptr, entries.indices, entries.data, first, given, vectors, out)
-        return out
-
-    target = entries[first : first + len(solved)] @ given
-    residual = target - applied(solved)
-    direction = residual.copy()
-    size = _squares(residual)
-    for _ in range(steps):
-        image = applied(direction)
-        length = (size / np.maximum(np.einsum("ij,ij->i", direction, image), 1e-30))[:, None]
-        solved += length * direction
-        residual -= length * image
-        last, size = size, _squares(residual)
-        direction = residual + (size / np.maximum(last, 1e-30))[:, None] * direction
-
-
-def _squares(vectors: Matrix) -> NDArray[np.float32]:
-    return np.asarray(np.einsum("ij,ij->i", vectors, vectors), np.float32)

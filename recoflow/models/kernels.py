@@ -10,26 +10,27 @@ import numpy as np
 
 from recoflow.compiled import compiled, compiled_loosely
 
+TOGETHER = 32  # rows of one conjugate gradient
+
 
 @compiled
 def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
     """Fill `lists` int32 [block × k] with the best columns of `scores` float32 [block × items], best first.
 
-    Columns in the CSR row `rows[i]` of (indptr, indices sorted) are left out, as are scores of −∞ and NaN. Equal scores
-    rank by column; places that stay empty hold −1.
+    Columns in the CSR row `rows[i]` of (indptr, indices) are left out: their scores become −∞. So are scores of −∞ and
+    NaN. Equal scores rank by column; places that stay empty hold −1.
     """
     k = lists.shape[1]
     best = np.empty(k, np.float32)
     for row in range(scores.shape[0]):
         best[:] = -np.inf
         lists[row] = -1
-        entry, end = indptr[rows[row]], indptr[rows[row] + 1]
+        for entry in range(indptr[rows[row]], indptr[rows[row] + 1]):
+            scores[row, indices[entry]] = -np.inf
+        bar = best[k - 1]
         for column in range(scores.shape[1]):
             score = scores[row, column]
-            if entry < end and indices[entry] == column:
-                entry += 1
-                continue
-            if score > best[k - 1]:
+            if score > bar:
                 place = k - 1
                 while place > 0 and score > best[place - 1]:
                     best[place] = best[place - 1]
@@ -37,20 +38,63 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
                     place -= 1
                 best[place] = score
                 lists[row, place] = column
+                bar = best[k - 1]
 
 
 @compiled_loosely
-def add_observed(indptr, indices, weights, first, factors, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Add Σ_e w_e (y_e · v_r) y_e to out[r] for the entries e of CSR row first + r, for each vector v_r."""
+def remainders(indptr, indices, weights, given, gram, ridge, target, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """out[r] = Σ_e w_e (target − y_e · v_r) y_e − (G + ridge_r) v_r, for the entries e of CSR row r."""
+    np.dot(vectors, gram, out)
     for row in range(vectors.shape[0]):
-        for entry in range(indptr[first + row], indptr[first + row + 1]):
-            other = factors[indices[entry]]
+        vector, total = vectors[row], out[row]
+        for column in range(len(vector)):
+            total[column] = -total[column] - ridge[row] * vector[column]
+        for entry in range(indptr[row], indptr[row + 1]):
+            other = given[indices[entry]]
             product = np.float32(0)
-            for column in range(factors.shape[1]):
-                product += other[column] * vectors[row, column]
-            product *= weights[entry]
-            for column in range(factors.shape[1]):
-                out[row, column] += product * other[column]
+            for column in range(len(vector)):
+                product += other[column] * vector[column]
+            product = weights[entry] * (target - product)
+            for column in range(len(vector)):
+                total[column] += product * other[column]
+
+
+@compiled_loosely
+def step(solution, residual, direction, image, size):  # type: ignore[no-untyped-def]
+    """One step of conjugate gradient along `direction`, whose image under the matrix is −`image`, and the new |r|²."""
+    curvature = np.float32(0)
+    for column in range(len(solution)):
+        curvature -= direction[column] * image[column]
+    length = size / max(curvature, np.float32(1e-30))
+    shorter = np.float32(0)
+    for column in range(len(solution)):
+        solution[column] += length * direction[column]
+        residual[column] += length * image[column]
+        shorter += residual[column] ** 2
+    share = shorter / max(size, np.float32(1e-30))
+    for column in range(len(solution)):
+        direction[column] = residual[column] + share * direction[column]
+    return shorter
+
+
+@compiled_loosely
+def conjugate_gradient(indptr, indices, weights, given, gram, ridge, solved, steps):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Bring `solved` float32 [rows × f] nearer to (G + ridge_r + Σ_e w_e y_e y_eᵀ) x_r = Σ_e w_e y_e, in place.
+
+    A few rows go together: the Gram matrix G [f × f] is read once for them, and their y_e stay in the cache.
+    """
+    size = np.empty(TOGETHER, np.float32)
+    for start in range(0, len(solved), TOGETHER):
+        some, bounds, ridges = solved[start : start + TOGETHER], indptr[start:], ridge[start:]
+        residual, image = np.empty_like(some), np.empty_like(some)
+        remainders(bounds, indices, weights, given, gram, ridges, np.float32(1), some, residual)
+        direction = residual.copy()
+        for row in range(len(some)):
+            size[row] = (residual[row] ** 2).sum()
+        for _ in range(steps):
+            remainders(bounds, indices, weights, given, gram, ridges, np.float32(0), direction, image)
+            for row in range(len(some)):
+                size[row] = step(some[row], residual[row], direction[row], image[row], size[row])
 
 
 @compiled
