@@ -144,7 +144,9 @@ def run(
     tuned = time.perf_counter()
     scorer = train.train(data.train, model, arguments.seed)
     fitted = time.perf_counter()
-    found = evaluate.evaluate(scorer, data.train.matrix, data.test, arguments.k, arguments.seed)
+    found = evaluate.evaluate(
+        scorer, data.train.matrix, data.test, arguments.k, arguments.seed, most=data.test.shape[0]
+    )
     values = found.values
     return Result(
         model,
@@ -243,7 +245,9 @@ def _data(learned: pl.DataFrame, predicted: pl.DataFrame, *, is_temporal: bool) 
 
 
 def _values(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> dict[str, float]:
-    return evaluate.evaluate(scorer, data.train.matrix, data.test, arguments.k, arguments.seed).values
+    return evaluate.evaluate(
+        scorer, data.train.matrix, data.test, arguments.k, arguments.seed, most=data.test.shape[0]
+    ).values
 
 
 def _table(results: dict[str, Result], peer: tuple[float, float, float], chosen: str, data: Data, k: int) -> Table:

@@ -15,7 +15,9 @@ The package implicit has no such scaling and takes about twice the time, so this
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -112,7 +114,8 @@ def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder:
     from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
 
     loss = kernels.observed_loss(entries.indptr, entries.indices, entries.data, users, items)
-    loss += encoder.alpha * float(np.vdot(users.T @ users, items.T @ items))
+    with _workers() as threads:
+        loss += encoder.alpha * float(np.vdot(_gram(users, threads), _gram(items, threads)))
     by_user, by_item = np.diff(entries.indptr), np.bincount(entries.indices, minlength=len(items))
     for factors, lengths, others in ((users, by_user, len(items)), (items, by_item, len(users))):
         scale = (lengths + encoder.alpha * others) ** encoder.exponent
@@ -137,19 +140,41 @@ def solve_users(history: sparse.csr_matrix, item_factors: Matrix, encoder: Encod
 
 def _half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encoder: Encoder, steps: int) -> None:
     """Improve `solved`, one vector per row of `entries`, in place; rows without entries become zero."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
-
     from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
 
-    gram = (encoder.alpha * (given.T @ given)).astype(np.float32)
     lengths = np.diff(entries.indptr)
     ridge = (encoder.regularization * (lengths + encoder.alpha * entries.shape[1]) ** encoder.exponent).astype("f4")
     solved[lengths == 0] = 0
+    with _workers() as threads:
+        gram = np.float32(encoder.alpha) * _gram(given, threads)
 
-    def improve(start: int) -> None:
-        rows, bounds = slice(start, start + BLOCK), entries.indptr[start : start + BLOCK + 1]
-        kernels.conjugate_gradient(bounds, entries.indices, entries.data, given, gram, ridge[rows], solved[rows], steps)
+        def improve(start: int) -> None:
+            rows, bounds = slice(start, start + BLOCK), entries.indptr[start : start + BLOCK + 1]
+            kernels.conjugate_gradient(
+                bounds, entries.indices, entries.data, given, gram, ridge[rows], solved[rows], steps
+            )
 
-    # Blocks are independent, so any number of threads gives the same bytes; BLAS threads under ours would only compete.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         list(threads.map(improve, range(0, len(solved), BLOCK)))
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads for blocks of rows. Blocks are independent, so any number of threads gives the same bytes."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
+
+    # BLAS threads under ours would only compete.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        yield threads
+
+
+def _gram(factors: Matrix, threads: ThreadPoolExecutor) -> Matrix:
+    """Σ_r y_r y_rᵀ over the rows, float32 [f × f], the blocks added in their order."""
+
+    def of_block(start: int) -> Matrix:
+        block = factors[start : start + BLOCK]
+        return np.asarray(block.T @ block)
+
+    total = np.zeros((factors.shape[1], factors.shape[1]), np.float32)
+    for part in threads.map(of_block, range(0, len(factors), BLOCK)):
+        total += part
+    return total

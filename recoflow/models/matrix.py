@@ -76,32 +76,31 @@ def from_interactions(
     Raises:
         ModelError: when a weight is not finite, or a subject–item pair stands twice.
     """
-    kept = frame.filter(pl.col("weight") > 0)
     if not frame["weight"].is_finite().all():
         raise ModelError("interactions: weight", "is not finite", "Check events.weights of the environment")
+    kept = frame.filter(pl.col("weight") > 0)
     subjects = ids(kept["subject"]) if subjects is None else subjects
     items = ids(kept["item_id"]) if items is None else items
-    entries = (
-        kept.lazy()
-        .join(_numbered(subjects, "subject", "row"), on="subject")
-        .join(_numbered(items, "item_id", "column"), on="item_id")
-        .select(
-            "row",
-            "column",
-            pl.col("weight").cast(pl.Float32),
-            pl.col("first_at").dt.epoch("us"),
-            pl.col("last_at").dt.epoch("us"),
-        )
-        .sort("row", "column")
-        .collect()
-    )
-    rows, columns = entries["row"].to_numpy(), entries["column"].to_numpy()
+    rows, columns = _places(kept["subject"], subjects), _places(kept["item_id"], items)
+    order = _order(rows, columns, len(items))
+    rows, columns = rows[order], columns[order]
     if np.any((np.diff(rows) == 0) & (np.diff(columns) == 0)):
         cure = "Materialize interactions again: they are built anew from the events"
         raise ModelError("interactions", "hold a subject–item pair twice", cure)
-    matrix = csr(rows, columns, entries["weight"].to_numpy(), len(subjects), len(items))
-    return UserItems(
-        subjects, items, matrix, entries["last_at"].to_numpy().astype(np.int64), _born_at(entries, items, catalogue)
+    matrix = csr(rows, columns, kept["weight"].to_numpy()[order].astype(np.float32), len(subjects), len(items))
+    first_at, last_at = (kept[name].dt.epoch("us").to_numpy()[order] for name in ("first_at", "last_at"))
+    return UserItems(subjects, items, matrix, last_at, _born_at(columns, first_at, items, catalogue))
+
+
+def numbered(interactions: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with subjects and items as Enums, whose order is that of the ids.
+
+    Whatever is made of them then sorts, joins and looks up integers: a fifth of the time of strings.
+    """
+    return interactions.with_columns(
+        column.cast(pl.Enum(column.unique().sort()))
+        for column in (interactions["subject"], interactions["item_id"])
+        if column.dtype == pl.String
     )
 
 
@@ -151,7 +150,7 @@ def csr(
 
 def ids(column: pl.Series) -> NDArray[np.str_]:
     """Distinct ids of a column, sorted."""
-    return ids_of(column.drop_nulls().unique().sort())
+    return ids_of(column.drop_nulls().unique().cast(pl.String).sort())
 
 
 def ids_of(column: pl.Series) -> NDArray[np.str_]:
@@ -159,22 +158,34 @@ def ids_of(column: pl.Series) -> NDArray[np.str_]:
     return np.array(column.to_list(), dtype=np.str_)
 
 
-def _numbered(known: NDArray[np.str_], name: str, number: str) -> pl.LazyFrame:
-    columns = {name: pl.Series(known.tolist(), dtype=pl.String), number: np.arange(len(known), dtype=np.int64)}
-    return pl.LazyFrame(columns)
+def _places(column: pl.Series, known: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Where each id of a column stands among the known ones, −1 where it does not."""
+    dtype = column.dtype if isinstance(column.dtype, pl.Enum) else pl.Enum(column.unique().sort())
+    categories = pl.DataFrame({"id": dtype.categories})
+    places = pl.DataFrame({"id": pl.Series(known.tolist(), dtype=pl.String), "place": np.arange(len(known))})
+    found = categories.join(places, on="id", how="left", maintain_order="left")["place"].fill_null(-1).to_numpy()
+    return np.asarray(found[column.cast(dtype).to_physical().to_numpy()], np.int64)
 
 
-def _born_at(entries: pl.DataFrame, items: NDArray[np.str_], catalogue: pl.DataFrame | None) -> NDArray[np.int64]:
+def _order(rows: NDArray[np.int64], columns: NDArray[np.int64], items: int) -> NDArray[np.int64] | slice:
+    """Which entries the matrix takes, by row, then column; those with a place of −1 are left out."""
+    is_inside = (rows >= 0) & (columns >= 0)
+    keys = rows * max(items, 1) + columns
+    if is_inside.all():
+        return slice(None) if (np.diff(keys) >= 0).all() else np.argsort(keys, kind="stable")
+    inside = np.flatnonzero(is_inside)
+    return np.asarray(inside[np.argsort(keys[inside], kind="stable")])
+
+
+def _born_at(
+    columns: NDArray[np.int64], first_at: NDArray[np.int64], items: NDArray[np.str_], catalogue: pl.DataFrame | None
+) -> NDArray[np.int64]:
     born_at = np.full(len(items), np.iinfo(np.int64).min, np.int64)
-    first = entries.group_by("column").agg(pl.col("first_at").min())
-    born_at[first["column"].to_numpy()] = first["first_at"].to_numpy()
+    first = pl.DataFrame({"column": columns, "at": first_at}).group_by("column").agg(pl.col("at").min())
+    born_at[first["column"].to_numpy()] = first["at"].to_numpy()
     if catalogue is not None:
-        published = (
-            catalogue.lazy()
-            .filter(pl.col("published_at").is_not_null())
-            .join(_numbered(items, "item_id", "column"), on="item_id")
-            .select("column", pl.col("published_at").dt.epoch("us"))
-            .collect()
-        )
-        born_at[published["column"].to_numpy()] = published["published_at"].to_numpy()
+        published = catalogue.filter(pl.col("published_at").is_not_null())
+        places = _places(published["item_id"], items)
+        at = published["published_at"].dt.epoch("us").to_numpy()
+        born_at[places[places >= 0]] = at[places >= 0]
     return born_at

@@ -90,3 +90,22 @@ def test_a_product_of_factors_scores_as_its_definition() -> None:
     rng = np.random.default_rng(1)
     users, items = rng.random((3, 2)).astype(np.float32), rng.random((5, 2)).astype(np.float32)
     assert Scorer(users, items).score(np.array([2]))[0, 4] == pytest.approx(users[2] @ items[4])
+
+
+def test_of_many_people_a_seeded_sample_is_judged() -> None:
+    rng = np.random.default_rng(0)
+    train, test = (matrix_of((rng.random((50, 8)) < 0.9).astype(float).tolist()).matrix for _ in range(2))
+    scores = Fixed(rng.random((50, 8)).tolist())
+    some = evaluate.evaluate(scores, train, test, 3, 1, most=10)
+    assert some.users == 10
+    assert some.ndcg.tolist() == evaluate.evaluate(scores, train, test, 3, 1, most=10).ndcg.tolist()
+    assert some.ndcg.tolist() != evaluate.evaluate(scores, train, test, 3, 2, most=10).ndcg.tolist()
+
+
+def test_random_lists_of_many_items_spread_over_all_of_them() -> None:
+    items, rows = 3 * evaluate.DRAWN, np.arange(40)
+    scores = evaluate.RandomScores(items, 3).score(rows)
+    lists = evaluate.top_lists(evaluate.RandomScores(items, 3), matrix_of([[0] * items] * 40).matrix, rows, 50)
+    assert (scores.max(axis=1) > 0.99).all()
+    assert len(np.unique(lists)) > 0.95 * lists.size
+    assert np.ptp(np.bincount(lists.ravel() * 4 // items, minlength=4)) < 0.1 * lists.size

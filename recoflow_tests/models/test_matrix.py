@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recoflow.errors import ModelError
 from recoflow.models import matrix
@@ -30,6 +33,26 @@ def test_rows_and_columns_are_sorted_and_weights_without_sign_are_left_out() -> 
     assert data.subjects.tolist() == ["u:a", "u:b"]
     assert data.items.tolist() == ["x", "y", "z"]
     np.testing.assert_array_equal(data.matrix.toarray(), [[3, 0, 1], [0, 2, 0]])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz")), unique=True), st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_the_matrix_does_not_depend_on_the_order_of_rows_nor_on_being_numbered(
+    pairs: list[tuple[str, str]], random: Random
+) -> None:
+    rows = [(subject, item, float(number + 1), number) for number, (subject, item) in enumerate(pairs)]
+    made = matrix.from_interactions(matrix.numbered(frame(*rows)))
+    random.shuffle(rows)
+    other = matrix.from_interactions(frame(*rows))
+    expected = {(subject, item): weight for subject, item, weight, _ in rows}
+    assert made.subjects.tolist() == sorted({subject for subject, _ in pairs})
+    assert made.items.tolist() == sorted({item for _, item in pairs})
+    for data in (made, other):
+        entries = data.matrix.tocoo()
+        places = zip(data.subjects[entries.row].tolist(), data.items[entries.col].tolist(), strict=True)
+        assert dict(zip(places, entries.data.tolist(), strict=True)) == expected
+    for name in ("last_at", "born_at"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(other, name))
 
 
 def test_given_ids_decide_the_shape_and_others_are_dropped() -> None:

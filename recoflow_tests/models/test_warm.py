@@ -81,6 +81,18 @@ def test_other_settings_and_long_lineages_start_cold(
     assert "started_from" not in again.course
 
 
+def test_where_the_model_in_service_does_not_fit_the_hold_outs_factors_are_continued(
+    parts: tuple[UserItems, UserItems, UserItems],
+) -> None:
+    yesterday, today, test = parts
+    trained = train.train(yesterday, ALS, 5)
+    old = start_of(replace(trained, course=trained.course | {"sweeps_since_cold": warm.LINEAGE * 9}), yesterday)
+    start = replace(old, otherwise=Start.of_hold_out(trained, "als", yesterday.items))
+    continued = train.train(today, ALS, 5, start)
+    assert continued.course["started_from"] == warm.HOLD_OUT
+    assert ndcg(continued, today, test) > ndcg(train.train(today, ALS, 5), today, test) * 0.98
+
+
 def test_factors_follow_their_ids_and_new_ids_begin_at_zero() -> None:
     factors = np.array([[1, 1], [2, 2]], np.float32)
     start = Start("v1", np.array(["b", "d"]), factors, {}, (2,))
@@ -117,7 +129,10 @@ def test_a_nightly_training_continues_and_its_manifest_says_from_what() -> None:
     world = tasteful(5)
     first = night(world.head(5000), None, 0)
     second, same = night(world, first, 1), night(world, first, 1)
-    assert first.manifest["model"]["course"]["sweeps"] == 7
+    course = first.manifest["model"]["course"]
+    assert course["started_from"] == warm.HOLD_OUT
+    assert course["sweeps"] + course["sweeps_saved"] == 7
+    assert course["sweeps_since_cold"] == 7 + course["sweeps"]
     course = second.manifest["model"]["course"]
     assert course["started_from"] == first.version
     assert course["sweeps_saved"] >= 1
