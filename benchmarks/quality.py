@@ -144,9 +144,7 @@ def run(
     tuned = time.perf_counter()
     scorer = train.train(data.train, model, arguments.seed)
     fitted = time.perf_counter()
-    found = evaluate.evaluate(
-        scorer, data.train.matrix, data.test, arguments.k, arguments.seed, most=data.test.shape[0]
-    )
+    found = _evaluation(scorer, data, arguments)
     values = found.values
     return Result(
         model,
@@ -184,7 +182,7 @@ def implicit_defaults(data: Data, arguments: argparse.Namespace) -> tuple[float,
         trained = AlternatingLeastSquares(random_state=arguments.seed)
         trained.fit(data.train.matrix, show_progress=False)
     seconds = time.perf_counter() - started
-    values = _values(Scorer(trained.user_factors, trained.item_factors), data, arguments)
+    values = _evaluation(Scorer(trained.user_factors, trained.item_factors), data, arguments).values
     return values["recall"], values["ndcg"], seconds
 
 
@@ -244,10 +242,10 @@ def _data(learned: pl.DataFrame, predicted: pl.DataFrame, *, is_temporal: bool) 
     return Data(known, test, is_temporal, asked.height - test.nnz)
 
 
-def _values(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> dict[str, float]:
-    return evaluate.evaluate(
-        scorer, data.train.matrix, data.test, arguments.k, arguments.seed, most=data.test.shape[0]
-    ).values
+def _evaluation(scorer: Scorer, data: Data, arguments: argparse.Namespace) -> evaluate.Evaluation:
+    """Over all users, as published figures are."""
+    everyone = data.test.shape[0]
+    return evaluate.evaluate(scorer, data.train.matrix, data.test, arguments.k, arguments.seed, everyone)
 
 
 def _table(results: dict[str, Result], peer: tuple[float, float, float], chosen: str, data: Data, k: int) -> Table:

@@ -28,16 +28,17 @@ from recoflow.models.warm import Start
 from recoflow.quality.finding import Finding
 
 BASELINE = "popular"
+NEW = 0.02  # of the interactions with items unknown so far: with more, one learns better from nothing
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A model that was fitted and evaluated; `start` is where the same model on more data may continue from."""
+    """A model that was fitted and evaluated; `start` is where the same model may continue from, if it may."""
 
     candidate: Candidate
     parameters: dict[str, Any]
     seconds: float
-    start: Start
+    start: Start | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Arena:
         """A hold-out inside the training data, to choose settings on."""
         return holdout.hold_out(self.data, self.seed, is_temporal=self.parts.kind == "temporal")
 
+    def knows_items(self) -> bool:
+        """Whether hardly any interaction is with an item that only the hold-out has: then what is learned here lasts."""
+        new = self.data.popularity()[self.test.indices] == 0
+        return bool(new.sum() <= NEW * (self.data.matrix.nnz + self.test.nnz))
+
     def judge(self, name: str, model: Model, *, is_fallback: bool = False) -> Judged:
         """Fit a model and evaluate it, unless its numbers are not finite."""
         started = time.perf_counter()
@@ -80,7 +86,7 @@ class Arena:
         evaluation = self.evaluate(scorer) if scorer.is_finite() else None
         is_constant = evaluation is not None and scorer.is_constant()
         candidate = Candidate(name, model.algorithm, evaluation, is_constant, is_fallback)
-        start = Start.of_hold_out(scorer, model.algorithm, self.data.items)
+        start = Start.of_hold_out(scorer, model.algorithm, self.data.items) if self.knows_items() else None
         return Judged(candidate, scorer.parameters, seconds, start)
 
     def evaluate(self, scorer: evaluate.Scores) -> Evaluation:

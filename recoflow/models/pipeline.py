@@ -146,7 +146,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
 
-def _start(judged: Judged, champion: Bundle | None) -> warm.Start:
+def _start(judged: Judged, champion: Bundle | None) -> warm.Start | None:
     """Where a training on everything continues from: the model in service, or else what the hold-out taught."""
     return judged.start if champion is None else replace(warm.Start.of(champion), otherwise=judged.start)
 

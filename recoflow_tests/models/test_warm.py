@@ -138,3 +138,20 @@ def test_a_nightly_training_continues_and_its_manifest_says_from_what() -> None:
     assert course["sweeps_saved"] >= 1
     assert same.version == second.version
     assert night(world, None, 1).version != second.version
+
+
+def test_where_many_interactions_are_with_new_items_the_hold_outs_factors_are_no_start() -> None:
+    world = tasteful(5).sort("first_at")
+    newest = world.tail(300).with_columns(item_id=pl.lit("new-") + pl.col("item_id"))
+    trained = pipeline.train_environment(
+        pl.concat([world.head(-300), newest]),
+        NOTHING,
+        NOBODY,
+        environment(models={"als": {"algorithm": "als", "regularization": 0.002, "alpha": 30}}),
+        None,
+        NOW,
+        {},
+    )
+    assert trained.bundle is not None
+    assert trained.bundle.manifest["model"]["course"]["sweeps"] == 7
+    assert "started_from" not in trained.bundle.manifest["model"]["course"]
