@@ -74,7 +74,7 @@ class Arena:
         return holdout.hold_out(self.data, self.seed, is_temporal=self.parts.kind == "temporal")
 
     def knows_items(self) -> bool:
-        """Whether hardly any interaction is with an item that only the hold-out has: then what is learned here lasts."""
+        """Whether hardly any interaction is with an item that only the hold-out has: what is learned here lasts."""
         new = self.data.popularity()[self.test.indices] == 0
         return bool(new.sum() <= NEW * (self.data.matrix.nnz + self.test.nnz))
 

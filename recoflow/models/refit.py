@@ -47,7 +47,7 @@ def alternatives(
     models: Mapping[str, Model],
     everything: UserItems,
     seed: int,
-    starts: Mapping[str, Start],
+    starts: Mapping[str, Start | None],
     on_step: Callable[[str], None],
 ) -> tuple[dict[str, Scorer], Finding]:
     """The models that lists may name beside the chosen one, trained on everything; degenerate ones are left out."""
