@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recoflow.storage import sql
-from recoflow.storage.lake import StagedFile
+from recoflow.storage.staging import StagedFile
 from recoflow.storage.stored import ID_HASH, IDS
 
 AT_ONCE: Final = 20_000_000  # hashes that are sorted at once; 8 bytes each

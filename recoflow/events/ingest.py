@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,7 +30,8 @@ from recoflow.events import dedupe
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources.collect import Dialect
 from recoflow.storage import artifacts, sql
-from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot, StagedFile
+from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
+from recoflow.storage.staging import StagedFile, Staging
 from recoflow.storage.stored import IDS
 
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
@@ -58,7 +59,7 @@ class _Delivery:
     received_at: datetime
     read: int = 0
     rejected: int = 0
-    staged: dict[str, list[StagedFile]] = field(default_factory=lambda: {"events": [], "updates": [], "quarantine": []})
+    staged: dict[str, list[StagedFile]] = field(default_factory=dict)
     ignored_keys: Counter[str] = field(default_factory=Counter)
 
 
@@ -134,16 +135,20 @@ def ingest_batches(
 
 
 def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> None:
-    """Write what the parser gives, one batch while the next one is parsed; so two of them at most are in memory."""
-    with ThreadPoolExecutor(1, thread_name_prefix="stage") as writer:
-        writing: Future[None] | None = None
-        for batch in batches:
-            _count(batch, delivery)
+    """Write what the parser gives, one batch while the next ones are parsed."""
+    stagings = {table: lake.staging(table) for table in ("events", "updates", "quarantine")}
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="stage") as writer:
+            writing: Future[None] | None = None
+            for batch in batches:
+                _count(batch, delivery)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(_write, batch, stagings)
             if writing is not None:
                 writing.result()
-            writing = writer.submit(_write, batch, lake, delivery)
-        if writing is not None:
-            writing.result()
+    finally:
+        delivery.staged = {table: staging.close() for table, staging in stagings.items()}
 
 
 def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
@@ -156,10 +161,10 @@ def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
     delivery.ignored_keys.update(batch.ignored_keys)
 
 
-def _write(batch: ParsedBatch, lake: Lake, delivery: _Delivery) -> None:
+def _write(batch: ParsedBatch, stagings: Mapping[str, Staging]) -> None:
     for table, frame in (("events", batch.events), ("updates", batch.updates), ("quarantine", batch.rejects)):
         if frame.height:
-            delivery.staged[table].append(lake.stage(table, frame))
+            stagings[table].add(frame)
 
 
 def _heads(table: str, frame: pl.DataFrame) -> int:

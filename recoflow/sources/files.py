@@ -28,7 +28,7 @@ from recoflow.sources import collect, csvtext, froomle, items, jsonstream, metar
 from recoflow.sources.chunks import Chunk, Read
 from recoflow.sources.collect import Arrival, Collector, Dialect
 
-BATCH_ROWS: Final = 1_000_000
+BATCH_ROWS: Final = 100_000  # from which on rows are handed on: they become one row group of the lake
 CHUNK_BYTES: Final = 16 * 1024**2
 HEAD_BYTES: Final = 1024**2
 EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
@@ -48,7 +48,7 @@ def read(
     name: str | None = None,
     dialect: Dialect | None = None,
 ) -> Iterator[ParsedBatch]:
-    """Read a file of Froomle events, Froomle items or Metarank events in batches of about a million rows.
+    """Read a file of Froomle events, Froomle items or Metarank events in batches of about a hundred thousand rows.
 
     Args:
         path: `.csv`, `.json`, `.jsonl` or `.ndjson`, plain, gzip or zstd.
@@ -139,7 +139,7 @@ def _in_order(
 
 
 def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
-    """Join chunks until a batch has its size; a million events make one commit, not sixty."""
+    """Join chunks until a batch has its size."""
     waiting: list[ParsedBatch] = []
     rows = 0
     for batch in parsed:

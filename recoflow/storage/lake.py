@@ -12,11 +12,9 @@ again. Files that were staged and never committed are removed by `vacuum`.
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
 import json
-import os
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,12 +25,14 @@ from urllib.parse import unquote
 import deltalake
 import duckdb
 import polars as pl
+import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
 from recoflow.errors import StorageError
 from recoflow.storage import artifacts, stored
+from recoflow.storage.staging import Place, StagedFile, Staging
 
 TABLES: Final = stored.TABLES
 ATTEMPTS: Final = 200
@@ -41,17 +41,6 @@ ORPHAN_HOURS: Final = 24  # staged files younger than this may still be committe
 
 class CommitConflictError(StorageError):
     """Somebody else committed first: look at the table again, then commit again."""
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    """A Parquet file that waits for its commit; `path` can be read at once."""
-
-    table: str
-    path: str
-    name: str
-    rows: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -168,18 +157,23 @@ class Lake:
         Raises:
             StorageError: the frame has other columns or dtypes than the table's contract, or the disk refused.
         """
-        expected = TABLES[table]
-        if frame.schema != expected:
-            wrong = [n for n in {*expected, *frame.columns} if expected.get(n) != frame.schema.get(n)]
-            raise StorageError(
-                f"{self._uri(table)}", f"rows do not have the table's columns (see {wrong})", "Build them by schema.py"
+        staging = self.staging(table)
+        staging.add(frame)
+        (file,) = staging.close()
+        return file
+
+    def staging(self, table: str) -> Staging:
+        """The same for rows that come one frame after the other."""
+        folder = self._uri(table)
+        return Staging(
+            Place(
+                table,
+                folder,
+                create=functools.partial(self._create, table),
+                sync=functools.partial(self._sync, table),
+                explained=functools.partial(self._explained, table),
             )
-        content = io.BytesIO()
-        stored.write(table, frame, content)
-        name = f"part-{uuid.uuid4()}.parquet"
-        with self._explained(table):
-            self._write(table, name, content.getbuffer())
-        return StagedFile(table, f"{self._uri(table)}/{name}", name, frame.height, content.getbuffer().nbytes)
+        )
 
     def discard(self, staged: Sequence[StagedFile], snapshot: Snapshot | None) -> None:
         """Remove staged files that nobody will commit any more, given their table as it is after all commits.
@@ -344,17 +338,16 @@ class Lake:
                 return
         raise self._busy(table)
 
-    def _write(self, table: str, name: str, content: memoryview) -> None:
+    def _create(self, table: str, name: str) -> Any:
         if not self._is_local:
-            with self._remote(table).open_output_stream(name) as stream:
-                stream.write(bytes(content))
-            return
+            return self._remote(table).open_output_stream(name)
         folder = Path(self._uri(table))
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        return pa.OSFile(str(folder / name), "wb")
+
+    def _sync(self, table: str, name: str) -> None:
+        if self._is_local:
+            artifacts.sync(Path(self._uri(table)) / name)
 
     def _is_there(self, table: str, file: str) -> bool:
         if self._is_local:
