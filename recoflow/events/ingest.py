@@ -11,6 +11,7 @@ that nobody has added to the table since, else only the files that were added ar
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,8 +99,11 @@ def ingest_file(
     from recoflow.sources import files  # noqa: PLC0415  (parsers are heavy and a known file does not need them)
 
     name = name or path.name
-    batches = files.read(path, environment, received_at, name=name, dialect=dialect)
-    return ingest_batches(batches, lake, received_at, name=name, sha256=artifacts.sha256(path))
+    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hashing:
+        sha256 = hashing.submit(artifacts.sha256, path)
+        batches = files.read(path, environment, received_at, name=name, dialect=dialect)
+        begin = list(itertools.islice(batches, 1))  # meanwhile, with all that has to be loaded for it
+        return ingest_batches(itertools.chain(begin, batches), lake, received_at, name=name, sha256=sha256.result())
 
 
 def ingest_batches(

@@ -109,24 +109,26 @@ def header_of(head: bytes, name: str) -> tuple[str, ...]:
 
 def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]:
     """Cut what follows the header into chunks of about `size` bytes that end where a record does."""
-    rest, line = b"", 2
+    rest, line = b"", 2  # no line end in the rest is outside of quotes
     while block := read(size):
-        rest += block
-        cut = _last_record_end(rest)
-        if not cut and len(rest) > MAX_EVENT + size:  # a quote that never closes: the exact path finds the next record
-            cut = rest.rindex(b"\n") + 1 if b"\n" in rest else len(rest)
+        cut = _last_record_end(block, is_quoted=rest.count(b'"') % 2 == 1)
+        if not cut and len(rest) > MAX_EVENT:  # a quote that never closes: the exact path finds the next record
+            cut = block.rindex(b"\n") + 1 if b"\n" in block else len(block)
         if cut:
-            text, rest = rest[:cut], rest[cut:]
+            text = b"".join((rest, memoryview(block)[:cut]))
+            rest = block[cut:]
             yield CsvChunk(header, text, line)
             line += count(text, b"\n")
+        else:
+            rest += block
     if rest.strip():
         yield CsvChunk(header, rest, line)
 
 
-def _last_record_end(text: bytes) -> int:
-    """Position behind the last line end that is outside of quotes; 0 when there is none."""
+def _last_record_end(text: bytes, *, is_quoted: bool) -> int:
+    """Position behind the last line end that is outside of quotes, given whether the beginning is inside; else 0."""
     end = text.rfind(b"\n") + 1
-    quotes = count(text[:end], b'"')
+    quotes = is_quoted + count(memoryview(text)[:end], b'"')
     while end and quotes % 2:
         before = text.rfind(b"\n", 0, end - 1) + 1
         quotes -= text.count(b'"', before, end)

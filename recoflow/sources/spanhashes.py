@@ -105,10 +105,12 @@ def _hash_records(first, second, third, name_data, name_starts, places, begins, 
                 size = copy_bytes(name_data, name, name_starts[field + 1] - name, text, size)
                 if place < 0:
                     size = write_whole(begin, text, size)
+                elif place == 0:
+                    size = copy_bytes(first, begin, length, text, size)
+                elif place == 1:
+                    size = copy_bytes(second, begin, length, text, size)
                 else:
-                    size = copy_bytes(
-                        first if place == 0 else (second if place == 1 else third), begin, length, text, size
-                    )
+                    size = copy_bytes(third, begin, length, text, size)
             sizes[index] = size - begin_of_text
         for index in range(count):
             words64 = scratch[index * size_of_one : (index + 1) * size_of_one]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.compiled import compiled, inlined
-from recoflow.sources.wide import cell_end, equals, text_end
+from recoflow.sources.wide import WIDTH, cell_end, equals, text_end
 
 ABSENT: Final = 0
 TEXT: Final = 1
@@ -38,7 +38,7 @@ Places = NDArray[np.int64]
 
 
 class Words(NamedTuple):
-    """A list of byte strings as one array, word i from `starts[i]` to `starts[i + 1]`."""
+    """A list of byte strings as one array, word i from `starts[i]` to `starts[i + 1]`; some bytes stand behind all."""
 
     data: Bytes
     starts: Places
@@ -57,7 +57,7 @@ def words(names: list[str]) -> Words:
     """Names as the kernels read them."""
     encoded = [name.encode() for name in names]
     starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    return Words(np.frombuffer(b"".join(encoded) or b"\0", np.uint8), starts)
+    return Words(np.frombuffer(b"".join(encoded) + bytes(int(WIDTH)), np.uint8), starts)
 
 
 def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str], *, has_lists: bool = False) -> Spans:

@@ -1,13 +1,10 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="misc"
-"""Text eight bytes at a time: searching, comparing and copying, compiled with numba.
+"""Text many bytes at a time: searching, comparing and copying, compiled with numba.
 
 What belongs here: loops over bytes in which ingest spends its time. What does not: what the bytes mean.
 
-Positions are unsigned inside of loops, because those need no test for negative ones. Words are read from and written to
-any position, so the last bytes of an array are always handled one by one: nothing is touched outside of it.
-
-Source of the search: "Determine if a word has a zero byte" in S. E. Anderson, Bit Twiddling Hacks. It can name a byte
-too many above one that it found, never below, and only the first one counts here.
+Positions are unsigned inside of loops, because those need no test for negative ones. Vectors and words are read from
+and written to any position, so the last bytes of an array are always handled one by one: nothing is touched outside.
 """
 
 from __future__ import annotations
@@ -22,16 +19,16 @@ from numba.extending import intrinsic
 from recoflow.compiled import inlined
 
 _U = np.uint64
-_ONES, _HIGHS = _U(0x0101010101010101), _U(0x8080808080808080)
-_QUOTES, _BACKSLASHES, _COMMAS, _SPACES = _ONES * _U(0x22), _ONES * _U(0x5C), _ONES * _U(0x2C), _ONES * _U(0x20)
 _QUOTE, _BACKSLASH, _COMMA, _SPACE = 0x22, 0x5C, 0x2C, 0x20
-_ONE, _EIGHT = np.uintp(1), np.uintp(8)
+_ONE, _EIGHT, WIDTH = np.uintp(1), np.uintp(8), np.uintp(32)
 _WORD: Final = ir.IntType(64)
+_VECTOR: Final = ir.VectorType(ir.IntType(8), int(WIDTH))
 
 
-def _place_of_word(context, builder, array_type, array, place):
+def _pointer(context, builder, array_type, values, kind=_WORD):
+    array, place = values
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [place]), _WORD.as_pointer())
+    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
 
 
 @intrinsic
@@ -39,7 +36,7 @@ def load(_typing, array, place):  # noqa: ARG001 (numba calls it by these names)
     """The eight bytes from a position on, the first one lowest."""
 
     def generate(context, builder, signature, values):
-        pointer = _place_of_word(context, builder, signature.args[0], *values)
+        pointer = _pointer(context, builder, signature.args[0], values)
         return builder.load(pointer, align=1)
 
     return types.uint64(array, types.uintp), generate
@@ -50,7 +47,7 @@ def store(_typing, array, place, word):  # noqa: ARG001
     """Write eight bytes from a position on."""
 
     def generate(context, builder, signature, values):
-        pointer = _place_of_word(context, builder, signature.args[0], *values[:2])
+        pointer = _pointer(context, builder, signature.args[0], values[:2])
         builder.store(values[2], pointer, align=1)
         return context.get_dummy_value()
 
@@ -67,29 +64,73 @@ def _zeros_below(_typing, word):  # noqa: ARG001
     return types.uint64(types.uint64), generate
 
 
-@inlined
-def _has_zero(word):
-    """The high bit of each byte that is zero."""
-    return (word - _ONES) & ~word & _HIGHS
+@intrinsic
+def _copy_vector(_typing, source, first, target, to):  # noqa: ARG001
+    """Copy `WIDTH` bytes."""
+
+    def generate(context, builder, signature, values):
+        from_pointer = _pointer(context, builder, signature.args[0], values[:2], _VECTOR)
+        to_pointer = _pointer(context, builder, signature.args[2], values[2:], _VECTOR)
+        builder.store(builder.load(from_pointer, align=1), to_pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.uintp, target, types.uintp), generate
 
 
-@inlined
-def _special(word):
-    """The high bit of each byte that is a backslash or a control character."""
-    return _has_zero(word ^ _BACKSLASHES) | ((word - _SPACES) & ~word & _HIGHS)
+@intrinsic
+def _places_of(_typing, array, place, byte):  # noqa: ARG001
+    """Which of the `WIDTH` bytes from a position on are this one: a bit for each, the first one lowest."""
+
+    def generate(context, builder, signature, values):
+        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        return _bits(builder, builder.icmp_unsigned("==", vector, _splat(builder, values[2])))
+
+    return types.uint64(array, types.uintp, types.uint8), generate
+
+
+@intrinsic
+def _places_below(_typing, array, place, byte):  # noqa: ARG001
+    """The same for bytes that are smaller than this one."""
+
+    def generate(context, builder, signature, values):
+        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        return _bits(builder, builder.icmp_unsigned("<", vector, _splat(builder, values[2])))
+
+    return types.uint64(array, types.uintp, types.uint8), generate
+
+
+@intrinsic
+def _differences(_typing, array, place, other, other_place):  # noqa: ARG001
+    """The same for bytes that are not those of another array."""
+
+    def generate(context, builder, signature, values):
+        first = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        second = builder.load(_pointer(context, builder, signature.args[2], values[2:], _VECTOR), align=1)
+        return _bits(builder, builder.icmp_unsigned("!=", first, second))
+
+    return types.uint64(array, types.uintp, other, types.uintp), generate
+
+
+def _splat(builder, byte):
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), byte, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), _VECTOR.count), None))
+
+
+def _bits(builder, booleans):
+    return builder.zext(builder.bitcast(booleans, ir.IntType(_VECTOR.count)), _WORD)
 
 
 @inlined
 def text_end(data, at, end):
     """Position of the closing quote; -1 when there is none before a control character or an escape."""
     place, last = np.uintp(at), np.uintp(end)
-    while place + _EIGHT <= last:
-        word = load(data, place)
-        found = _has_zero(word ^ _QUOTES) | _special(word)
+    while place + WIDTH <= last:
+        found = _places_of(data, place, _QUOTE) | _places_of(data, place, _BACKSLASH)
+        found |= _places_below(data, place, _SPACE)
         if found != _U(0):
-            place += np.uintp(_zeros_below(found) >> _U(3))
+            place += np.uintp(_zeros_below(found))
             return np.int64(place) if data[place] == _QUOTE else -1
-        place += _EIGHT
+        place += WIDTH
     while place < last:
         byte = data[place]
         if byte == _QUOTE:
@@ -104,13 +145,13 @@ def text_end(data, at, end):
 def cell_end(data, at, end):
     """Position behind a bare cell of CSV; -1 when it has a quote, a control character or a backslash."""
     place, last = np.uintp(at), np.uintp(end)
-    while place + _EIGHT <= last:
-        word = load(data, place)
-        found = _has_zero(word ^ _COMMAS) | _has_zero(word ^ _QUOTES) | _special(word)
+    while place + WIDTH <= last:
+        found = _places_of(data, place, _COMMA) | _places_of(data, place, _QUOTE)
+        found |= _places_of(data, place, _BACKSLASH) | _places_below(data, place, _SPACE)
         if found != _U(0):
-            place += np.uintp(_zeros_below(found) >> _U(3))
+            place += np.uintp(_zeros_below(found))
             return np.int64(place) if data[place] == _COMMA else -1
-        place += _EIGHT
+        place += WIDTH
     while place < last and data[place] != _COMMA:
         byte = data[place]
         if byte < _SPACE or byte in (_QUOTE, _BACKSLASH):
@@ -123,16 +164,15 @@ def cell_end(data, at, end):
 def equals(data, at, other, other_at, length):
     """Whether so many bytes are the same."""
     first, second, rest = np.uintp(at), np.uintp(other_at), np.uintp(length)
-    while rest >= _EIGHT:
-        if load(data, first) != load(other, second):
+    while rest > np.uintp(0) and first + WIDTH <= np.uintp(len(data)) and second + WIDTH <= np.uintp(len(other)):
+        found = _differences(data, first, other, second)
+        if found != _U(0) and np.uintp(_zeros_below(found)) < rest:
             return False
-        first += _EIGHT
-        second += _EIGHT
-        rest -= _EIGHT
-    if rest == np.uintp(0):
-        return True
-    if first + _EIGHT <= np.uintp(len(data)) and second + _EIGHT <= np.uintp(len(other)):
-        return low_bytes(load(data, first) ^ load(other, second), rest) == _U(0)
+        if rest <= WIDTH:
+            return True
+        first += WIDTH
+        second += WIDTH
+        rest -= WIDTH
     for index in range(rest):  # noqa: SIM110 (numba compiles no generators)
         if data[first + index] != other[second + index]:
             return False
@@ -147,19 +187,17 @@ def low_bytes(word, count):
 
 @inlined
 def copy_bytes(source, begin, length, target, at):
-    """Copy so many bytes and return the position behind them; up to seven bytes behind that may be overwritten."""
+    """Copy so many bytes and return the position behind them; up to 31 bytes behind that may be overwritten."""
     first, to, rest = np.uintp(begin), np.uintp(at), np.uintp(length)
-    while rest >= _EIGHT:
-        store(target, to, load(source, first))
-        first += _EIGHT
-        to += _EIGHT
-        rest -= _EIGHT
-    if rest > np.uintp(0):
-        if first + _EIGHT <= np.uintp(len(source)) and to + _EIGHT <= np.uintp(len(target)):
-            store(target, to, load(source, first))
-        else:
-            for index in range(rest):
-                target[to + index] = source[first + index]
+    while rest > np.uintp(0) and first + WIDTH <= np.uintp(len(source)) and to + WIDTH <= np.uintp(len(target)):
+        _copy_vector(source, first, target, to)
+        if rest <= WIDTH:
+            return at + length
+        first += WIDTH
+        to += WIDTH
+        rest -= WIDTH
+    for index in range(rest):
+        target[to + index] = source[first + index]
     return at + length
 
 
