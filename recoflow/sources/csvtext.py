@@ -39,10 +39,9 @@ class CsvChunk:
         """Each record: a line, or several where a quoted cell has line ends."""
         begins, ends = line_bounds(self.text)
         lines = np.arange(len(begins)) + self.first_line
-        quotes = places(self.text, b'"')
-        if not len(quotes):
+        if b'"' not in self.text:
             return Records(begins, ends, lines)
-        quotes = np.searchsorted(quotes, np.stack([begins, ends]))
+        quotes = np.searchsorted(places(self.text, b'"'), np.stack([begins, ends]))
         odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
         is_begin = np.ones(len(begins), bool)
         covered = -1
@@ -128,6 +127,8 @@ def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]
 def _last_record_end(text: bytes, *, is_quoted: bool) -> int:
     """Position behind the last line end that is outside of quotes, given whether the beginning is inside; else 0."""
     end = text.rfind(b"\n") + 1
+    if not is_quoted and b'"' not in text:
+        return end
     quotes = is_quoted + count(memoryview(text)[:end], b'"')
     while end and quotes % 2:
         before = text.rfind(b"\n", 0, end - 1) + 1

@@ -6,7 +6,7 @@ What belongs here: the same rules over columns. A record that breaks one, or tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow import schema
+from recoflow.environment import Environment
 from recoflow.sources import canonical, froomle, spanhashes, spans, spanvalues
 from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
@@ -22,13 +23,14 @@ from recoflow.sources.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
 from recoflow.sources.spanhashes import Content
-from recoflow.sources.spanvalues import ODD, Column
+from recoflow.sources.spans import Words
+from recoflow.sources.spanvalues import ODD, Column, Text
 
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
 
 _REQUIRED: Final = sorted({name for needed in froomle.REQUIRED.values() for name in needed})
 _NEEDED: Final = np.array(
-    [sum(1 << _REQUIRED.index(name) for name in froomle.REQUIRED[kind]) for kind in schema.EVENT_TYPES]
+    [sum(1 << _REQUIRED.index(name) for name in froomle.REQUIRED[kind]) for kind in schema.EVENT_TYPES], np.uint16
 )
 
 Bools = NDArray[np.bool_]
@@ -58,7 +60,6 @@ class _Table:
     """The spans of a chunk by name; whatever is found odd about a record on the way is marked in `is_odd`."""
 
     def __init__(self, chunk: Chunk, names: list[str], found: spans.Spans) -> None:
-        self.text = chunk.text
         self.data = np.frombuffer(chunk.text, np.uint8)
         self.names = names
         self.is_odd = found.is_odd | is_not_utf8(chunk)
@@ -92,11 +93,11 @@ class _Table:
         column.kinds[column.lengths <= 0] = spans.ABSENT
         return column
 
-    def known_texts(self, name: str, known: Iterable[str]) -> Column:
-        """Spans of a text out of a vocabulary."""
-        column = self.texts(name)
-        self.is_odd |= spanvalues.codes(self.data, column, spans.words(sorted(known))) == -2
-        return column
+    def codes(self, name: str, known: Words) -> NDArray[np.int16]:
+        """Index in a vocabulary per record, negative where the text is absent or unknown."""
+        found = spanvalues.codes(self.data, self.texts(name), known)
+        self.is_odd |= found == spanvalues.UNKNOWN
+        return found
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A field's numbers, NaN where absent."""
@@ -104,7 +105,7 @@ class _Table:
         self.is_odd |= is_odd
         return found
 
-    def other_fields(self) -> tuple[bytes, Column] | None:
+    def other_fields(self) -> Text | None:
         """Every field that is not known as one JSON object per record; None when there is no such field."""
         names = sorted(set(self.names) - froomle.KNOWN)
         if not names:
@@ -129,12 +130,13 @@ def _json_table(chunk: Chunk, names: list[str]) -> _Table:
 
 def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     environment = arrival.environment
-    kinds, kind_names = _event_types(table, arrival)
-    texts = {name: table.texts(name) for name in froomle.TEXTS if name != "event_type"}
-    for name, known in (("channel", environment.channels), ("page_type", environment.page_types)):
-        texts[name] = table.known_texts(name, known)
-    table.known_texts("environment", [environment.name])
-    _identify(table, texts)
+    vocabularies = _vocabularies(environment)
+    codes = {name: table.codes(name, known) for name, known in vocabularies.items()}
+    kinds = _event_types(table, codes["event_type"], arrival)
+    table.codes("environment", spans.words([environment.name]))
+    texts = {name: (table.data, table.texts(name)) for name in froomle.TEXTS if name not in codes}
+    texts |= {name: spanvalues.known(codes[name], known) for name, known in vocabularies.items()}
+    _identify(table, texts["user_id"][1], texts["device_id"][1])
     numbers = {name: table.numbers(name) for name in (*froomle.NUMBERS, "rank")}
     rank = numbers["rank"]
     table.is_odd |= (rank != np.floor(rank)) & ~np.isnan(rank) | (rank < 0) | (rank > froomle.MAX_RANK)
@@ -143,16 +145,15 @@ def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     others = table.other_fields()
     event_ids = table.texts("event_id")
     table.is_odd |= _lacks_required(kinds, texts, has_default=environment.default_item_type is not None)
-    content = _content(table, (kind_names, texts), numbers, moments, others)
+    content = _content(texts, numbers, moments, others)
     have_ids = bool((table.is_odd | (event_ids.kinds != spans.ABSENT)).all())
     hashes = spanhashes.hashes(content, len(moments), seeds=1 if have_ids else 2)
-    columns = {name: spanvalues.strings(table.text, column) for name, column in texts.items() if column.kinds.any()}
+    columns = {name: spanvalues.strings(*text) for name, text in texts.items() if text[1].kinds.any()}
     columns |= {name: pl.Series(values, nan_to_null=True) for name, values in numbers.items()}
     columns |= {
-        "event_type": spanvalues.strings(*kind_names),
         "timestamp": pl.Series(moments),
         "content_hash": pl.Series(np.ascontiguousarray(hashes[:, 0])),
-        "event_id": spanvalues.strings(table.text, event_ids),
+        "event_id": spanvalues.strings(table.data, event_ids),
     }
     if others is not None:
         columns["properties"] = spanvalues.strings(*others)
@@ -165,50 +166,57 @@ def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     return _complete(frame, arrival), is_easy
 
 
-def _event_types(table: _Table, arrival: Arrival) -> tuple[NDArray[np.int16], tuple[bytes, Column]]:
-    """Index in `schema.EVENT_TYPES` per record, and the same as texts."""
-    known = spans.words(list(schema.EVENT_TYPES))
-    codes = spanvalues.codes(table.data, table.texts("event_type"), known)
+def _vocabularies(environment: Environment) -> dict[str, Words]:
+    """The known texts of the fields that have a vocabulary, all in one array of bytes."""
+    known = {
+        "event_type": schema.EVENT_TYPES,
+        "channel": sorted(environment.channels),
+        "page_type": sorted(environment.page_types),
+    }
+    data, starts = spans.words([word for names in known.values() for word in names])
+    ends = np.cumsum([len(names) for names in known.values()]).tolist()
+    return {
+        name: Words(data, starts[end - len(names) : end + 1])
+        for (name, names), end in zip(known.items(), ends, strict=True)
+    }
+
+
+def _event_types(table: _Table, codes: NDArray[np.int16], arrival: Arrival) -> NDArray[np.int16]:
+    """Index in `schema.EVENT_TYPES` per record."""
     if arrival.default_event_type is not None:
-        codes[codes == -1] = schema.EVENT_TYPES.index(arrival.default_event_type)
+        codes[codes == spanvalues.NOT_THERE] = schema.EVENT_TYPES.index(arrival.default_event_type)
     table.is_odd |= codes < 0
-    starts = known.starts.astype(np.int32)
-    column = Column(np.ones(len(codes), np.uint8), starts[codes], np.diff(starts)[codes])
-    return codes, (known.data.tobytes(), column)
+    return codes
 
 
-def _identify(table: _Table, texts: Mapping[str, Column]) -> None:
-    user, device = texts["user_id"], texts["device_id"]
+def _identify(table: _Table, user: Column, device: Column) -> None:
     for column in (user, device):
         column.kinds[spanvalues.is_any_of(table.data, column, spans.words(list(NO_IDENTITY)))] = spans.ABSENT
     table.is_odd |= (user.kinds == spans.ABSENT) & (device.kinds == spans.ABSENT)
 
 
-def _lacks_required(kinds: NDArray[np.int16], texts: Mapping[str, Column], *, has_default: bool) -> Bools:
+def _lacks_required(kinds: NDArray[np.int16], texts: Mapping[str, Text], *, has_default: bool) -> Bools:
     """Records that lack a field which their event type needs; a default stands in for an item's type."""
-    present = np.zeros(len(kinds), np.int64)
+    present = np.zeros(len(kinds), np.uint16)
     for bit, name in enumerate(_REQUIRED):
         source = "item_id" if name == "item_type" and has_default else name
-        present |= (texts[source].kinds != spans.ABSENT).astype(np.int64) << bit
+        present |= (texts[source][1].kinds != spans.ABSENT).astype(np.uint16) << np.uint16(bit)
     return np.asarray((present & _NEEDED[kinds]) != _NEEDED[kinds])
 
 
 def _content(
-    table: _Table,
-    texts: tuple[tuple[bytes, Column], Mapping[str, Column]],
+    texts: Mapping[str, Text],
     numbers: Mapping[str, NDArray[np.float64]],
     moments: NDArray[np.int64],
-    others: tuple[bytes, Column] | None,
+    others: Text | None,
 ) -> list[Content]:
     """The fields of `froomle.CONTENT` in their order."""
-    (words, event_types), columns = texts
-    found = {name: Content(name, (table.data, column), None) for name, column in columns.items()}
+    found = {name: Content(name, text, None) for name, text in texts.items()}
     found |= {name: Content(name, None, spanhashes.double_bits(numbers[name])) for name in froomle.NUMBERS}
     found["rank"] = Content("rank", None, spanhashes.whole(numbers["rank"]))
     found["timestamp"] = Content("timestamp", None, moments)
-    found["event_type"] = Content("event_type", (np.frombuffer(words, np.uint8), event_types), None)
     if others is not None:
-        found["properties"] = Content("properties", (np.frombuffer(others[0], np.uint8), others[1]), None)
+        found["properties"] = Content("properties", others, None)
     return [found[name] for name in froomle.CONTENT if name in found]
 
 

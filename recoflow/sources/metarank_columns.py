@@ -33,7 +33,7 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
     data = np.frombuffer(chunk.text, np.uint8)
     others = sampled_names(chunk, np.arange(len(chunk.records.begins))) - {*NAMES}
     table = _Table(
-        chunk.text,
+        data,
         [*NAMES, *sorted(others)],
         spans.json_spans(data, *chunk.records[:2], [*NAMES, *sorted(others)], has_lists=True),
     )
@@ -45,9 +45,8 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
 class _Table:
     """The spans of a chunk by name; whatever is found odd about a record on the way is marked in `is_odd`."""
 
-    def __init__(self, text: bytes, names: list[str], found: spans.Spans) -> None:
-        self.text = text
-        self.data = np.frombuffer(text, np.uint8)
+    def __init__(self, data: spans.Bytes, names: list[str], found: spans.Spans) -> None:
+        self.data = data
         self.names = names
         self.is_odd = found.is_odd
         self._spans = found
@@ -83,7 +82,7 @@ def _classify(table: _Table) -> NDArray[np.int8]:
     """What each record is, as `metarank.classify` has it; 0 for odd ones."""
     names = sorted(metarank.EVENTS)
     of_name = np.array([WHAT.index(metarank.EVENTS[name]) for name in names] + [0, 0], np.int8)
-    named = spanvalues.codes(table.data, table.texts("event"), spans.words(names))  # -2 unknown, -1 absent
+    named = spanvalues.codes(table.data, table.texts("event"), spans.words(names))
     has_event = table.has("event")
     has_links = np.logical_or.reduce([table.has(name) for name in ("type", *metarank.LINKS)])
     told = np.select([has_links, table.has("items"), table.has("item")], [INTERACTION, RANKING, ITEM], -1)
@@ -100,7 +99,7 @@ def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
     is_user = what == USER
     subject = _either(is_user, texts["user"], texts["item"])
     is_interaction = what == INTERACTION
-    table.is_odd |= (tenant == -2) | (moments <= ODD) | (texts["id"].kinds == spans.ABSENT)
+    table.is_odd |= (tenant == spanvalues.UNKNOWN) | (moments <= ODD) | (texts["id"].kinds == spans.ABSENT)
     table.is_odd |= (what != RANKING) & (subject.kinds == spans.ABSENT)
     table.is_odd |= (what == RANKING) & (lists["items"].kinds == spans.ABSENT)
     table.is_odd |= is_interaction & (texts["type"].kinds == spans.ABSENT)
@@ -112,14 +111,14 @@ def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
     records = pl.DataFrame(
         {
             "what": what,
-            "event_id": spanvalues.strings(table.text, texts["id"]),
+            "event_id": spanvalues.strings(table.data, texts["id"]),
             "content_hash": found.hashes,
             "timestamp": moments,
-            "subject": spanvalues.strings(table.text, subject),
-            "user_id": spanvalues.strings(table.text, visitor),
-            "session_id": spanvalues.strings(table.text, texts["session"]),
-            "interaction_type": spanvalues.strings(table.text, texts["type"]),
-            "link": spanvalues.strings(table.text, link),
+            "subject": spanvalues.strings(table.data, subject),
+            "user_id": spanvalues.strings(table.data, visitor),
+            "session_id": spanvalues.strings(table.data, texts["session"]),
+            "interaction_type": spanvalues.strings(table.data, texts["type"]),
+            "link": spanvalues.strings(table.data, link),
         }
     )
     updates = np.flatnonzero(~table.is_odd & (what <= USER))
@@ -161,7 +160,7 @@ def _events(table: _Table, records: pl.DataFrame, found: spanlists.Lists, arriva
     is_ranking = pl.col("what") == RANKING
     frame = records[rows.records].with_columns(
         part=rows.parts,
-        item_id=spanvalues.strings(table.text, _column(rows.starts, rows.lengths)),
+        item_id=spanvalues.strings(table.data, _column(rows.starts, rows.lengths)),
         relevancy=pl.Series(rows.relevancy, nan_to_null=True),
         properties=spanvalues.strings(found.text, _column(rows.property_starts, rows.property_lengths)),
     )

@@ -69,7 +69,7 @@ class Lists(NamedTuple):
     """What was read: rows in the order of their records, and the fields of each record as spans of `text`."""
 
     rows: Rows
-    text: bytes
+    text: Bytes
     field_starts: NDArray[np.int32]
     field_lengths: NDArray[np.int32]
     hashes: NDArray[np.uint64]
@@ -96,7 +96,7 @@ def read(
     fields = np.zeros((2, count), np.int32)
     hashes = np.zeros(count, np.uint64)
     height, size = _read_records(data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes)
-    return Lists(_first(rows, height), text[:size].tobytes(), fields[0], fields[1], hashes)
+    return Lists(_first(rows, height), text[:size], fields[0], fields[1], hashes)
 
 
 def _first(rows: Rows, height: int) -> Rows:

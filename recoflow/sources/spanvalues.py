@@ -23,6 +23,7 @@ from recoflow.sources.wide import copy_bytes, first_word
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1
+NOT_THERE, UNKNOWN = -1, -2  # instead of an index in a vocabulary
 
 _MAX_DIGITS: Final = 15
 _SECOND: Final = 1_000_000
@@ -34,6 +35,9 @@ class Column(NamedTuple):
     kinds: NDArray[np.uint8]
     starts: NDArray[np.int32]
     lengths: NDArray[np.int32]
+
+
+Text = tuple[Bytes, Column]  # the bytes that the spans lie in, which are UTF-8
 
 
 def times(data: Bytes, column: Column, latest: int, *, has_seconds: bool) -> NDArray[np.int64]:
@@ -52,10 +56,16 @@ def numbers(data: Bytes, column: Column) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def codes(data: Bytes, column: Column, known: Words) -> NDArray[np.int16]:
-    """Index of each text in `known`, -1 when absent, -2 when unknown."""
+    """Index of each text in `known`, NOT_THERE when absent, UNKNOWN when it is none of them."""
     found = np.empty(len(column.kinds), np.int16)
     _codes(data, *column, *known, found)
     return found
+
+
+def known(codes: NDArray[np.int16], words: Words) -> Text:
+    """The texts by their indices in `words`, absent where those are negative."""
+    begins = words.starts.astype(np.int32)
+    return words.data, Column((codes >= 0).astype(np.uint8), begins[codes], np.diff(begins)[codes])
 
 
 def is_any_of(data: Bytes, column: Column, lower_words: Words) -> NDArray[np.bool_]:
@@ -65,17 +75,17 @@ def is_any_of(data: Bytes, column: Column, lower_words: Words) -> NDArray[np.boo
     return found
 
 
-def strings(text: bytes, column: Column) -> pl.Series:
-    """The texts as a string column that points into `text`; null where absent. The text must be UTF-8."""
+def strings(data: Bytes, column: Column) -> pl.Series:
+    """The texts as a string column that points into `data`; null where absent."""
     is_valid = column.kinds != ABSENT
     views = np.zeros((len(is_valid), 4), np.uint32)
-    _views(np.frombuffer(text, np.uint8), *column, views)
+    _views(data, *column, views)
     bits = pa.py_buffer(np.packbits(is_valid, bitorder="little").tobytes())
-    buffers = [bits, pa.py_buffer(views), pa.py_buffer(text)]
+    buffers = [bits, pa.py_buffer(views), pa.py_buffer(data)]
     return pl.Series(pa.Array.from_buffers(pa.string_view(), len(is_valid), buffers))
 
 
-def json_objects(data: Bytes, columns: list[Column], keys: Words) -> tuple[bytes, Column]:
+def json_objects(data: Bytes, columns: list[Column], keys: Words) -> Text:
     """A JSON object per record of the columns' values, absent where there are none.
 
     `keys` are the columns' names in ascending order as JSON texts with a colon, e.g. `"shelf":`.
@@ -87,7 +97,7 @@ def json_objects(data: Bytes, columns: list[Column], keys: Words) -> tuple[bytes
     text = np.empty(ends[-1], np.uint8)
     _write_objects(data, kinds, starts, lengths, *keys, ends, text)
     sizes = np.diff(ends)
-    return text.tobytes(), Column((sizes > 0).astype(np.uint8), ends[:-1].astype(np.int32), sizes.astype(np.int32))
+    return text, Column((sizes > 0).astype(np.uint8), ends[:-1].astype(np.int32), sizes.astype(np.int32))
 
 
 @compiled
@@ -220,10 +230,10 @@ def plain_number(data, begin, end):
 def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
-            found[record] = -1
+            found[record] = NOT_THERE
             continue
         word = find_word(data, starts[record], starts[record] + lengths[record], word_data, word_starts)
-        found[record] = word if word >= 0 else -2
+        found[record] = word if word >= 0 else UNKNOWN
 
 
 @compiled
@@ -231,8 +241,10 @@ def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
             continue
+        first = data[starts[record]] | 0x20  # only a letter and its capital become that letter
         for word in range(len(word_starts) - 1):
-            if word_starts[word + 1] - word_starts[word] == lengths[record]:
+            size = word_starts[word + 1] - word_starts[word]
+            if first == word_data[word_starts[word]] and size == lengths[record]:
                 found[record] |= _is_lower(data, starts[record], lengths[record], word_data, word_starts[word])
 
 

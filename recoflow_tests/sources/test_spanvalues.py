@@ -67,7 +67,7 @@ def test_strings_point_into_the_text() -> None:
     column = Column(
         np.array([1, 0, 1, 1], np.uint8), np.array([0, 0, 6, 48], np.int32), np.array([5, 0, 41, 0], np.int32)
     )
-    assert spanvalues.strings(text, column).to_list() == [
+    assert spanvalues.strings(np.frombuffer(text, np.uint8), column).to_list() == [
         "short",
         None,
         "a string that is longer than twelve bytes",
