@@ -12,6 +12,7 @@ from recoflow.errors import SourceError
 from recoflow.events import dedupe
 from recoflow.events.ingest import ingest_batches
 from recoflow.schema import Counts
+from recoflow.storage import staging
 from recoflow.storage.lake import Lake
 
 
@@ -46,6 +47,22 @@ def test_in_many_batches_the_first_content_of_an_id_stays(lake, make):
     assert report.counts == Counts(read=16, accepted=9, quarantined=7)
     kept = lake.scan("events").filter(pl.col("event_id") == "a").collect()
     assert kept.equals(batches[0].events.head(1))
+
+
+def test_how_a_delivery_is_cut_into_batches_and_files_does_not_show(lake, make, tmp_path, monkeypatch):
+    rows = [make.event(f"event-{number % 30}", number % 40) for number in range(90)]
+    whole = Lake(tmp_path / "whole")
+    expected = ingest_batches([make.batch(rows)], whole, make.now, name="dump.jsonl", sha256="1")
+    monkeypatch.setattr(staging, "FILE_ROWS", 20)
+    batches = [make.batch(rows[start : start + 7]) for start in range(0, len(rows), 7)]
+
+    report = ingest_batches(batches, lake, make.now, name="dump.jsonl", sha256="1")
+
+    assert report == expected
+    assert len(lake.files("events")) > 1
+    for table, order in (("events", "event_id"), ("quarantine", "raw")):
+        found, one_file = (each.scan(table).collect().sort(order) for each in (lake, whole))
+        assert found.equals(one_file)
 
 
 def test_repeated_ids_of_a_delivery_are_found_a_share_at_a_time(lake, make, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from recoflow import schema
 from recoflow.errors import StorageError
-from recoflow.storage import sql
+from recoflow.storage import sql, staging
 from recoflow.storage.lake import TABLES, CommitConflictError, Lake
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -128,6 +128,20 @@ def test_staged_rows_are_not_seen_before_their_commit(lake):
 
     lake.commit(snapshot, [staged], transactions={})
     assert _stored(lake) == ["a"]
+
+
+def test_rows_that_are_staged_bit_by_bit_keep_their_order_over_several_files(lake, monkeypatch):
+    monkeypatch.setattr(staging, "FILE_ROWS", 2)
+    writing = lake.staging("identity")
+    for name in "abcde":
+        writing.add(_devices(name))
+    files = writing.close()
+
+    assert [file.rows for file in files] == [2, 2, 1]
+    assert [Path(file.path).stat().st_size for file in files] == [file.size for file in files]
+    rows = lake.scan("identity", [file.path for file in files]).collect()
+    assert rows.equals(_devices(*"abcde"))
+    assert lake.staging("identity").close() == []
 
 
 def test_of_two_commits_with_one_transaction_id_on_one_snapshot_the_second_is_refused(lake):
