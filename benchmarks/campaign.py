@@ -1,6 +1,6 @@
 """A whole campaign beside its limits and its peers: request file on disk to response file on disk, with all checks.
 
-    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--curve users|items]
+    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--spark] [--curve users|items]
 
 A world of `world_m` is made first, once. Then each of these runs in a fresh process (see `campaign_runs`): recoflow's
 campaign; ranking alone and pyarrow's writing of the same rows, which are its limits; a script around implicit's
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks import campaign_world, world_m
+from benchmarks import campaign_world, peers, world_m
 from benchmarks.campaign_world import Folder
 
 GIB = 1 << 30
@@ -27,7 +27,11 @@ COLUMNS = ("way", "users", "items", "seconds", "cpu_seconds", "peak_gib", "us_pe
 
 def run(way: str, folder: Folder, users: int, k: int) -> dict[str, Any]:
     """What a fresh process measured."""
-    command = [sys.executable, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)]
+    return told([sys.executable, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)])
+
+
+def told(command: list[str]) -> dict[str, Any]:
+    """The JSON object in the last line of what a command says."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
@@ -74,7 +78,19 @@ def measure(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, 
         "peak_gib": round(ours["peak_bytes"] / GIB, 2),
     }
     table = [row(way, flags.users, flags.items, chosen[way]) for way in ("recoflow", "implicit")]
+    if flags.spark:
+        ratios |= spark(folder, flags.users, flags.k, ours["seconds"])
     return table, ratios
+
+
+def spark(folder: Folder, users: int, k: int, ours: float) -> dict[str, Any]:
+    """Its seconds, beside ours; Java's processor time and memory are not a child's to tell."""
+    python = peers.interpreter("pyspark")
+    if python is None:
+        return {"spark": "not measured: no Java, or pyspark cannot be installed"}
+    found = told([python, "-m", "benchmarks.campaign_spark", str(folder.root), str(users), str(k)])
+    assert found["rows"] == users * k, found
+    return {"spark_s": round(found["seconds"], 2), "spark_per_recoflow": round(found["seconds"] / ours, 2)}
 
 
 def curve(flags: argparse.Namespace) -> list[dict[str, Any]]:
@@ -104,6 +120,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="20,000 users × 10,000 items")
     parser.add_argument("--curve", choices=("users", "items"))
+    parser.add_argument("--spark", action="store_true")
     flags = parser.parse_args()
     if flags.quick:
         flags.users, flags.items = 20_000, 10_000
