@@ -78,7 +78,7 @@ def is_any_of(data: Bytes, column: Column, lower_words: Words) -> NDArray[np.boo
 def strings(data: Bytes, column: Column) -> pl.Series:
     """The texts as a string column that points into `data`; null where absent."""
     is_valid = column.kinds != ABSENT
-    views = np.zeros((len(is_valid), 4), np.uint32)
+    views = np.zeros((len(is_valid), 2), np.uint64)
     _views(data, *column, views)
     bits = pa.py_buffer(np.packbits(is_valid, bitorder="little").tobytes())
     buffers = [bits, pa.py_buffer(views), pa.py_buffer(data)]
@@ -261,20 +261,16 @@ def _is_lower(data, begin, length, word_data, word_start):
 
 @compiled
 def _views(data, kinds, starts, lengths, views):
-    """Arrow's string views: length, then twelve bytes inline or a prefix of four, the buffer and the position in it."""
+    """Arrow's string views, each as two words: length and the first four bytes, then the next eight or the position."""
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
             continue
         begin, length = starts[record], lengths[record]
-        word = first_word(data, begin, length)
-        views[record, 0] = length
-        views[record, 1] = np.uint32(word)
+        views[record, 0] = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))
         if length > 12:
-            views[record, 3] = begin
-            continue
-        views[record, 2] = np.uint32(word >> np.uint64(32))
-        if length > 8:
-            views[record, 3] = np.uint32(first_word(data, begin + 8, length - 8))
+            views[record, 1] = np.uint64(begin) << np.uint64(32)  # in buffer 0
+        elif length > 4:
+            views[record, 1] = first_word(data, begin + 4, length - 4)
 
 
 @compiled
