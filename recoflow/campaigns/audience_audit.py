@@ -5,14 +5,13 @@ What belongs here: reasons to refuse publication. What does not: checks that inf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
-from recoflow.campaigns import audit, rules
-from recoflow.errors import AuditError
+from recoflow.campaigns import auditing, rules
+from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
     from recoflow.models.scorer import Scorer
     from recoflow.quality.finding import Finding
 
-CHECKS: Final = {
-    "files_unchanged": audit.AUDIT_CHECKS["files_unchanged"],
-    "model_sound": audit.AUDIT_CHECKS["model_sound"],
+CHECKS: Final = FILES_AND_MODEL | {
     "order_kept": "Audiences stand in the order of the request, ranks are 1, 2, … N, scores are finite and never rise, "
     "equal ones stand by subject.",
     "rows_match": "Every audience is for its row of the request, not larger than asked for, and counted.",
@@ -81,63 +78,22 @@ WHERE seen.event_types & $consumed_types <> 0
 """
 
 
-def check(staged: StagedAudiences, bundle: Bundle) -> list[Finding]:
-    """Check staged audiences once more, right before they are published.
-
-    Args:
-        staged: what is to be published.
-        bundle: the model that ranked it, loaded and brought up to date anew.
-
-    Returns:
-        A passed finding for each of CHECKS.
-
-    Raises:
-        AuditError: naming the first check that failed.
-    """
-    findings = list(inspect(staged, bundle))
-    for finding in findings:
-        if not finding.passed:
-            raise AuditError(f"campaign {staged.name}: {finding.check}", finding.message, audit.CURE)
-    return findings
-
-
-def inspect(staged: StagedAudiences, bundle: Bundle) -> Iterator[Finding]:
-    """Findings of CHECKS in their order; none behind a failed one that makes the rest meaningless."""
-    unchanged = audit.files_unchanged(staged)
-    yield unchanged
-    yield audit.model_sound(staged, bundle)
-    if unchanged.passed:
-        with sql.connect() as connection:
-            _register(connection, staged, bundle)
-            for each in _TABLE_CHECKS:
-                yield each(connection, staged, bundle)
+def audit(staged: StagedAudiences, bundle: Bundle) -> list[Finding]:
+    """Check staged audiences once more, right before they are published; see `auditing.Audit.run`."""
+    return _AUDIT.run(staged, bundle)
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> None:
-    connection.execute(f"CREATE TEMP VIEW people AS {audit.numbered(staged.parts)}")
+    connection.execute(f"CREATE TEMP VIEW people AS {auditing.numbered(staged.parts)}")
     connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
     requests = pl.read_parquet(staged.requests)
     asked = [(row, item) for row, cell in requests.select("row", "item_id").iter_rows() for item in rules.values(cell)]
     schema = {"row": pl.Int64, "item_id": pl.String}
     connection.register("asked", pl.DataFrame(asked, schema=schema, orient="row").to_arrow())
-    audit.register_bundle(connection, bundle)
+    auditing.register_bundle(connection, bundle)
 
 
-_TableCheck = Callable[["duckdb.DuckDBPyConnection", "StagedAudiences", "Bundle"], "Finding"]
-
-
-def _no_rows(name: str, query: str) -> _TableCheck:
-    def run(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bundle: Bundle) -> Finding:
-        known = {"campaign_id": staged.campaign_id, "consumed_types": staged.consumed_types}
-        values = {key: value for key, value in known.items() if f"${key}" in query}
-        counted = f"SELECT count(*), min(found) FROM ({query}) AS wrong(found)"
-        ((cases, example),) = connection.execute(counted, values).fetchall()
-        return _found(name, [f"{cases} cases, e.g. {example}"] if cases else [])
-
-    return run
-
-
-def _scores(_connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> Finding:
+def _scores(_connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> list[str]:
     places = bundle.items.select(pl.col("item_id").alias("best_item")).with_row_index("item")
     wrong = []
     for part in staged.parts:
@@ -149,7 +105,7 @@ def _scores(_connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bun
         expected[is_known] = _pairs(bundle.scorer, rows[is_known], items[is_known])
         is_true = np.isclose(people["score"].fill_null(np.nan).to_numpy(), expected, rtol=TOLERANCE, atol=TOLERANCE)
         wrong += people["row"].gather(np.flatnonzero(~is_true)).to_list()
-    return _found("scores_true", [f"{len(wrong)} cases, e.g. in row {wrong[0]}"] if wrong else [])
+    return [f"{len(wrong)} cases, e.g. in row {wrong[0]}"] if wrong else []
 
 
 def _pairs(
@@ -168,7 +124,7 @@ def _pairs(
     return found
 
 
-def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bundle: Bundle) -> Finding:
+def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bundle: Bundle) -> list[str]:
     (found,) = connection.execute(
         "SELECT count(*), count(*) FILTER (people < audience_size), count(*) FILTER (people = 0), "
         "coalesce(sum(people), 0)::BIGINT FROM requests"
@@ -176,20 +132,20 @@ def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bun
     counts = staged.counts
     expected = (counts.answered, counts.short, counts.empty, counts.people)
     is_whole = counts.read == counts.answered + counts.failed
-    return _found("counts_add_up", [] if found == expected and is_whole else [f"{found} instead of {expected}"])
+    return [] if found == expected and is_whole else [f"{found} instead of {expected}"]
 
 
-_TABLE_CHECKS: Final[tuple[_TableCheck, ...]] = (
-    _no_rows("order_kept", _DISORDER),
-    _no_rows("rows_match", _MISMATCHES),
-    _no_rows("people_known", _STRANGERS),
-    _no_rows("nobody_repeated", _REPEATED),
-    _no_rows("items_recommendable", _FOREIGN_ITEMS),
-    _no_rows("nothing_consumed", _CONSUMED),
-    _scores,
-    _counts,
+_AUDIT: Final = Audit(
+    CHECKS,
+    _register,
+    {
+        "order_kept": _DISORDER,
+        "rows_match": _MISMATCHES,
+        "people_known": _STRANGERS,
+        "nobody_repeated": _REPEATED,
+        "items_recommendable": _FOREIGN_ITEMS,
+        "nothing_consumed": _CONSUMED,
+        "scores_true": _scores,
+        "counts_add_up": _counts,
+    },
 )
-
-
-def _found(name: str, problems: list[str]) -> Finding:
-    return audit.found(name, CHECKS[name], problems)

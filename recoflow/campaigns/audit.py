@@ -6,35 +6,26 @@ What belongs here: reasons to refuse publication. What does not: checks that inf
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import polars as pl
 
-from recoflow.campaigns import rules
-from recoflow.campaigns import staged as staging
-from recoflow.errors import AuditError
-from recoflow.quality.finding import Finding
-from recoflow.storage import artifacts, sql
+from recoflow.campaigns import auditing, rules
+from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit
+from recoflow.storage import sql
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
 
-    from recoflow.campaigns.staged import Staged, StagedFiles
+    from recoflow.campaigns.staged import Staged
     from recoflow.models.bundle import Bundle
+    from recoflow.quality.finding import Finding
 
 _LIMITS: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "least": pl.Int64, "most": pl.Int64})
 _MEETING: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "item_id": pl.String})
 
-CURE: Final = "Materialize campaign_recommendations of this campaign again; nothing was published"
-
-AUDIT_CHECKS: Final = {
-    "files_unchanged": "Every staged file has the sha256 of its manifest.",
-    "model_sound": "The model at hand is the one that ranked, and its numbers are finite.",
+CHECKS: Final = FILES_AND_MODEL | {
     "order_kept": "Lists stand in the order of the request, ranks are 1, 2, … N, scores are finite and, without "
     "diversity, never rise.",
     "rows_match": "Every list is for its row of the request, not longer than asked for, and counted.",
@@ -127,82 +118,18 @@ GROUP BY row, list_size, requests.items HAVING sum(least) <= list_size
 
 
 def audit(staged: Staged, bundle: Bundle) -> list[Finding]:
-    """Check a staged campaign once more, right before it is published.
-
-    Args:
-        staged: what is to be published.
-        bundle: the model that ranked it, loaded and brought up to date anew.
-
-    Returns:
-        A passed finding for each of AUDIT_CHECKS.
-
-    Raises:
-        AuditError: naming the first check that failed.
-    """
-    findings = list(inspect(staged, bundle))
-    for finding in findings:
-        if not finding.passed:
-            raise AuditError(f"campaign {staged.name}: {finding.check}", finding.message, CURE)
-    return findings
-
-
-def inspect(staged: Staged, bundle: Bundle) -> Iterator[Finding]:
-    """Findings of AUDIT_CHECKS in their order; none behind a failed one that makes the rest meaningless."""
-    unchanged = files_unchanged(staged)
-    yield unchanged
-    yield model_sound(staged, bundle)
-    if unchanged.passed:
-        with sql.connect() as connection:
-            _register(connection, staged, bundle)
-            for check in _TABLE_CHECKS:
-                yield check(connection, staged)
-
-
-def files_unchanged(staged: StagedFiles) -> Finding:
-    """The check of that name."""
-    present = {path.name for path in staged.folder.glob("*.parquet")}
-    expected = {staging.REQUESTS_FILE, staging.ERRORS_FILE, *staged.files}
-    if not staged.parts or present != expected:
-        return _found("files_unchanged", sorted(present ^ expected) or ["no recommendations"])
-    changed = [name for name, digest in staged.files.items() if artifacts.sha256(staged.folder / name) != digest]
-    return _found("files_unchanged", changed)
-
-
-def model_sound(staged: StagedFiles, bundle: Bundle) -> Finding:
-    """The check of that name."""
-    other = [] if bundle.version == staged.model_version else [f"{staged.model_version} is not {bundle.version}"]
-    numbers = ("user_factors", "item_factors", "popular", "trending")
-    broken = [f"{name} hold NaN or infinity" for name in numbers if not np.isfinite(getattr(bundle, name)).all()]
-    return _found("model_sound", other + broken)
+    """Check a staged campaign once more, right before it is published; see `auditing.Audit.run`."""
+    return _AUDIT.run(staged, bundle)
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bundle) -> None:
-    connection.execute(f"CREATE TEMP VIEW recommendations AS {numbered(staged.parts)}")
+    connection.execute(f"CREATE TEMP VIEW recommendations AS {auditing.numbered(staged.parts)}")
     connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
-    register_bundle(connection, bundle)
+    auditing.register_bundle(connection, bundle)
     limits, meeting = _constraints(staged, bundle.items)
     connection.register("limits", limits.to_arrow())
     connection.register("meeting", meeting.to_arrow())
     connection.execute(_LISTS)
-
-
-def numbered(parts: Sequence[Path]) -> str:
-    """The query for all rows of the parts; `part` and `place` say where each stands."""
-    return " UNION ALL ".join(
-        f"SELECT *, {number} AS part, file_row_number AS place "
-        f"FROM read_parquet({sql.quoted(str(part))}, file_row_number = true)"
-        for number, part in enumerate(parts)
-    )
-
-
-def register_bundle(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
-    """Tables `items` and `subjects`, which have numbers, and by these `seen`: who did what with which item."""
-    subjects = bundle.subject_ids.to_frame()
-    owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
-    items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
-    connection.register("items", bundle.items.with_row_index("number").to_arrow())
-    connection.register("subjects", subjects.with_row_index("number").to_arrow())
-    connection.register("seen", pl.DataFrame({"subject": owners, "item": items, "event_types": types}).to_arrow())
 
 
 def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -230,21 +157,7 @@ def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
     return pl.Series(found, dtype=pl.Boolean)
 
 
-@dataclass(frozen=True)
-class _NoRows:
-    """A check that passes when its query finds nothing."""
-
-    name: str
-    query: str
-
-    def __call__(self, connection: duckdb.DuckDBPyConnection, staged: Staged) -> Finding:
-        values = {"campaign_id": staged.campaign_id} if "$campaign_id" in self.query else {}
-        query = f"SELECT count(*), min(found) FROM ({self.query}) AS wrong(found)"
-        ((cases, example),) = connection.execute(query, values).fetchall()
-        return _found(self.name, [f"{cases} cases, e.g. {example}"] if cases else [])
-
-
-def _counts(connection: duckdb.DuckDBPyConnection, staged: Staged) -> Finding:
+def _counts(connection: duckdb.DuckDBPyConnection, staged: Staged, _bundle: Bundle) -> list[str]:
     (found,) = connection.execute(
         "SELECT count(*), count(*) FILTER (user_group = 'fallback'), count(*) FILTER (items < list_size), "
         "count(*) FILTER (items = 0), coalesce(sum(items), 0)::BIGINT FROM requests"
@@ -252,26 +165,19 @@ def _counts(connection: duckdb.DuckDBPyConnection, staged: Staged) -> Finding:
     counts = staged.counts
     expected = (counts.answered, counts.fallback, counts.short, counts.empty, counts.items)
     is_whole = counts.read == counts.answered + counts.failed
-    return _found("counts_add_up", [] if found == expected and is_whole else [f"{found} instead of {expected}"])
+    return [] if found == expected and is_whole else [f"{found} instead of {expected}"]
 
 
-_TABLE_CHECKS: Final[tuple[Callable[[duckdb.DuckDBPyConnection, Staged], Finding], ...]] = (
-    _NoRows("order_kept", _DISORDER),
-    _NoRows("rows_match", _MISMATCHES),
-    _NoRows("items_recommendable", _FOREIGN_ITEMS),
-    _NoRows("no_item_repeated", _REPEATED),
-    _NoRows("nothing_consumed", _CONSUMED),
-    _NoRows("constraints_hold", _UNCONSTRAINED),
-    _counts,
+_AUDIT: Final = Audit(
+    CHECKS,
+    _register,
+    {
+        "order_kept": _DISORDER,
+        "rows_match": _MISMATCHES,
+        "items_recommendable": _FOREIGN_ITEMS,
+        "no_item_repeated": _REPEATED,
+        "nothing_consumed": _CONSUMED,
+        "constraints_hold": _UNCONSTRAINED,
+        "counts_add_up": _counts,
+    },
 )
-
-
-def found(check: str, meaning: str, problems: list[str]) -> Finding:
-    """The finding of a check that passes where there are no problems."""
-    if not problems:
-        return Finding(check, passed=True, message=meaning)
-    return Finding(check, passed=False, message=f"Not so: {meaning} {'; '.join(problems)}")
-
-
-def _found(check: str, problems: list[str]) -> Finding:
-    return found(check, AUDIT_CHECKS[check], problems)

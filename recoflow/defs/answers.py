@@ -297,7 +297,7 @@ class Answers:
             chosen = staged_audiences.load(staging)
             bundle = self._up_to_date(case, watch)
             with watch.stage("audit"):
-                audience_audit.check(chosen, bundle)
+                audience_audit.audit(chosen, bundle)
             return chosen
         result = staged.load(staging)
         bundle = self._up_to_date(case, watch)

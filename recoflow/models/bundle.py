@@ -33,12 +33,13 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.errors import ModelError
 from recoflow.models import bundle_files as files
-from recoflow.models import soundness
+from recoflow.models import matrix, soundness
 from recoflow.models.features import ItemEncoder
 from recoflow.models.matrix import Confidence
 from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.storage import artifacts
 
+SEARCHED_SHARE = 16  # fewer subjects are searched for, more are joined: a search takes as many steps, a join reads all
 ALTERNATIVE = "alternative_{}_"  # how the files of the model of this number begin
 
 
@@ -99,10 +100,16 @@ class Bundle:
 
     def rows_of(self, subjects: pl.Series) -> NDArray[np.int64]:
         """The row of each subject, -1 where the bundle does not know it (or it is null)."""
+        if len(subjects) < len(self.subjects) // SEARCHED_SHARE:
+            return self._searched(matrix.ids_of(subjects.fill_null("")))
         known = pl.DataFrame({"subject": self.subject_ids, "row": np.arange(len(self.subjects))})
         asked = pl.DataFrame({"subject": subjects.cast(pl.String)})
         found = asked.join(known, on="subject", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().astype(np.int64)
+
+    def _searched(self, subjects: NDArray[np.str_]) -> NDArray[np.int64]:
+        rows = np.searchsorted(self.subjects, subjects)
+        return np.where(self.subjects[np.minimum(rows, len(self.subjects) - 1)] == subjects, rows, -1)
 
     def named(self, model: str) -> Scorer | None:
         """The scorer of a model by its name in `training.models`, None when the bundle has no such model."""

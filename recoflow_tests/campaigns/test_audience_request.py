@@ -149,7 +149,7 @@ def test_a_gzipped_request_gets_a_gzipped_response(ask, make, newsroom, tmp_path
 
 
 def test_sound_audiences_pass_every_check_and_the_audit(result, newsroom):
-    findings = audience_audit.check(result, newsroom)
+    findings = audience_audit.audit(result, newsroom)
     assert [finding.check for finding in findings] == list(audience_audit.CHECKS)
     campaign = suites.Campaign("k", result.campaign_id, result.parts, result.requests, result.items)
     found = audience_suite.audiences([campaign], columns=staged_audiences.PARTS.names())["k"]
@@ -193,18 +193,18 @@ def test_a_forged_audience_is_refused_by_the_check_that_it_breaks(result, newsro
     frame.drop("place").write_parquet(path)
     forged = dataclasses.replace(result, files=result.files | {path.name: artifacts.sha256(path)})
     with pytest.raises(AuditError, match=f": {check}"):
-        audience_audit.check(forged, newsroom)
+        audience_audit.audit(forged, newsroom)
 
 
 def test_changed_files_other_models_and_wrong_counts_are_refused(result, newsroom):
     with pytest.raises(AuditError, match="model_sound"):
-        audience_audit.check(result, dataclasses.replace(newsroom, version="v2"))
+        audience_audit.audit(result, dataclasses.replace(newsroom, version="v2"))
     wrong = dataclasses.replace(result, counts=dataclasses.replace(result.counts, people=8))
     with pytest.raises(AuditError, match="counts_add_up"):
-        audience_audit.check(wrong, newsroom)
+        audience_audit.audit(wrong, newsroom)
     result.parts[0].write_bytes(result.parts[0].read_bytes() + b"x")
     with pytest.raises(AuditError, match="files_unchanged"):
-        audience_audit.check(result, newsroom)
+        audience_audit.audit(result, newsroom)
 
 
 @pytest.mark.parametrize(
