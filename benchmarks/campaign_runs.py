@@ -82,7 +82,7 @@ def limits(root: Path, users: int, k: int) -> dict[str, object]:
     seen = {"seen_indptr": bundle.seen_indptr[: users + 1], "seen_indices": bundle.seen_indices}
     with watch.stage("rank"):
         top_k(factors, prepare(bundle.item_factors, factors), k, **seen)
-    result = staged.load(root / OUT / "staging")
+    result = staged.load(root / OUT / "staging", staged.Staged)
     columns = list(response.columns(result.information_fields))
     table = pl.concat([pl.read_parquet(part, columns=columns) for part in result.parts]).to_arrow()
     with watch.stage("write"), (root / OUT / "bare.csv").open("wb") as file:

@@ -95,9 +95,7 @@ def answer(
         with watch.stage("join and stage"):
             part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
-    requests.select(staged.REQUESTS.names()).write_parquet(staging / staged.REQUESTS_FILE)
-    request.errors.write_parquet(staging / staged.ERRORS_FILE)
-    bundle.items.select("item_id", "is_enabled", "is_available").write_parquet(staging / staged.ITEMS_FILE)
+    requests = requests.select(staged.REQUESTS.names())
     result = staged.Staged(
         folder=staging,
         name=request.name,
@@ -109,7 +107,7 @@ def answer(
         csv_safe=environment.campaigns.csv_safe,
         counts=_counts(request, lists, filler.filled),
         constraints=ranking.recipes.constraints,
-        files=staged.digests(staging),
+        files=staged.write_beside(staging, requests=requests, errors=request.errors, items=bundle.items),
         suspended=dict(request.suspended),
     )
     result.save()

@@ -54,9 +54,6 @@ def answer(
         for number, part in enumerate(_parts(_audiences(requests, request.campaign_id, bundle, bits, people))):
             part.write_parquet(staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("people", people, pl.Int64)).select(staged_audiences.REQUESTS.names())
-    requests.write_parquet(staging / staged.REQUESTS_FILE)
-    request.errors.write_parquet(staging / staged.ERRORS_FILE)
-    bundle.items.select("item_id", "is_enabled", "is_available").write_parquet(staging / staged.ITEMS_FILE)
     result = staged_audiences.StagedAudiences(
         folder=staging,
         name=request.name,
@@ -73,7 +70,7 @@ def answer(
             people=int(requests["people"].sum()),
         ),
         consumed_types=bits,
-        files=staged.digests(staging),
+        files=staged.write_beside(staging, requests=requests, errors=request.errors, items=bundle.items),
     )
     result.save()
     return result

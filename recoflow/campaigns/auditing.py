@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic
 
 import numpy as np
 import polars as pl
 
-from recoflow.campaigns.staged import ERRORS_FILE, REQUESTS_FILE, StagedFiles
+from recoflow.campaigns.staged import ERRORS_FILE, REQUESTS_FILE, Answer, StagedFiles
 from recoflow.errors import AuditError
 from recoflow.quality.finding import Finding
 from recoflow.storage import artifacts, sql
@@ -32,8 +32,6 @@ FILES_AND_MODEL: Final = {
     "files_unchanged": "Every staged file has the sha256 of its manifest.",
     "model_sound": "The model at hand is the one that ranked, and its numbers are finite.",
 }
-
-Answer = TypeVar("Answer", bound=StagedFiles)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from recoflow import schema
 from recoflow.errors import CampaignError
@@ -119,6 +120,9 @@ class StagedFiles:
         artifacts.write_atomic(self.folder / MANIFEST, text.encode())
 
 
+Answer = TypeVar("Answer", bound=StagedFiles)
+
+
 @dataclass(frozen=True)
 class Staged(StagedFiles):
     """One campaign's recommendations in `folder`.
@@ -146,26 +150,34 @@ def clear(folder: Path) -> None:
         path.unlink()
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Name → sha256 of the files beside the manifest."""
+def write_beside(folder: Path, *, requests: pl.DataFrame, errors: pl.DataFrame, items: pl.DataFrame) -> dict[str, str]:
+    """Write what stands beside the parts.
+
+    Args:
+        folder: with the parts.
+        requests: `REQUESTS` of the kind of answers.
+        errors: problems.ERRORS.
+        items: ITEMS that there were.
+
+    Returns:
+        Name → sha256 of all files: the manifest's `files`.
+    """
+    requests.write_parquet(folder / REQUESTS_FILE)
+    errors.write_parquet(folder / ERRORS_FILE)
+    items.select("item_id", "is_enabled", "is_available").write_parquet(folder / ITEMS_FILE)
     return {path.name: artifacts.sha256(path) for path in sorted(folder.glob("*.parquet"))}
 
 
-def load(folder: Path) -> Staged:
-    """Read the manifest of a staged campaign; whether its files are still the same is for `audit` to say.
+def load(folder: Path, kind: type[Answer]) -> Answer:
+    """Read the manifest of staged answers of this kind; whether its files are still the same is for an audit to say.
 
     Raises:
-        CampaignError: there is no readable manifest.
+        CampaignError: there is no such manifest, or it is damaged.
     """
     try:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        fields = values | {
-            "folder": folder,
-            "information_fields": tuple(values["information_fields"]),
-            "counts": Counts(**values["counts"]),
-        }
-        return Staged(**fields)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return TypeAdapter(kind).validate_python(values | {"folder": folder})
+    except (OSError, ValueError, TypeError) as error:
         cure = "Materialize campaign_recommendations of this campaign again"
         raise CampaignError(str(folder / MANIFEST), f"is no manifest of a staged campaign ({error})", cure) from None
 

@@ -5,15 +5,12 @@ What belongs here: their columns and manifest. What does not: the folder's shape
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
-from recoflow.campaigns.staged import MANIFEST, StagedFiles
-from recoflow.errors import CampaignError
+from recoflow.campaigns.staged import StagedFiles
 
 COLUMNS: Final = ("user_id", "device_id", "campaign_id", "request_id", "audience_name", "item_id", "rank")  # response
 
@@ -67,17 +64,3 @@ class StagedAudiences(StagedFiles):
 
     counts: Counts
     consumed_types: int
-
-
-def load(folder: Path) -> StagedAudiences:
-    """Read the manifest of staged audiences; whether the files are still the same is for `audience_audit` to say.
-
-    Raises:
-        CampaignError: there is no readable manifest.
-    """
-    try:
-        values: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        return StagedAudiences(**values | {"folder": folder, "counts": Counts(**values["counts"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cure = "Materialize campaign_recommendations of this campaign again"
-        raise CampaignError(str(folder / MANIFEST), f"is no manifest of staged audiences ({error})", cure) from None

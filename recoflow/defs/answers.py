@@ -293,14 +293,12 @@ class Answers:
         if case.request.rejection is not None:
             return case.request
         staging = self._campaigns / case.docket.key / STAGING
-        if case.request.is_for_audiences:
-            chosen = staged_audiences.load(staging)
-            bundle = self._up_to_date(case, watch)
-            with watch.stage("audit"):
-                audience_audit.audit(chosen, bundle)
-            return chosen
-        result = staged.load(staging)
+        kind: type[Answered] = StagedAudiences if case.request.is_for_audiences else Staged
+        answered = staged.load(staging, kind)
         bundle = self._up_to_date(case, watch)
         with watch.stage("audit"):
-            audit.audit(result, bundle)
-        return result
+            if isinstance(answered, Staged):
+                audit.audit(answered, bundle)
+            else:
+                audience_audit.audit(answered, bundle)
+        return answered

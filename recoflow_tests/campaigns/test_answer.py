@@ -193,12 +193,12 @@ def test_what_an_earlier_attempt_staged_is_replaced(make, reply, newsroom, monke
     reply(rows("sport,,Top,3,home", "politics,,Top,3,home"), newsroom)
     result = reply(rows("stranger,,Top,3,home"), newsroom)
     assert make.recommendations(result)["user_id"].unique().to_list() == ["stranger"]
-    assert staged.load(result.folder) == result
+    assert staged.load(result.folder, staged.Staged) == result
 
 
 def test_a_folder_without_a_manifest_is_not_staged(tmp_path):
     with pytest.raises(CampaignError, match="no manifest"):
-        staged.load(tmp_path)
+        staged.load(tmp_path, staged.Staged)
 
 
 def test_request_ids_tell_lists_apart_and_depend_on_the_campaign_alone(reply, newsroom):

@@ -7,7 +7,7 @@ import hashlib
 import polars as pl
 import pytest
 
-from recoflow.campaigns import audience, audience_answer, audience_audit, publication, request, staged_audiences
+from recoflow.campaigns import audience, audience_answer, audience_audit, publication, request, staged, staged_audiences
 from recoflow.errors import AuditError
 from recoflow.privacy import files, search
 from recoflow.privacy.person import Person
@@ -125,7 +125,7 @@ def test_people_and_devices_come_in_the_order_of_the_request_and_of_their_scores
     ]
     counts = staged_audiences.Counts(read=3, answered=3, failed=0, short=1, empty=0, people=7)
     assert result.counts == counts
-    assert staged_audiences.load(result.folder) == result
+    assert staged.load(result.folder, staged_audiences.StagedAudiences) == result
 
 
 def test_the_same_request_gives_the_same_bytes(ask, make, newsroom, tmp_path, result):

@@ -119,7 +119,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
         honest(request, bundle, environment, folder, *rest, **settings)
         if request.name == name(2):
             repeat_an_item(folder)
-        return staged.load(folder)
+        return staged.load(folder, staged.Staged)
 
     drop(trained, sample, range(5))
     monkeypatch.setattr(answer, "answer", faulty)

@@ -74,7 +74,7 @@ def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
     ) -> staged.Staged:
         honest(request, bundle, environment, folder, *rest, **more)
         repeat_an_item(folder)
-        return staged.load(folder)
+        return staged.load(folder, staged.Staged)
 
     monkeypatch.setattr(answer, "answer", faulty)
     result = trained.campaign(asked)
