@@ -1,0 +1,101 @@
+"""Dagster's SQLite storage with connections that stay open (`storage` in dagster.yaml).
+
+What belongs here: how the databases are opened. What does not: what is in them, which is Dagster's own affair.
+
+A commit reaches the disk with the next checkpoint: what a power cut takes are the last moments of the history of runs,
+while what recoflow knows of its files and tables stands elsewhere.
+
+Dagster opens a database anew for every statement: it makes an engine, compiles the statement, and at the end, as the
+last user, copies the whole write-ahead log back. That is some 20 ms of processor time for an event, which a burst of a
+hundred campaigns pays two thousand times, and an idle daemon all day.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final
+
+import sqlalchemy
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+
+MOST_RUNS: Final = 16  # whose events are kept open: each run has a database of its own
+BUSY_SECONDS: Final = 60.0  # that a statement waits for another process's transaction
+
+
+class SqliteStorage(DagsterSqliteStorage):
+    """Dagster's storage of runs, events and schedules under `base_dir`; the files are those of Dagster's own."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._run_storage = _Runs(self._run_storage._conn_string)
+        self._schedule_storage = _Schedules(self._schedule_storage._conn_string)
+        self._event_log_storage = _Events(self._event_log_storage._base_dir)
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "SqliteStorage":
+        """What Dagster calls with the `config` of dagster.yaml."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+class _OneDatabase:
+    _conn_string: str
+
+    @cached_property
+    def _engine(self) -> sqlalchemy.Engine:
+        return _opened(self._conn_string)
+
+    @contextmanager
+    def connect(self) -> Iterator[sqlalchemy.Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        self._engine.dispose()
+
+
+class _Runs(_OneDatabase, SqliteRunStorage):
+    pass
+
+
+class _Schedules(_OneDatabase, SqliteScheduleStorage):
+    pass
+
+
+class _Events(SqliteEventLogStorage):
+    def __init__(self, base_dir: str) -> None:
+        self._engines: dict[str, sqlalchemy.Engine] = {}  # the one used last at the end
+        super().__init__(base_dir)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sqlalchemy.Connection]:
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        with self.index_connection() as connection:
+            return sqlalchemy.inspect(connection).has_table(table_name)
+
+    def _engine(self, shard: str) -> sqlalchemy.Engine:
+        engine = self._engines.pop(shard, None) or _opened(self.conn_string_for_shard(shard))
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        self._engines[shard] = engine
+        if len(self._engines) > MOST_RUNS:
+            self._engines.pop(next(iter(self._engines))).dispose()
+        return engine
+
+    def dispose(self) -> None:
+        super().dispose()
+        for engine in self._engines.values():
+            engine.dispose()
+
+
+def _opened(url: str) -> sqlalchemy.Engine:
+    engine = sqlalchemy.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
+    sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
+    return engine

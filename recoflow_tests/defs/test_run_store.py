@@ -1,0 +1,83 @@
+"""Dagster's databases, kept open."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recoflow.defs import run_store
+
+MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}
+Opened = Callable[[str], dg.DagsterInstance]
+
+
+@dg.op(out={})
+def reporting() -> Any:
+    yield dg.AssetMaterialization("table", partition="monday")
+    yield dg.AssetCheckEvaluation(asset_key=dg.AssetKey("table"), check_name="sound", passed=True, partition="monday")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def report() -> None:
+    reporting()
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Opened:
+    """Opens the instance on our storage ("kept") or on Dagster's own ("own"), over the same files."""
+
+    def instance(kind: str) -> dg.DagsterInstance:
+        folder = {"base_dir": str(tmp_path / "storage")}
+        storage = {"custom": MODULE | {"config": folder}} if kind == "kept" else {"sqlite": folder}
+        return dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": storage})
+
+    return instance
+
+
+def told(instance: dg.DagsterInstance, run: str) -> list[str]:
+    return [entry.dagster_event_type.value for entry in instance.all_logs(run) if entry.dagster_event_type]
+
+
+def test_what_was_written_with_kept_connections_is_read_by_dagsters_own_storage(opened: Opened) -> None:
+    with opened("kept") as kept:
+        run = report.execute_in_process(instance=kept).run_id
+        assert isinstance(kept.run_storage, run_store._Runs)
+        written = told(kept, run)
+    with opened("own") as own:
+        assert told(own, run) == written
+        assert {"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "PIPELINE_SUCCESS"} <= set(written)
+        assert own.get_run_by_id(run).is_success
+        assert own.get_materialized_partitions(dg.AssetKey("table")) == {"monday"}
+
+
+def test_dagsters_own_files_are_carried_on(opened: Opened) -> None:
+    with opened("own") as own:
+        first = report.execute_in_process(instance=own).run_id
+    with opened("kept") as kept:
+        second = report.execute_in_process(instance=kept).run_id
+        assert {record.dagster_run.run_id for record in kept.get_run_records()} == {first, second}
+        assert told(kept, first) == told(kept, second)
+
+
+def test_runs_beyond_those_that_are_kept_open_are_opened_again(opened: Opened, monkeypatch: Any) -> None:
+    monkeypatch.setattr(run_store, "MOST_RUNS", 2)
+    with opened("kept") as kept:
+        runs = [report.execute_in_process(instance=kept).run_id for _ in range(3)]
+        events = [told(kept, run) for run in runs]
+        assert events[0] == events[1] == events[2]
+        assert len(kept.event_log_storage._engines) == 2
+
+
+def test_threads_share_the_storage(opened: Opened) -> None:
+    with opened("kept") as kept, ThreadPoolExecutor(4) as threads:
+        runs = list(threads.map(lambda _: report.execute_in_process(instance=kept).run_id, range(4)))
+        assert all("PIPELINE_SUCCESS" in told(kept, run) for run in runs)
+
+
+def test_a_closed_instance_leaves_no_file_open(opened: Opened, tmp_path: Path) -> None:
+    with opened("kept") as kept:
+        report.execute_in_process(instance=kept)
+    assert [path.name for path in tmp_path.rglob("*.db-wal")] == []
