@@ -5,18 +5,17 @@ What belongs here: the order of the work and its buffers. What does not: checks 
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from recoflow.campaigns import rank_kernels as kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from recoflow.campaigns.rank_index import ItemIndex
@@ -60,16 +59,21 @@ def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
             worker.rank(mask, rows)
 
     # The threads share one iterator over a list, which is safe, and BLAS must not start threads of its own.
-    blocks: Iterator[tuple[int, Longs]] = iter(
-        [(mask, rows[start : start + size]) for mask, rows in groups for start in range(0, len(rows), size)]
-    )
-    with threadpool_limits(limits=1, user_api="blas"):
-        if threads == 1:
+    shares = [(mask, rows[start : start + size]) for mask, rows in groups for start in range(0, len(rows), size)]
+    blocks = iter(shares)
+    with _libraries().limit(limits=1, user_api="blas"):
+        if min(threads, len(shares)) <= 1:
             work()
             return
         with ThreadPoolExecutor(threads) as pool:
             for future in [pool.submit(work) for _ in range(threads)]:
                 future.result()
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """The loaded libraries that have threads; to look for them takes longer than a small campaign's ranking."""
+    return ThreadpoolController()
 
 
 class _Worker:

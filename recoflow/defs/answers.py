@@ -81,12 +81,13 @@ class Answers:
         self._bundles: dict[str, Bundle] = {}
         self._catalogues: dict[tuple[str, int | None], tuple[Bundle, frozenset[str], Catalogue]] = {}
         self._recommendations = names.key(environment, "campaign_recommendations")
+        self._requested: dict[str, _Case] = {}  # until they are staged
         self._watches: dict[str, Stopwatch] = {}  # of what `stage` did for a key
 
     def request(self, key: str) -> dg.MaterializeResult:
         """Read the request: `campaign_request`."""
         watch = Stopwatch()
-        case = self._case(key, self._choose(key), watch)
+        case = self._requested[key] = self._case(key, self._choose(key), watch)
         read = case.request
         shown: dict[str, Any] = {
             "stages": metadata.stages(watch),
@@ -108,7 +109,7 @@ class Answers:
     def stage(self, key: str) -> Answered | Request:
         """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
         watch = self._watches[key] = Stopwatch()
-        case = self._case(key, self._choose(key), watch)
+        case = self._requested.pop(key, None) or self._case(key, self._choose(key), watch)
         if case.request.rejection is not None:
             return case.request
         bundle, staging = self._up_to_date(case, watch), self._campaigns / key / STAGING

@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from recoflow.campaigns import filename
+from recoflow.campaigns import docket, filename
+from recoflow.campaigns.docket import Docket
 from recoflow.defs import bursts, names
+from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.storage.mailbox import Intake
 
@@ -57,6 +59,20 @@ def due(
 def key(environment: Environment, intake: Intake) -> str:
     """The key of the campaign that a request file asks for."""
     return filename.campaign_key(environment.name, intake.name, intake.sha256, intake.revision)
+
+
+def opened(environment: Environment, installation: Installation, intake: Intake, received_at: datetime) -> Docket:
+    """The docket of the campaign that a request file asks for."""
+    return docket.open_for(
+        installation.layout.campaigns(environment.name),
+        environment.name,
+        intake.path,
+        name=intake.name,
+        sha256=intake.sha256,
+        revision=intake.revision,
+        received_at=received_at,
+        claim_id=intake.claim_id,
+    )
 
 
 def _pause(attempts: int) -> timedelta:

@@ -13,14 +13,16 @@ hundred campaigns pays two thousand times, and an idle daemon all day.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 MOST_RUNS: Final = 16  # whose events are kept open: each run has a database of its own
 BUSY_SECONDS: Final = 60.0  # that a statement waits for another process's transaction
@@ -45,11 +47,11 @@ class _OneDatabase:
     _conn_string: str
 
     @cached_property
-    def _engine(self) -> sqlalchemy.Engine:
+    def _engine(self) -> "sqlalchemy.Engine":
         return _opened(self._conn_string)
 
     @contextmanager
-    def connect(self) -> Iterator[sqlalchemy.Connection]:
+    def connect(self) -> Iterator["sqlalchemy.Connection"]:
         with self._engine.begin() as connection:
             yield connection
 
@@ -71,15 +73,17 @@ class _Events(SqliteEventLogStorage):
         super().__init__(base_dir)
 
     @contextmanager
-    def _connect(self, shard: str) -> Iterator[sqlalchemy.Connection]:
+    def _connect(self, shard: str) -> Iterator["sqlalchemy.Connection"]:
         with self._db_lock, self._engine(shard).begin() as connection:
             yield connection
 
     def has_table(self, table_name: str) -> bool:
+        import sqlalchemy
+
         with self.index_connection() as connection:
             return sqlalchemy.inspect(connection).has_table(table_name)
 
-    def _engine(self, shard: str) -> sqlalchemy.Engine:
+    def _engine(self, shard: str) -> "sqlalchemy.Engine":
         engine = self._engines.pop(shard, None) or _opened(self.conn_string_for_shard(shard))
         if shard not in self._initialized_dbs:
             self._initdb(engine)
@@ -95,7 +99,9 @@ class _Events(SqliteEventLogStorage):
             engine.dispose()
 
 
-def _opened(url: str) -> sqlalchemy.Engine:
+def _opened(url: str) -> "sqlalchemy.Engine":
+    import sqlalchemy
+
     engine = sqlalchemy.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
     sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
     return engine

@@ -9,8 +9,8 @@ from datetime import datetime
 import dagster as dg
 
 from recoflow.campaign_settings import ScheduledCampaign
-from recoflow.campaigns import docket, scheduled
-from recoflow.defs import names
+from recoflow.campaigns import scheduled
+from recoflow.defs import attempts, names
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 
@@ -37,16 +37,7 @@ def build_jobs(environment: Environment) -> list[dg.JobDefinition]:
         content = scheduled.request_file(environment.name, campaign, users)
         with installation.mailbox(environment) as mailbox:
             intake = mailbox.deposit(scheduled.file_name(environment.name, name, at), content)
-            docket.open_for(
-                installation.layout.campaigns(environment.name),
-                environment.name,
-                intake.path,
-                name=intake.name,
-                sha256=intake.sha256,
-                revision=intake.revision,
-                received_at=at,
-                claim_id=intake.claim_id,
-            )
+            attempts.opened(environment, installation, intake, at)
         context.log.info(f"{intake.name}: {len(users)} users, {len(campaign.lists)} lists each")
 
     @dg.job(

@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.campaigns import docket
 from recoflow.defs import attempts, bursts, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
@@ -161,7 +160,7 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
 
 def _run(environment: Environment, installation: Installation, mailbox: Mailbox, share: list[Intake]) -> dg.RunRequest:
     """A run for request files, with their dockets."""
-    keys = [_open(environment, installation, intake) for intake in share]
+    keys = [attempts.opened(environment, installation, intake, now()).key for intake in share]
     # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
     run_keys = [f"{intake.claim_id}:{mailbox.attempted(intake.claim_id)}" for intake in share]
     tags = {"recoflow/attempt": str(share[0].attempts + 1)}
@@ -176,18 +175,3 @@ def _run(environment: Environment, installation: Installation, mailbox: Mailbox,
     tags |= {names.CLAIM_TAG: alone.claim_id, "recoflow/size": "large" if alone.size > bursts.LARGE else "small"}
     job = names.job(environment, "campaign")
     return dg.RunRequest(run_keys[0], job_name=job, partition_key=keys[0], tags=tags)
-
-
-def _open(environment: Environment, installation: Installation, intake: Intake) -> str:
-    """The key of a request file's campaign, whose docket is made."""
-    opened = docket.open_for(
-        installation.layout.campaigns(environment.name),
-        environment.name,
-        intake.path,
-        name=intake.name,
-        sha256=intake.sha256,
-        revision=intake.revision,
-        received_at=now(),
-        claim_id=intake.claim_id,
-    )
-    return opened.key

@@ -100,11 +100,11 @@ class Bundle:
 
     def rows_of(self, subjects: pl.Series) -> NDArray[np.int64]:
         """The row of each subject, -1 where the bundle does not know it (or it is null)."""
-        if len(subjects) < len(self.subjects) // SEARCHED_SHARE:
-            return self._searched(matrix.ids_of(subjects.fill_null("")))
+        asked = subjects.cast(pl.String)
+        if len(asked) < len(self.subjects) // SEARCHED_SHARE:
+            return self._searched(matrix.ids_of(asked.fill_null("")))
         known = pl.DataFrame({"subject": self.subject_ids, "row": np.arange(len(self.subjects))})
-        asked = pl.DataFrame({"subject": subjects.cast(pl.String)})
-        found = asked.join(known, on="subject", how="left", maintain_order="left")
+        found = asked.to_frame("subject").join(known, on="subject", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().astype(np.int64)
 
     def _searched(self, subjects: NDArray[np.str_]) -> NDArray[np.int64]:

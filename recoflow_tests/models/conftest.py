@@ -12,7 +12,8 @@ from scipy import sparse
 
 from recoflow import schema
 from recoflow.environment import Environment, Sftp, Training
-from recoflow.models import pipeline
+from recoflow.models import bundle, pipeline
+from recoflow.models.bundle import Bundle
 from recoflow.models.matrix import UserItems
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -106,3 +107,15 @@ def random_matrix(seed: int, users: int = 60, items: int = 40, density: float = 
     dense = np.where(rng.random((users, items)) < density, rng.random((users, items)) * 5 + 0.1, 0)
     dense[3], dense[:, 5] = 0, 0
     return matrix_of(dense.tolist())
+
+
+@pytest.fixture
+def trained(training: pipeline.Training) -> Bundle:
+    assert training.bundle is not None
+    return training.bundle
+
+
+@pytest.fixture
+def folder(trained: Bundle, tmp_path: Path) -> Path:
+    bundle.save(trained, tmp_path / trained.version)
+    return tmp_path / trained.version

@@ -15,19 +15,6 @@ from recoflow.errors import ModelError, OutdatedModelError
 from recoflow.models import bundle, bundle_files, matrix, soundness, train
 from recoflow.models.bundle import Bundle
 from recoflow.models.matrix import UserItems
-from recoflow.models.pipeline import Training
-
-
-@pytest.fixture
-def trained(training: Training) -> Bundle:
-    assert training.bundle is not None
-    return training.bundle
-
-
-@pytest.fixture
-def folder(trained: Bundle, tmp_path: Path) -> Path:
-    bundle.save(trained, tmp_path / trained.version)
-    return tmp_path / trained.version
 
 
 def test_what_is_loaded_is_what_was_saved(trained: Bundle, folder: Path) -> None:
@@ -192,3 +179,12 @@ def _reseal(folder: Path) -> None:
     manifest = json.loads((folder / bundle_files.MANIFEST).read_text())
     manifest["files"] = {name: artifacts.sha256(folder / name) for name in manifest["files"]}
     (folder / bundle_files.MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_few_subjects_are_searched_for_and_found_where_many_are(trained: Bundle) -> None:
+    names = trained.subjects.tolist()
+    few = [names[-1], None, names[7], "", "u:nobody", names[0], "~", names[7]]
+    assert len(few) < len(names) // bundle.SEARCHED_SHARE < len(few + names)
+    expected = [names.index(name) if name in names else -1 for name in few]
+    assert trained.rows_of(pl.Series(few, dtype=pl.String)).tolist() == expected
+    assert trained.rows_of(pl.Series(few + names, dtype=pl.String)).tolist() == expected + list(range(len(names)))

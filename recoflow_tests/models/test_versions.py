@@ -11,22 +11,9 @@ import pytest
 from recoflow.errors import ModelError
 from recoflow.models import bundle, bundle_files, versions
 from recoflow.models.bundle import Bundle
-from recoflow.models.pipeline import Training
 from recoflow.models.versions import Service
 
 FIRST, SECOND, THIRD = (f"2026010{day}T000000Z-00000000" for day in (1, 2, 3))
-
-
-@pytest.fixture
-def trained(training: Training) -> Bundle:
-    assert training.bundle is not None
-    return training.bundle
-
-
-@pytest.fixture
-def folder(trained: Bundle, tmp_path: Path) -> Path:
-    bundle.save(trained, tmp_path / trained.version)
-    return tmp_path / trained.version
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -116,3 +117,12 @@ def fill_files(made: Installed) -> None:
     (campaign / "docket.json").write_text('{"key": "lorem_weekly-1"}')
     (campaign / "response").write_text(f'"user_id","item_id"\n"{ANN}","article-1"\n"{OTHERS[0]}","article\n-2"\n')
     pl.DataFrame({"user_id": [ANN], "item_id": ["article-1"]}).write_parquet(campaign / "staging/part-00000.parquet")
+
+
+@pytest.fixture
+def made(world: Path, tmp_path: Path) -> Installed:
+    """A copy of the world for one test."""
+    shutil.copytree(world, tmp_path / "data")
+    layout = Layout(tmp_path / "data")
+    sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
+    return Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-import pytest
-
-from recoflow.environment import Environment, Sftp
 from recoflow.privacy import cases, request
 from recoflow.privacy.forget import forget
-from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
 from recoflow_tests.privacy.conftest import ANN, PHONE, Installed
 
 NOBODY: frozenset[str] = frozenset()
-
-
-@pytest.fixture
-def made(world: Path, tmp_path: Path) -> Installed:
-    shutil.copytree(world, tmp_path / "data")
-    layout = Layout(tmp_path / "data")
-    sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
-    return Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))
 
 
 def test_two_requests_about_one_person_are_both_carried_out_and_proved(made: Installed) -> None:

@@ -3,34 +3,22 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
 from typer.testing import CliRunner
 
 from recoflow.cli import app
-from recoflow.environment import Environment, Sftp
 from recoflow.errors import ConfigurationError, ModelError
 from recoflow.events.ingest import ingest_file
 from recoflow.models import versions
 from recoflow.privacy import search
 from recoflow.privacy.forget import forget
 from recoflow.privacy.person import Person
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.privacy.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
 
 WHOLE = Person(frozenset({ANN}), frozenset({PHONE}))
-
-
-@pytest.fixture
-def made(world: Path, tmp_path: Path) -> Installed:
-    shutil.copytree(world, tmp_path / "data")
-    layout = Layout(tmp_path / "data")
-    sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
-    return Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))
 
 
 def mentions(made: Installed, text: str) -> list[str]:
