@@ -70,6 +70,7 @@ class _Schedules(_OneDatabase, SqliteScheduleStorage):
 class _Events(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, sqlalchemy.Engine] = {}  # the one used last at the end
+        self._tables: set[str] = set()
         super().__init__(base_dir)
 
     @contextmanager
@@ -78,10 +79,10 @@ class _Events(SqliteEventLogStorage):
             yield connection
 
     def has_table(self, table_name: str) -> bool:
-        import sqlalchemy
-
-        with self.index_connection() as connection:
-            return sqlalchemy.inspect(connection).has_table(table_name)
+        # Asked for each check, and while a connection is in use.
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def _engine(self, shard: str) -> "sqlalchemy.Engine":
         engine = self._engines.pop(shard, None) or _opened(self.conn_string_for_shard(shard))

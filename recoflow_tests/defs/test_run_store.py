@@ -77,6 +77,19 @@ def test_threads_share_the_storage(opened: Opened) -> None:
         assert all("PIPELINE_SUCCESS" in told(kept, run) for run in runs)
 
 
+def test_an_asset_with_a_check_is_recorded(opened: Opened) -> None:
+    @dg.asset(
+        check_specs=[dg.AssetCheckSpec("sound", asset="checked")], partitions_def=dg.StaticPartitionsDefinition(["a"])
+    )
+    def checked() -> dg.MaterializeResult:
+        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="sound")])
+
+    with opened("kept") as kept:
+        made = dg.materialize([checked], instance=kept, partition_key="a")
+        assert made.success
+        assert "ASSET_CHECK_EVALUATION" in told(kept, made.run_id)
+
+
 def test_a_closed_instance_leaves_no_file_open(opened: Opened, tmp_path: Path) -> None:
     with opened("kept") as kept:
         report.execute_in_process(instance=kept)
