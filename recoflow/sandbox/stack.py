@@ -18,7 +18,7 @@ import yaml
 
 from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError
-from recoflow.sandbox import dagster_database, services
+from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
 from recoflow.storage.layout import DATA_VARIABLE, Layout
 
@@ -93,8 +93,7 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
                 services.await_http(f"{url}/server_info", every, START_SECONDS)
                 tell(f"Dagster UI   {url}")
                 read_again = partial(code.restart, variables, root)
-                with dagster_database.held_open(root):
-                    yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again)
+                yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again)
 
 
 def _server(address: Path) -> dict[str, str]:
