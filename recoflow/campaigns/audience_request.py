@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from recoflow.campaigns import cells, rules
-from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown
+from recoflow.campaigns.problems import SHOWN, Problem, bad_size, shown, sift
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue, Obstacle
@@ -50,18 +50,14 @@ def judge(
     unknown = [column for column in table.columns if column not in declared]
     rows = table.select(lines, *AUDIENCE, "audience_size", *unknown)
     problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-    strangers = [_unknown_column(column) for column in unknown]
-    errors = [problem.rows(rows) for problem in problems]
-    errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
-    is_broken = [problem.is_broken.fill_null(value=False) for problem in (*problems, *strangers)]
-    sound = rows.filter(~pl.any_horizontal(is_broken))
-    errors.append(_DUPLICATE.rows(sound))
-    sound = sound.filter(~_DUPLICATE.is_broken).with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))
+    sound, errors = sift(rows, [*problems, *(_unknown_column(column) for column in unknown)])
+    sound, duplicates = sift(sound, [_DUPLICATE])
+    sound = sound.with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))
     cells.check_volume(sound["audience_size"], campaigns.max_items)
     return replace(
         empty,
         rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(ROWS.names()),
-        errors=pl.concat([ERRORS.to_frame(), *errors]).sort("line", maintain_order=True),
+        errors=pl.concat([errors, duplicates]).sort("line", maintain_order=True),
         counts=replace(empty.counts, read=len(rows), accepted=len(sound), failed=len(rows) - len(sound)),
         is_for_audiences=True,
     )
@@ -107,6 +103,7 @@ def _unknown_column(column: str) -> Problem:
         column,
         pl.col(column).is_not_null(),
         pl.format("Column '{}' {} ({} rows).", pl.lit(column[:SHOWN]), pl.lit(message), pl.len()),
+        is_told_once=True,
     )
 
 

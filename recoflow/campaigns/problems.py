@@ -5,6 +5,7 @@ What belongs here: the shape of a rule and of row errors. What does not: the rul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,21 +17,33 @@ SHOWN: Final = 60  # characters of a cell or name that a message repeats
 
 @dataclass(frozen=True)
 class Problem:
-    """One rule: which rows break it, and what is said about each."""
+    """One rule: which rows break it, and what is said about each, or once about all of them."""
 
     code: str
     column: str
     is_broken: pl.Expr
     message: pl.Expr
+    is_told_once: bool = False
 
-    def rows(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """ERRORS of the rows that break the rule."""
-        return rows.filter(self.is_broken.fill_null(value=False)).select(
-            pl.col("line"),
-            pl.lit(self.column).alias("column"),
-            pl.lit(self.code).alias("code"),
-            self.message.alias("message"),
-        )
+
+def sift(rows: pl.DataFrame, problems: Sequence[Problem]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that break no rule, and ERRORS of the others: rule by rule, a row that breaks two of them twice."""
+    names = [str(number) for number in range(len(problems))]
+    is_broken = rows.select(
+        each.is_broken.fill_null(value=False).alias(name) for name, each in zip(names, problems, strict=True)
+    )
+    errors = [ERRORS.to_frame()]
+    for name, problem in zip(names, problems, strict=True):
+        if is_broken[name].any():
+            told = rows.filter(is_broken[name]).select(
+                pl.col("line"),
+                pl.lit(problem.column).alias("column"),
+                pl.lit(problem.code).alias("code"),
+                problem.message.alias("message"),
+            )
+            errors.append(told.head(1) if problem.is_told_once else told)
+    sound = rows.filter(~is_broken.select(pl.any_horizontal(pl.all())).to_series())
+    return sound, pl.concat(errors)
 
 
 def bad_size(column: str, most: int) -> Problem:

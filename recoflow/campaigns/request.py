@@ -16,7 +16,7 @@ import polars as pl
 
 from recoflow.campaigns import audience_request, cells, experiments, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
-from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown
+from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown, sift
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
 
@@ -184,16 +184,13 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
     suspended = experiments.suspended(terms.environment.campaigns, unsupported, terms.algorithms)
     rows = experiments.assign(rows, terms.environment.campaigns, suspended)
     rows = rows.with_columns(_configuration(terms.environment))
-    problems = [*_cell_problems(terms, unsupported), *_filter_problems(rows, filters)]
     strangers = [_unknown_variable(variable) for variable in unknown]
-    errors = [problem.rows(rows) for problem in problems]
-    errors += [problem.rows(rows).head(1) for problem in strangers]  # once per column
-    is_broken = [problem.is_broken.fill_null(value=False) for problem in (*problems, *strangers)]
-    sound = rows.filter(~pl.any_horizontal(is_broken))
+    problems = [*_cell_problems(terms, unsupported), *_filter_problems(rows, filters), *strangers]
+    sound, errors = sift(rows, problems)
     replaced = 0
     if not sound.select(pl.struct(PERSON).is_first_distinct().all()).item():  # who asks for one list repeats nothing
-        errors.append(_DUPLICATE.rows(sound))
-        asked = sound.filter(~_DUPLICATE.is_broken)
+        asked, duplicates = sift(sound, [_DUPLICATE])
+        errors = pl.concat([errors, duplicates])
         sound = asked.with_columns(pl.col("page_type").first().over(PERSON))
         replaced = int((asked["page_type"] != sound["page_type"]).sum())
     sound = sound.with_columns(pl.col("list_size").str.strip_chars().cast(pl.Int64))
@@ -206,7 +203,7 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
         campaign_id=empty.campaign_id,
         rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(schema.names()),
         filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
-        errors=pl.concat([ERRORS.to_frame(), *errors]).sort("line", maintain_order=True),
+        errors=errors.sort("line", maintain_order=True),
         counts=RequestCounts(len(rows), len(sound), len(rows) - len(sound), replaced),
         suspended=suspended,
     )
@@ -269,6 +266,7 @@ def _unknown_variable(variable: str) -> Problem:
         variable,
         pl.col(VARIABLE + variable).is_not_null(),
         pl.format("Column '{}' {} ({} rows).", pl.lit(variable[:SHOWN]), pl.lit(message), pl.len()),
+        is_told_once=True,
     )
 
 

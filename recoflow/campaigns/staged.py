@@ -11,6 +11,7 @@ What belongs here: the folder's shape and its manifest. What does not: ranking (
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,10 +177,17 @@ def load(folder: Path, kind: type[Answer]) -> Answer:
     """
     try:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        return TypeAdapter(kind).validate_python(values | {"folder": folder})
+        answers: Answer = _reader(kind).validate_python(values | {"folder": folder})  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError) as error:
         cure = "Materialize campaign_recommendations of this campaign again"
         raise CampaignError(str(folder / MANIFEST), f"is no manifest of a staged campaign ({error})", cure) from None
+    return answers
+
+
+@functools.cache
+def _reader(kind: type[StagedFiles]) -> TypeAdapter[Any]:
+    """To make one takes longer than to read a hundred manifests."""
+    return TypeAdapter(kind)
 
 
 def columns(information_fields: tuple[str, ...]) -> pl.Schema:
