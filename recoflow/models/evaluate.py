@@ -20,7 +20,7 @@ from recoflow.models.scorer import Matrix
 
 BLOCK = 512
 MAX_JUDGED: Final = 10_000  # people: the interval of their mean NDCG is a few percent of it, and no model comes closer
-DRAWN: Final = 8192  # items that random lists are made of
+DRAWN: Final = 2048  # items that random lists are made of
 COLD = 5  # fewer training items than that, and a user is cold
 PEOPLE = 1000  # whose lists are held against each other
 HEAVY = 0.8  # from this quantile of the judged users' training items on, a user is heavy
@@ -43,7 +43,7 @@ class RandomScores:
     seed: int
 
     def score(self, rows: NDArray[np.int64]) -> Matrix:
-        """Float32 [len(rows) × items] in [0, 1); of many items all but random 8,192 have 0: lists end before."""
+        """Float32 [len(rows) × items] in [0, 1); of many items all but random 2,048 have 0: lists end before."""
         scores = np.zeros((len(rows), self.items), np.float32)
         for place, row in enumerate(rows):
             rng = np.random.default_rng((self.seed, row))

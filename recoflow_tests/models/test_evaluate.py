@@ -103,7 +103,7 @@ def test_of_many_people_a_seeded_sample_is_judged() -> None:
 
 
 def test_random_lists_of_many_items_spread_over_all_of_them() -> None:
-    items, rows = 3 * evaluate.DRAWN, np.arange(40)
+    items, rows = 20 * evaluate.DRAWN, np.arange(40)
     scores = evaluate.RandomScores(items, 3).score(rows)
     lists = evaluate.top_lists(evaluate.RandomScores(items, 3), matrix_of([[0] * items] * 40).matrix, rows, 50)
     assert (scores.max(axis=1) > 0.99).all()
