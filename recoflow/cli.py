@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -46,6 +47,19 @@ app.command()(profile.profile)
 app.command()(forget.forget)
 app.command()(tune.tune)
 app.command()(audience.audience)
+
+
+@app.command(name="compile")
+def compile_loops(data: Data = DATA) -> None:
+    """Compile all loops now; else the first ingest, training and campaign wait for it, a minute in all."""
+    from recoflow import environment
+    from recoflow.sandbox import rehearsal
+
+    for found in environment.load_all(Layout(data).environments):
+        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+            begin = time.monotonic()
+            rows = rehearsal.rehearse(found, Path(folder))
+            console.print(f"{found.name}: {rows} recommendations rehearsed in {time.monotonic() - begin:.0f} s")
 
 
 @app.command()

@@ -1,0 +1,72 @@
+"""A rehearsal: the way of the data from event files to lists, in small, so that all loops are compiled afterwards.
+
+What belongs here: which stages are gone through. What does not: what they do, and how loops are compiled (`compiled`).
+
+Without it the first ingest, training and campaign of an installation each wait for the compiler, a minute in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from recoflow.campaigns.freshness import TABLES
+from recoflow.campaigns.trial import Trial
+from recoflow.environment import Environment
+from recoflow.errors import ModelError
+from recoflow.events.ingest import ingest_file
+from recoflow.interactions import build, catalogue, identity
+from recoflow.models import bundle, pipeline, versions
+from recoflow.sandbox import world
+from recoflow.storage import sql
+from recoflow.storage.lake import Lake
+from recoflow.storage.layout import Layout
+
+END: Final = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def rehearse(environment: Environment, folder: Path) -> int:
+    """Ingest, train and answer a small sample world with the settings of an environment.
+
+    Args:
+        environment: whose models are trained and whose configurations rank.
+        folder: an empty one; what is made there is of no use afterwards.
+
+    Returns:
+        How many recommendations were given.
+    """
+    layout = Layout(folder / "data")
+    sample = world.generate(users=100, items=60, events=4000, end=END)
+    environment = environment.model_copy(update={"name": world.ENVIRONMENT})
+    lake = Lake(layout.lake(environment.name))
+    world.write(sample, folder / "files", days_per_file=20)
+    late = max((folder / "files").glob("*_events_*"))
+    _ingest(sorted(set((folder / "files").iterdir()) - {late}), environment, lake)
+    _train(environment, lake, layout)
+    _ingest([late], environment, lake)  # whom it is about is folded in
+    request = folder / world.request_name(sample)
+    request.write_text(world.request(sample), encoding="utf-8")
+    return Trial(request, environment, layout, lake, END).preview(len(sample.users)).height
+
+
+def _ingest(files: Sequence[Path], environment: Environment, lake: Lake) -> None:
+    for file in files:
+        ingest_file(file, environment, lake, END)
+    with sql.connect() as connection:
+        lake.views(connection)
+        lake.overwrite("items", catalogue.fold(connection))
+        lake.overwrite("identity", identity.resolve(connection))
+        lake.overwrite("interactions", build.interactions(connection, environment, END))
+
+
+def _train(environment: Environment, lake: Lake, layout: Layout) -> None:
+    tables = {name: lake.version(name) for name in TABLES}
+    interactions, items, devices = (lake.scan(name).collect() for name in ("interactions", "items", "identity"))
+    training = pipeline.train_environment(interactions, items, devices, environment, None, END, tables)
+    if training.bundle is None:
+        raise ModelError("the rehearsal", "trained no model", "Report this: the sample world always gives one")
+    models = layout.models(environment.name)
+    bundle.save(training.bundle, models / training.bundle.version)
+    versions.promote(models, training.bundle.version)

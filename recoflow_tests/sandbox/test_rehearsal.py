@@ -1,0 +1,30 @@
+"""The rehearsal goes the whole way, and is what compiles the loops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from recoflow.environment import Environment, Model, Sftp, Training
+from recoflow.sandbox import rehearsal, world
+
+SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
+
+
+def test_a_rehearsal_answers_the_first_list_of_every_reader(tmp_path: Path) -> None:
+    environment = Environment(name="other", sftp=SFTP, training=Training(models={"als": Model(algorithm="als")}))
+    assert rehearsal.rehearse(environment, tmp_path) == 100 * next(iter(world.LISTS.values()))
+
+
+def test_the_command_rehearses_every_environment(tmp_path: Path) -> None:
+    data = Path(__file__).parents[2] / "data"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "environments").symlink_to(data / "environments")
+    command = [sys.executable, "-m", "recoflow.cli", "compile", "--data", str(tmp_path / "data")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    assert "lorem: 500 recommendations" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["environments"]
