@@ -10,7 +10,7 @@ from typing import Final
 
 from recoflow.quality.expectations import Check, Expectation
 from recoflow.quality.finding import Finding
-from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, in_set, judge, no_rows
+from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, in_order, in_set, judge, no_rows
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
@@ -33,21 +33,7 @@ _DERIVED: Final = {
         + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
         + " FROM recommendations GROUP BY ALL"
     ),
-    "audiences": """
-        SELECT
-            _campaign, row, count(*) AS people, max(rank) AS last_rank, count(DISTINCT subject) AS subjects,
-            min(request_id) AS first_id, max(request_id) AS last_id,
-            count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
-            count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
-        FROM (
-            SELECT
-                _campaign, row, rank, score, request_id, subject,
-                row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
-                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
-            FROM recommendations
-        )
-        GROUP BY _campaign, row
-    """,
+    "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
 }
 
 

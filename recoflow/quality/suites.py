@@ -47,6 +47,31 @@ _TABLE_OF: Final = {  # the others look at the recommendations themselves
 }
 _REQUIRED: Final = ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
 
+
+def in_order(counted: str, *more: str) -> str:
+    """The query for one row per row of the request: what was answered, and whether ranks and scores follow each other.
+
+    Args:
+        counted: what the number of recommendations is called.
+        more: further aggregates over the recommendations of a row.
+    """
+    return f"""
+        SELECT
+            _campaign, row, count(*) AS {counted}, max(rank) AS last_rank,
+            min(request_id) AS first_id, max(request_id) AS last_id,
+            count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
+            {"".join(f"{aggregate}, " for aggregate in more)}
+            count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
+        FROM (
+            SELECT
+                *, row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
+                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
+            FROM recommendations
+        )
+        GROUP BY _campaign, row
+    """
+
+
 # Three passes over the recommendations, whose files stand in the order of the request: expectations over every single
 # recommendation would each read them once or twice, and some sort them.
 _DERIVED: Final = {
@@ -55,21 +80,7 @@ _DERIVED: Final = {
         + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
         + " FROM recommendations GROUP BY ALL"
     ),
-    "lists": """
-        SELECT
-            _campaign, row, count(*) AS items, max(rank) AS last_rank,
-            min(request_id) AS first_id, max(request_id) AS last_id,
-            count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
-            count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
-        FROM (
-            SELECT
-                _campaign, row, rank, score, request_id,
-                row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
-                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
-            FROM recommendations
-        )
-        GROUP BY _campaign, row
-    """,
+    "lists": in_order("items"),
     # Of those alone who ask for several lists, and of lists whose items' hashes do not all differ: mostly of none.
     "repeated": """
         WITH several AS (
