@@ -138,7 +138,7 @@ class Answers:
         }
 
     def response(self, key: str) -> dg.MaterializeResult:
-        """Audit, render and publish: `campaign_response`.
+        """Audit, render, note in the lake and publish: `campaign_response`.
 
         Raises:
             AuditError: the staged campaign is not fit for publication.
@@ -149,11 +149,8 @@ class Answers:
         opened, answered = case.docket, self._audited(case, watch)
         with watch.stage("write files"):
             files = publication.render(answered, self._campaigns / opened.key)
-        state = "kept locally: the request did not come by SFTP"
-        if opened.claim_id is not None:
-            with watch.stage("upload"), self._installation.mailbox(self._environment) as mailbox:
-                state = mailbox.publish(opened.claim_id, files).value
-        shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id, "state": state}
+        shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id}
+        # Before the upload: whoever dies in between uploads again, but a claim that is answered has no other run.
         if isinstance(answered, Staged):
             with watch.stage("append to the lake"):
                 rows = publication.rows(answered, now())
@@ -162,6 +159,10 @@ class Answers:
                 "dagster/row_count": rows.height,
                 "dagster/table_name": f"{self._environment.name}.responses",
             }
+        shown["state"] = "kept locally: the request did not come by SFTP"
+        if opened.claim_id is not None:
+            with watch.stage("upload"), self._installation.mailbox(self._environment) as mailbox:
+                shown["state"] = mailbox.publish(opened.claim_id, files).value
         if isinstance(answered, StagedAudiences):
             shown["dagster/row_count"] = answered.counts.people
         if not isinstance(answered, Request):

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 
 from recoflow import schema
+from recoflow.models import versions
 from recoflow.sandbox import feeder, world
-from recoflow_tests.scenario import Scenario, materializations
+from recoflow_tests.scenario import Scenario, materializations, registry
 
 NAMES = [f"lorem_weekly_mail_2026-11-{day}T06:00:00Z.csv" for day in (22, 23)]
 
@@ -21,20 +23,27 @@ def readers(sample: world.World) -> list[str]:
     return [str(user) for user in sample.users[:12]]
 
 
-def ask(made: Scenario, readers: list[str], name: str) -> tuple[dict[str, list[str]], dg.RunRequest]:
-    """One list for each reader and for somebody new, through SFTP and a run: user → items, and the run's request."""
+def ask(made: Scenario, readers: list[str], name: str) -> tuple[str, dg.RunRequest]:
+    """One list for each reader and for somebody new, through SFTP and a run: the response, and the run's request."""
     lines = [f'"lorem","{user}","Top",10,"home"' for user in [*readers, "somebody-new"]]
     header = '"environment","user_id","list_name","list_size","page_type"'
     made.drop_request("\n".join([header, *lines]) + "\n", name)
     (request,) = made.run_requests("lorem_requests")
     assert made.campaign(request).success
-    return lists_of(made.fetch(name)), request
+    return made.fetch(name), request
 
 
 def lists_of(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in csv.DictReader(io.StringIO(text)):
         found.setdefault(row["user_id"], []).append(row["item_id"])
+    return found
+
+
+def reasons_of(text: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        found.setdefault(row["user_id"], set()).add(row["because_of"])
     return found
 
 
@@ -70,7 +79,8 @@ def view(user: str, item: str) -> dict[str, object]:
 
 
 def test_events_after_the_training_count_and_a_re_run_gives_what_it_gave(trained: Scenario, readers: list[str]) -> None:
-    before, first = ask(trained, readers, NAMES[0])
+    text, first = ask(trained, readers, NAMES[0])
+    before = lists_of(text)
     response = trained.layout.campaigns("lorem") / str(first.partition_key) / "response"
     published = response.read_bytes()
 
@@ -79,7 +89,7 @@ def test_events_after_the_training_count_and_a_re_run_gives_what_it_gave(trained
     delete(trained, deleted)
     visits = [view(reader, item) for item in read] + [view("somebody-new", item) for item in before[other][1:4]]
     ingest(trained, visits, "lorem_events_2026-11-23.jsonl")
-    after, _ = ask(trained, readers, NAMES[1])
+    after = lists_of(ask(trained, readers, NAMES[1])[0])
 
     assert not set(read) & set(after[reader])
     stale = [item for item in before[reader] if item not in {*read, deleted}]
@@ -94,3 +104,39 @@ def test_events_after_the_training_count_and_a_re_run_gives_what_it_gave(trained
     again = trained.run("lorem_campaign", first)
     assert again.success
     assert response.read_bytes() == published
+
+
+def test_a_list_tells_what_it_is_given_because_of(trained: Scenario, readers: list[str]) -> None:
+    path = trained.layout.environments / "lorem.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["campaigns"]["information_fields"].append("because_of")
+    path.write_text(yaml.safe_dump(settings))
+    trained.definitions = registry(trained.layout.root)
+    text, _ = ask(trained, readers, NAMES[0])
+    reasons = reasons_of(text)
+    assert reasons["somebody-new"] == {""}
+    assert sum(len(reasons[reader]) > 1 for reader in readers) > len(readers) / 2
+
+    read = lists_of(text)[readers[1]][1:4]
+    ingest(trained, [view("somebody-new", item) for item in read], "lorem_events_2026-11-24.jsonl")
+    told = reasons_of(ask(trained, readers, NAMES[1])[0])["somebody-new"]
+    assert told != {""}
+    assert told - {""} <= set(read)
+
+
+def test_an_audience_is_chosen_from_what_people_did_since_the_training(trained: Scenario, readers: list[str]) -> None:
+    champion = versions.champion(trained.layout.models("lorem"))
+    assert champion is not None
+    item = champion.items["item_id"][int(champion.popular.argmax())]
+
+    def audience(name: str) -> list[str]:
+        trained.drop_request(f'"environment","item_id","audience_size"\n"lorem","{item}",5\n', name)
+        (request,) = trained.run_requests("lorem_requests")
+        assert trained.campaign(request).success
+        return [row["user_id"] for row in csv.DictReader(io.StringIO(trained.fetch(name)))]
+
+    first = audience("lorem_audience_2026-11-22.csv")
+    ingest(trained, [view(first[0], item)], "lorem_events_2026-11-25.jsonl")
+    second = audience("lorem_audience_2026-11-23.csv")
+    assert first[0] not in second
+    assert second[:4] == first[1:]
