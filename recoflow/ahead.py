@@ -7,17 +7,17 @@ loops, polars and pyarrow do.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(series: Iterable[T], most: int = 1) -> Iterator[T]:
+def ahead(series: Iterable[T], most: int = 1) -> Generator[T, None, None]:
     """The same series; at most `most` things of it wait to be used.
 
-    What the series raises is raised here, at its place. Who stops early waits for the thing that is being made.
+    What the series raises is raised here, at its place. Who may stop early closes it, and waits for what is being made.
     """
     iterator, end = iter(series), object()
     with ThreadPoolExecutor(1) as thread:

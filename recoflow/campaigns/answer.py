@@ -5,6 +5,7 @@ What belongs here: the order of the steps and what is staged. What does not: pub
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,9 +92,10 @@ def answer(
     )
 
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
-    for number, each in enumerate(ahead(_filled(ranking, filler, reason, watch))):
-        with watch.stage("join and stage"):
-            part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
+    with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
+        for number, each in enumerate(ranked):
+            with watch.stage("join and stage"):
+                part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
     requests = requests.select(staged.REQUESTS.names())
     result = staged.Staged(

@@ -62,7 +62,8 @@ SELECT row FROM (
             lead(row) OVER () AS row_below, lead(score) OVER () AS score_below,
             lead(part) OVER () AS part_below, lead(place) OVER () AS place_below
         FROM recommendations
-    ) WHERE row_below = row AND (score_below > score OR part_below <> part OR place_below <> place + 1)
+    ) WHERE (row_below = row AND score_below > score)
+        OR (part_below = part AND place_below <> place + 1) OR (part_below <> part AND place_below <> 0)
 ) SEMI JOIN (FROM requests WHERE is_by_score) USING (row)
 """
 

@@ -72,7 +72,10 @@ def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
 
 @functools.cache
 def _libraries() -> ThreadpoolController:
-    """The loaded libraries that have threads; to look for them takes longer than a small campaign's ranking."""
+    """The libraries that have threads: numpy's BLAS is loaded by now, and no other one multiplies here.
+
+    To look for them takes longer than to rank a small campaign.
+    """
     return ThreadpoolController()
 
 

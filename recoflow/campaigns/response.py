@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -63,8 +63,9 @@ def write(staged: Staged | StagedAudiences, path: Path) -> Response:
 
     def render(file: BinaryIO) -> None:
         nonlocal rows
-        with _compressing(cast("BinaryIO", _Digesting(file, digest)), filename.is_compressed(staged.name)) as sink:
-            rows = _write_csv(sink, _kinds(staged), ahead(_batches(staged), BATCHES))
+        is_compressed, counted = filename.is_compressed(staged.name), cast("BinaryIO", _Digesting(file, digest))
+        with _compressing(counted, is_compressed) as sink, closing(ahead(_batches(staged), BATCHES)) as batches:
+            rows = _write_csv(sink, _kinds(staged), batches)
 
     artifacts.write_atomic(path, render)
     return Response(path, rows, digest.hexdigest())

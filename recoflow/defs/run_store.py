@@ -94,10 +94,18 @@ class _Events(SqliteEventLogStorage):
             self._engines.pop(next(iter(self._engines))).dispose()
         return engine
 
+    def wipe(self) -> None:
+        self._close()
+        super().wipe()
+
     def dispose(self) -> None:
         super().dispose()
-        for engine in self._engines.values():
-            engine.dispose()
+        self._close()
+
+    def _close(self) -> None:
+        with self._db_lock:
+            while self._engines:
+                self._engines.popitem()[1].dispose()
 
 
 def _opened(url: str) -> "sqlalchemy.Engine":

@@ -96,14 +96,16 @@ def ingest_file(
         SourceError: the file cannot be read at all; nothing of it is in the lake then.
         StorageError: the lake cannot be read or written; calling again completes what was begun.
     """
-    from recoflow.sources import files  # noqa: PLC0415  (parsers are heavy and a known file does not need them)
+    from recoflow.sources import files  # noqa: PLC0415 - parsers are heavy
 
     name = name or path.name
-    with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hashing:
-        sha256 = hashing.submit(artifacts.sha256, path)
-        batches = files.read(path, environment, received_at, name=name, dialect=dialect)
-        begin = list(itertools.islice(batches, 1))  # meanwhile, with all that has to be loaded for it
-        return ingest_batches(itertools.chain(begin, batches), lake, received_at, name=name, sha256=sha256.result())
+    batches = files.read(path, environment, received_at, name=name, dialect=dialect)
+    with ThreadPoolExecutor(1, thread_name_prefix="begin") as reading:
+        # While the hash is made. What is wrong with it is told when it is used, which a known file's is not.
+        begin = reading.submit(lambda: list(itertools.islice(batches, 1)))
+        sha256 = artifacts.sha256(path)
+        parts = (part() for part in (begin.result, lambda: batches))
+        return ingest_batches(itertools.chain.from_iterable(parts), lake, received_at, name=name, sha256=sha256)
 
 
 def ingest_batches(
@@ -151,8 +153,10 @@ def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> N
                 writing = writer.submit(_write, batch, stagings)
             if writing is not None:
                 writing.result()
-    finally:
         delivery.staged = {table: staging.close() for table, staging in stagings.items()}
+    except BaseException:
+        delivery.staged = {table: staging.abandon() for table, staging in stagings.items()}
+        raise
 
 
 def _count(batch: ParsedBatch, delivery: _Delivery) -> None:

@@ -102,12 +102,15 @@ class Bundle:
         """The row of each subject, -1 where the bundle does not know it (or it is null)."""
         asked = subjects.cast(pl.String)
         if len(asked) < len(self.subjects) // SEARCHED_SHARE:
-            return self._searched(matrix.ids_of(asked.fill_null("")))
+            return self._searched(asked)
         known = pl.DataFrame({"subject": self.subject_ids, "row": np.arange(len(self.subjects))})
         found = asked.to_frame("subject").join(known, on="subject", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().astype(np.int64)
 
-    def _searched(self, subjects: NDArray[np.str_]) -> NDArray[np.int64]:
+    def _searched(self, asked: pl.Series) -> NDArray[np.int64]:
+        # A text that is longer than all that are known would make numpy copy them all at its width.
+        longest = self.subjects.dtype.itemsize // np.dtype("U1").itemsize
+        subjects = matrix.ids_of(asked.set(asked.str.len_chars() > longest, None).fill_null(""))
         rows = np.searchsorted(self.subjects, subjects)
         return np.where(self.subjects[np.minimum(rows, len(self.subjects) - 1)] == subjects, rows, -1)
 

@@ -43,7 +43,7 @@ class RandomScores:
     seed: int
 
     def score(self, rows: NDArray[np.int64]) -> Matrix:
-        """Float32 [len(rows) × items] in [0, 1); of many items all but random 2,048 have 0: lists end before."""
+        """Float32 [len(rows) × items] in [0, 1); of many items all but some 2,000 drawn ones have 0."""
         scores = np.zeros((len(rows), self.items), np.float32)
         for place, row in enumerate(rows):
             rng = np.random.default_rng((self.seed, row))

@@ -66,7 +66,8 @@ def _train(environment: Environment, lake: Lake, layout: Layout) -> None:
     interactions, items, devices = (lake.scan(name).collect() for name in ("interactions", "items", "identity"))
     training = pipeline.train_environment(interactions, items, devices, environment, None, END, tables)
     if training.bundle is None:
-        raise ModelError("the rehearsal", "trained no model", "Report this: the sample world always gives one")
+        cure = "Its gates (quality, training) may be too high for so small a world; no harm is done"
+        raise ModelError("the rehearsal", "trained no model", cure)
     models = layout.models(environment.name)
     bundle.save(training.bundle, models / training.bundle.version)
     versions.promote(models, training.bundle.version)

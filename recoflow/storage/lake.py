@@ -158,8 +158,12 @@ class Lake:
             StorageError: the frame has other columns or dtypes than the table's contract, or the disk refused.
         """
         staging = self.staging(table)
-        staging.add(frame)
-        (file,) = staging.close()
+        try:
+            staging.add(frame)
+            (file,) = staging.close()
+        except BaseException:
+            self.discard(staging.abandon(), None)
+            raise
         return file
 
     def staging(self, table: str) -> Staging:

@@ -6,6 +6,7 @@ What belongs here: such files from their first row to their sync. What does not:
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -50,6 +51,7 @@ class Staging:
 
     def __init__(self, place: Place) -> None:
         self.files: list[StagedFile] = []
+        self._begun: list[str] = []
         self._place = place
         self._open: _OpenFile | None = None
 
@@ -61,7 +63,9 @@ class Staging:
         """
         self._check(frame)
         with self._place.explained():
-            self._open = self._open or _OpenFile(self._place)
+            if self._open is None:
+                self._begun.append(f"part-{uuid.uuid4()}.parquet")
+                self._open = _OpenFile(self._place, self._begun[-1])
             self._open.write(frame)
         if self._open.rows >= FILE_ROWS:
             self.close()
@@ -73,6 +77,14 @@ class Staging:
             with self._place.explained():
                 self.files.append(ended.close())
         return self.files
+
+    def abandon(self) -> list[StagedFile]:
+        """After an error: all files that were begun, finished or not, for `Lake.discard`."""
+        if self._open is not None:
+            abandoned, self._open = self._open, None
+            abandoned.abandon()
+        table, folder = self._place.table, self._place.folder
+        return [StagedFile(table, f"{folder}/{name}", name, rows=0, size=0) for name in self._begun]
 
     def _check(self, frame: pl.DataFrame) -> None:
         expected = stored.TABLES[self._place.table]
@@ -86,17 +98,22 @@ class Staging:
 class _OpenFile:
     """A file that is still being written."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, name: str) -> None:
         self.rows = 0
         self._place = place
-        self._name = f"part-{uuid.uuid4()}.parquet"
-        self._sink = place.create(self._name)
+        self._name = name
+        self._sink = place.create(name)
         self._writer = stored.writer(place.table, self._sink)
 
     def write(self, frame: pl.DataFrame) -> None:
         rows = stored.to_arrow(self._place.table, frame)
         self._writer.write_table(rows, row_group_size=stored.ROW_GROUP)
         self.rows += frame.height
+
+    def abandon(self) -> None:
+        for each in (self._writer, self._sink):
+            with contextlib.suppress(OSError, ValueError):  # of a disk that is full, say: the file goes anyway
+                each.close()
 
     def close(self) -> StagedFile:
         self._writer.close()

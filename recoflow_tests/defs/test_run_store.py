@@ -11,6 +11,7 @@ import pytest
 from recoflow.defs import run_store
 
 MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}
+NO_LOGS = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 Opened = Callable[[str], dg.DagsterInstance]
 
 
@@ -32,7 +33,7 @@ def opened(tmp_path: Path) -> Opened:
     def instance(kind: str) -> dg.DagsterInstance:
         folder = {"base_dir": str(tmp_path / "storage")}
         storage = {"custom": MODULE | {"config": folder}} if kind == "kept" else {"sqlite": folder}
-        return dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": storage})
+        return dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": storage, "compute_logs": NO_LOGS})
 
     return instance
 
@@ -94,3 +95,13 @@ def test_a_closed_instance_leaves_no_file_open(opened: Opened, tmp_path: Path) -
     with opened("kept") as kept:
         report.execute_in_process(instance=kept)
     assert [path.name for path in tmp_path.rglob("*.db-wal")] == []
+
+
+def test_after_a_wipe_runs_are_recorded_again(opened: Opened) -> None:
+    with opened("kept") as kept:
+        report.execute_in_process(instance=kept)
+        kept.wipe()
+        assert kept.get_run_records() == []
+        run = report.execute_in_process(instance=kept).run_id
+    with opened("own") as own:
+        assert "PIPELINE_SUCCESS" in told(own, run)

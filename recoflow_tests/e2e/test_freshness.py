@@ -129,14 +129,15 @@ def test_an_audience_is_chosen_from_what_people_did_since_the_training(trained: 
     assert champion is not None
     item = champion.items["item_id"][int(champion.popular.argmax())]
 
-    def audience(name: str) -> list[str]:
+    def audience(name: str) -> list[tuple[str, str]]:
         trained.drop_request(f'"environment","item_id","audience_size"\n"lorem","{item}",5\n', name)
         (request,) = trained.run_requests("lorem_requests")
         assert trained.campaign(request).success
-        return [row["user_id"] for row in csv.DictReader(io.StringIO(trained.fetch(name)))]
+        return [(row["user_id"], row["device_id"]) for row in csv.DictReader(io.StringIO(trained.fetch(name)))]
 
     first = audience("lorem_audience_2026-11-22.csv")
-    ingest(trained, [view(first[0], item)], "lorem_events_2026-11-25.jsonl")
+    reader = next(person for person in first if person[0])
+    ingest(trained, [view(reader[0], item)], "lorem_events_2026-11-25.jsonl")
     second = audience("lorem_audience_2026-11-23.csv")
-    assert first[0] not in second
-    assert second[:4] == first[1:]
+    assert reader not in second
+    assert second[:4] == [person for person in first if person != reader]

@@ -183,7 +183,7 @@ def _reseal(folder: Path) -> None:
 
 def test_few_subjects_are_searched_for_and_found_where_many_are(trained: Bundle) -> None:
     names = trained.subjects.tolist()
-    few = [names[-1], None, names[7], "", "u:nobody", names[0], "~", names[7]]
+    few = [names[-1], None, names[7], "", "u:nobody", names[0], "~", names[7] * 500, names[7]]
     assert len(few) < len(names) // bundle.SEARCHED_SHARE < len(few + names)
     expected = [names.index(name) if name in names else -1 for name in few]
     assert trained.rows_of(pl.Series(few, dtype=pl.String)).tolist() == expected

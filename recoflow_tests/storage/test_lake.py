@@ -130,6 +130,24 @@ def test_staged_rows_are_not_seen_before_their_commit(lake):
     assert _stored(lake) == ["a"]
 
 
+def test_what_a_broken_off_staging_began_is_told_and_removed(lake, monkeypatch):
+    monkeypatch.setattr(staging, "FILE_ROWS", 1)
+    begun = lake.staging("identity")
+    begun.add(_devices("a", "b"))
+    monkeypatch.setattr(staging, "FILE_ROWS", 10)
+    begun.add(_devices("a", "b"))
+    folder = Path(lake.root) / "identity"
+    assert len(list(folder.glob("part-*"))) == 2
+    lake.discard(begun.abandon(), None)
+    assert list(folder.glob("part-*")) == []
+
+
+def test_a_frame_that_cannot_be_written_leaves_no_file(lake):
+    with pytest.raises(StorageError):
+        lake.stage("identity", _devices("a").drop("user_id"))
+    assert list(Path(lake.root).rglob("part-*")) == []
+
+
 def test_rows_that_are_staged_bit_by_bit_keep_their_order_over_several_files(lake, monkeypatch):
     monkeypatch.setattr(staging, "FILE_ROWS", 2)
     writing = lake.staging("identity")
