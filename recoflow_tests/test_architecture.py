@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "yamlfile"}
-# How loops are compiled, what is timed, the hash that the lake keeps, and threads that work ahead.
-GROUND = {"ahead", "compiled", "stopwatch", "xxh64"}
+# How loops are compiled, what is timed, the hash that the lake keeps, and threads.
+GROUND = {"ahead", "compiled", "stopwatch", "workers", "xxh64"}
 # Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.
 STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")
 STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both

@@ -13,13 +13,13 @@ Sources: LEMP (Teflioudi and Gemulla, TODS 2016), FEXIPRO (Li et al., SIGMOD 201
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recoflow.campaigns.rank_index import ItemIndex, frozen, measure, prepare
 from recoflow.errors import ModelError
+from recoflow.workers import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def top_k(
     masks, groups = _groups(masks, mask_of, *size)
     items, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
     search = Search(users, lengths, index, indptr, indices, masks, items, scores)
-    run(search, groups, threads or len(os.sched_getaffinity(0)))
+    run(search, groups, threads or cores())
     return items, scores
 
 

@@ -5,15 +5,13 @@ What belongs here: the order of the work and its buffers. What does not: checks 
 
 from __future__ import annotations
 
-import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from recoflow.campaigns import rank_kernels as kernels
+from recoflow.workers import workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,25 +56,12 @@ def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
         for mask, rows in blocks:
             worker.rank(mask, rows)
 
-    # The threads share one iterator over a list, which is safe, and BLAS must not start threads of its own.
     shares = [(mask, rows[start : start + size]) for mask, rows in groups for start in range(0, len(rows), size)]
-    blocks = iter(shares)
-    with _libraries().limit(limits=1, user_api="blas"):
-        if min(threads, len(shares)) <= 1:
-            work()
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            for future in [pool.submit(work) for _ in range(threads)]:
-                future.result()
-
-
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    """The libraries that have threads: numpy's BLAS is loaded by now, and no other one multiplies here.
-
-    To look for them takes longer than to rank a small campaign.
-    """
-    return ThreadpoolController()
+    blocks = iter(shares)  # of a list, which threads may share
+    used = max(1, min(threads, len(shares)))
+    with workers(used) as pool:
+        for future in [pool.submit(work) for _ in range(used)]:
+            future.result()
 
 
 class _Worker:

@@ -14,10 +14,7 @@ The package implicit has no such scaling and takes about twice the time, so this
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +24,7 @@ from recoflow.environment import Model
 from recoflow.models.matrix import UserItems
 from recoflow.models.scorer import Encoder, Matrix, Scorer
 from recoflow.models.warm import Start
+from recoflow.workers import workers
 
 ALPHA: Final = 30.0  # weight of an interaction against that of a pair without one
 REGULARIZATION: Final = 0.002
@@ -114,7 +112,7 @@ def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder:
     from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
 
     loss = kernels.observed_loss(entries.indptr, entries.indices, entries.data, users, items)
-    with _workers() as threads:
+    with workers() as threads:
         loss += encoder.alpha * float(np.vdot(_gram(users, threads), _gram(items, threads)))
     by_user, by_item = np.diff(entries.indptr), np.bincount(entries.indices, minlength=len(items))
     for factors, lengths, others in ((users, by_user, len(items)), (items, by_item, len(users))):
@@ -145,7 +143,8 @@ def _half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encod
     lengths = np.diff(entries.indptr)
     ridge = (encoder.regularization * (lengths + encoder.alpha * entries.shape[1]) ** encoder.exponent).astype("f4")
     solved[lengths == 0] = 0
-    with _workers() as threads:
+    # Blocks are independent, so any number of threads gives the same bytes.
+    with workers() as threads:
         gram = np.float32(encoder.alpha) * _gram(given, threads)
 
         def improve(start: int) -> None:
@@ -155,16 +154,6 @@ def _half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encod
             )
 
         list(threads.map(improve, range(0, len(solved), BLOCK)))
-
-
-@contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
-    """Threads for blocks of rows. Blocks are independent, so any number of threads gives the same bytes."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
-
-    # BLAS threads under ours would only compete.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        yield threads
 
 
 def _gram(factors: Matrix, threads: ThreadPoolExecutor) -> Matrix:

@@ -6,8 +6,6 @@ and the decision that follows (select).
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +15,7 @@ from scipy import sparse
 
 from recoflow.models import metrics
 from recoflow.models.scorer import Matrix
+from recoflow.workers import workers
 
 BLOCK = 512
 MAX_JUDGED: Final = 10_000  # people: the interval of their mean NDCG is a few percent of it, and no model comes closer
@@ -126,8 +125,6 @@ def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64],
     Returns:
         int32 [len(users) × k]
     """
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
-
     from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
 
     lists = np.full((len(users), k), -1, np.int32)
@@ -137,7 +134,7 @@ def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64],
         scores = np.ascontiguousarray(scorer.score(rows), np.float32)
         kernels.top_k(scores, rows, seen.indptr, seen.indices, lists[start : start + BLOCK])
 
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with workers() as threads:
         list(threads.map(fill, range(0, len(users), BLOCK)))
     return lists
 

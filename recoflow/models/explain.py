@@ -14,9 +14,7 @@ as the history or the factors, whichever are fewer (Woodbury's identity).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.models.scorer import Encoder, Matrix, Scorer
+from recoflow.workers import workers
 
 PIECE: Final = 128  # items of one list that are explained at once
 BLOCK_LISTS: Final = 1024
@@ -104,8 +103,6 @@ class Explainer:
         Returns:
             int64, aligned with `items`.
         """
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - reads the loaded libraries
-
         found, wanted = np.full(len(items), -1, np.int64), items.astype(np.int64)
         pieces = _pieces(self._entries(users), lengths)
 
@@ -115,8 +112,7 @@ class Explainer:
             places = np.where(is_asked, begins[:, None] + np.arange(counts.max()), 0)
             found[places[is_asked]] = self._best(users[lists], wanted[places])[is_asked]
 
-        # BLAS threads under ours would only compete, and could change the last bits.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with workers() as threads:
             list(threads.map(explain, self._blocks(self._entries(users)[pieces[:, 0]], pieces[:, 2])))
         return found
 
