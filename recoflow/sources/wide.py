@@ -80,23 +80,13 @@ def _copy_vector(_typing, source, first, target, to):  # noqa: ARG001
 @intrinsic
 def _places_of(_typing, array, place, byte):  # noqa: ARG001
     """Which of the `WIDTH` bytes from a position on are this one: a bit for each, the first one lowest."""
-
-    def generate(context, builder, signature, values):
-        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
-        return _bits(builder, builder.icmp_unsigned("==", vector, _splat(builder, values[2])))
-
-    return types.uint64(array, types.uintp, types.uint8), generate
+    return types.uint64(array, types.uintp, types.uint8), _compared("==")
 
 
 @intrinsic
 def _places_below(_typing, array, place, byte):  # noqa: ARG001
     """The same for bytes that are smaller than this one."""
-
-    def generate(context, builder, signature, values):
-        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
-        return _bits(builder, builder.icmp_unsigned("<", vector, _splat(builder, values[2])))
-
-    return types.uint64(array, types.uintp, types.uint8), generate
+    return types.uint64(array, types.uintp, types.uint8), _compared("<")
 
 
 @intrinsic
@@ -109,6 +99,14 @@ def _differences(_typing, array, place, other, other_place):  # noqa: ARG001
         return _bits(builder, builder.icmp_unsigned("!=", first, second))
 
     return types.uint64(array, types.uintp, other, types.uintp), generate
+
+
+def _compared(sign):
+    def generate(context, builder, signature, values):
+        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        return _bits(builder, builder.icmp_unsigned(sign, vector, _splat(builder, values[2])))
+
+    return generate
 
 
 def _splat(builder, byte):
