@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from recoflow.campaigns import cells, rules
-from recoflow.campaigns.problems import SHOWN, Problem, bad_size, shown, sift
+from recoflow.campaigns.problems import SHOWN, Problem, bad_size, shown, sift, unknown_column
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue, Obstacle
@@ -30,6 +30,7 @@ ROWS: Final = pl.Schema(
     }
 )
 AUDIENCE: Final = ("audience_name", "item_id")
+MEANINGLESS: Final = "means nothing in a request for audiences. Remove it, or name it in `campaigns.variables`"
 
 
 def judge(
@@ -50,7 +51,8 @@ def judge(
     unknown = [column for column in table.columns if column not in declared]
     rows = table.select(lines, *AUDIENCE, "audience_size", *unknown)
     problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-    sound, errors = sift(rows, [*problems, *(_unknown_column(column) for column in unknown)])
+    strangers = [unknown_column(column, column, MEANINGLESS) for column in unknown]
+    sound, errors = sift(rows, [*problems, *strangers])
     sound, duplicates = sift(sound, [_DUPLICATE])
     sound = sound.with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))
     cells.check_volume(sound["audience_size"], campaigns.max_items)
@@ -94,17 +96,6 @@ def _obstructed(code: str, messages: Mapping[str, str]) -> Problem:
     cell = pl.col("item_id")
     message = cell.replace_strict(messages, default="", return_dtype=pl.String)
     return Problem(code, "item_id", cell.is_in(list(messages)), message)
-
-
-def _unknown_column(column: str) -> Problem:
-    message = "means nothing in a request for audiences. Remove it, or name it in `campaigns.variables`"
-    return Problem(
-        "unknown_variable",
-        column,
-        pl.col(column).is_not_null(),
-        pl.format("Column '{}' {} ({} rows).", pl.lit(column[:SHOWN]), pl.lit(message), pl.len()),
-        is_told_once=True,
-    )
 
 
 _DUPLICATE: Final = Problem(

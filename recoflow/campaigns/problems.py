@@ -54,6 +54,12 @@ def bad_size(column: str, most: int) -> Problem:
     return Problem(f"bad_{column}", column, ~is_size.fill_null(value=False), message)
 
 
+def unknown_column(name: str, column: str, problem: str) -> Problem:
+    """The rule that a column of the file that nothing is known of is empty; told once, with the number of its rows."""
+    message = pl.format("Column '{}' {} ({} rows).", pl.lit(name[:SHOWN]), pl.lit(problem), pl.len())
+    return Problem("unknown_variable", name, pl.col(column).is_not_null(), message, is_told_once=True)
+
+
 def shown(column: str) -> pl.Expr:
     """A cell as messages repeat it."""
     return pl.col(column).fill_null("").str.slice(0, SHOWN)

@@ -16,7 +16,7 @@ import polars as pl
 
 from recoflow.campaigns import audience_request, cells, experiments, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
-from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown, sift
+from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown, sift, unknown_column
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
 
@@ -260,14 +260,8 @@ def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[Pro
 
 
 def _unknown_variable(variable: str) -> Problem:
-    message = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
-    return Problem(
-        "unknown_variable",
-        variable,
-        pl.col(VARIABLE + variable).is_not_null(),
-        pl.format("Column '{}' {} ({} rows).", pl.lit(variable[:SHOWN]), pl.lit(message), pl.len()),
-        is_told_once=True,
-    )
+    problem = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
+    return unknown_column(variable, VARIABLE + variable, problem)
 
 
 _DUPLICATE: Final = Problem(
