@@ -90,7 +90,6 @@ def answer(
     answers = requests.select(column for column in requests.columns if column in columns).with_columns(
         campaign_id=pl.lit(request.campaign_id)
     )
-
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
     with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
         for number, each in enumerate(ranked):

@@ -4,10 +4,10 @@ What belongs here: who is chosen, and in which order. What does not: how a model
 files that ask for audiences (`audience_request`, `audience_answer`).
 
 People are users, and for request files also devices that are nobody's. A user's score is that of the one item among
-the given ones that fits best: an audience is for people to whom at least
-one of the items is worth showing, and a sum would prefer those who have consumed none of them. What a user consumed
-does not count for that user, and who has consumed all of the items is left out. Larger scores come first, equal ones
-by subject, so users by their id; of equal items the smaller id.
+the given ones that fits best: an audience is for people to whom at least one of the items is worth showing, and a sum
+would prefer those who have consumed none of them. What a user consumed does not count for that user, and who has
+consumed all of the items is left out. Larger scores come first, equal ones by subject, so users by their id; of equal
+items the smaller id.
 """
 
 from __future__ import annotations

@@ -85,11 +85,10 @@ class _Events(SqliteEventLogStorage):
         return table_name in self._tables
 
     def _engine(self, shard: str) -> "sqlalchemy.Engine":
-        engine = self._engines.pop(shard, None) or _opened(self.conn_string_for_shard(shard))
+        engine = self._engines[shard] = self._engines.pop(shard, None) or _opened(self.conn_string_for_shard(shard))
         if shard not in self._initialized_dbs:
             self._initdb(engine)
             self._initialized_dbs.add(shard)
-        self._engines[shard] = engine
         if len(self._engines) > MOST_RUNS:
             self._engines.pop(next(iter(self._engines))).dispose()
         return engine
