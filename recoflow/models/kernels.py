@@ -10,7 +10,8 @@ import numpy as np
 
 from recoflow.compiled import compiled, compiled_loosely
 
-TOGETHER = 8  # rows of one conjugate gradient: with 50 to 200 entries each, their vectors fit into a core's own cache
+TOGETHER = 32  # rows of one conjugate gradient at most: the Gram matrix is multiplied once for all of them
+NEAR = 1 << 19  # numbers that are laid side by side for them: 2 MiB are read again and again at a core's full speed
 
 
 @compiled
@@ -43,20 +44,37 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
 
 @compiled_loosely
 def remainders(indptr, indices, weights, given, gram, ridge, target, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """out[r] = Σ_e w_e (target − y_e · v_r) y_e − (G + ridge_r) v_r, for the entries e of CSR row r."""
+    """out[r] = Σ_e w_e (target − y_e · v_r) y_e − (G + ridge_r) v_r, for the entries e of CSR row r.
+
+    `indices` and `weights` begin with the entries of the first row. Four entries go together: `v_r` and `out` are then
+    read and written a fourth as often.
+    """
     np.dot(vectors, gram, out)
     for row in range(vectors.shape[0]):
-        vector, total = vectors[row], out[row]
-        for column in range(len(vector)):
-            total[column] = -total[column] - ridge[row] * vector[column]
-        for entry in range(indptr[row], indptr[row + 1]):
-            other = given[indices[entry]]
-            product = np.float32(0)
-            for column in range(len(vector)):
-                product += other[column] * vector[column]
-            product = weights[entry] * (target - product)
-            for column in range(len(vector)):
-                total[column] += product * other[column]
+        for column in range(vectors.shape[1]):
+            out[row, column] = -out[row, column] - ridge[row] * vectors[row, column]
+        begin, end = indptr[row] - indptr[0], indptr[row + 1] - indptr[0]
+        fours = end - (end - begin) % 4
+        for entry in range(begin, fours, 4):
+            a, b, c, d = indices[entry], indices[entry + 1], indices[entry + 2], indices[entry + 3]
+            of_a = of_b = of_c = of_d = np.float32(0)
+            for column in range(vectors.shape[1]):
+                of_a += given[a, column] * vectors[row, column]
+                of_b += given[b, column] * vectors[row, column]
+                of_c += given[c, column] * vectors[row, column]
+                of_d += given[d, column] * vectors[row, column]
+            of_a, of_b = weights[entry] * (target - of_a), weights[entry + 1] * (target - of_b)
+            of_c, of_d = weights[entry + 2] * (target - of_c), weights[entry + 3] * (target - of_d)
+            for column in range(vectors.shape[1]):
+                half = of_a * given[a, column] + of_b * given[b, column]
+                out[row, column] += half + (of_c * given[c, column] + of_d * given[d, column])
+        for entry in range(fours, end):
+            a, of_a = indices[entry], np.float32(0)
+            for column in range(vectors.shape[1]):
+                of_a += given[a, column] * vectors[row, column]
+            of_a = weights[entry] * (target - of_a)
+            for column in range(vectors.shape[1]):
+                out[row, column] += of_a * given[a, column]
 
 
 @compiled_loosely
@@ -78,23 +96,50 @@ def step(solution, residual, direction, image, size):  # type: ignore[no-untyped
 
 
 @compiled_loosely
+def descend(indptr, indices, weights, given, gram, ridge, solved, steps):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Steps of conjugate gradient for a few rows at once, whose entries `indices` and `weights` begin with."""
+    residual, image = np.empty_like(solved), np.empty_like(solved)
+    remainders(indptr, indices, weights, given, gram, ridge, np.float32(1), solved, residual)
+    direction, size = residual.copy(), np.empty(len(solved), np.float32)
+    for row in range(len(solved)):
+        size[row] = (residual[row] ** 2).sum()
+    for _ in range(steps):
+        remainders(indptr, indices, weights, given, gram, ridge, np.float32(0), direction, image)
+        for row in range(len(solved)):
+            size[row] = step(solved[row], residual[row], direction[row], image[row], size[row])
+
+
+@compiled
+def gather(given, indices, near):  # type: ignore[no-untyped-def]
+    """Copy rows of `given` to the beginning of `near`."""
+    for place in range(len(indices)):
+        row = indices[place]
+        for column in range(given.shape[1]):
+            near[place, column] = given[row, column]
+
+
+@compiled
 def conjugate_gradient(indptr, indices, weights, given, gram, ridge, solved, steps):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Bring `solved` float32 [rows × f] nearer to (G + ridge_r + Σ_e w_e y_e y_eᵀ) x_r = Σ_e w_e y_e, in place.
 
-    A few rows go together: the Gram matrix G [f × f] is read once for them, and their y_e stay in the cache.
+    A few rows go together. Their y_e, which each step reads twice, are copied out of `given` once; those of a row with
+    too many entries stay where they are.
     """
-    size = np.empty(TOGETHER, np.float32)
-    for start in range(0, len(solved), TOGETHER):
-        some, bounds, ridges = solved[start : start + TOGETHER], indptr[start:], ridge[start:]
-        residual, image = np.empty_like(some), np.empty_like(some)
-        remainders(bounds, indices, weights, given, gram, ridges, np.float32(1), some, residual)
-        direction = residual.copy()
-        for row in range(len(some)):
-            size[row] = (residual[row] ** 2).sum()
-        for _ in range(steps):
-            remainders(bounds, indices, weights, given, gram, ridges, np.float32(0), direction, image)
-            for row in range(len(some)):
-                size[row] = step(some[row], residual[row], direction[row], image[row], size[row])
+    most = NEAR // given.shape[1]
+    near, places = np.empty((most, given.shape[1]), np.float32), np.arange(most).astype(np.int32)
+    start = 0
+    while start < len(solved):
+        stop = start + 1
+        while stop < min(start + TOGETHER, len(solved)) and indptr[stop + 1] - indptr[start] <= most:
+            stop += 1
+        begin, end = indptr[start], indptr[stop]
+        bounds, ridges, some = indptr[start : stop + 1], ridge[start:stop], solved[start:stop]
+        if end - begin <= most:
+            gather(given, indices[begin:end], near)
+            descend(bounds, places, weights[begin:end], near, gram, ridges, some, steps)
+        else:
+            descend(bounds, indices[begin:end], weights[begin:end], given, gram, ridges, some, steps)
+        start = stop
 
 
 @compiled

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recoflow.environment import Model
 from recoflow.errors import ModelError
-from recoflow.models import als, baselines, linear, similarity, spectral, train
+from recoflow.models import als, baselines, kernels, linear, similarity, spectral, train
 from recoflow.models.scorer import Encoder
 from recoflow_tests.models.conftest import matrix_of, random_matrix
 
@@ -27,6 +27,24 @@ def test_als_fold_in_solves_the_normal_equations() -> None:
         ridge = 0.05 * (row.nnz + 0.1 * 40) ** 0.8
         left = 0.1 * factors.T @ factors + given_.T @ (row.data[:, None] * given_) + ridge * np.eye(6)
         np.testing.assert_allclose(solved[user], np.linalg.solve(left, given_.T @ row.data), rtol=2e-3, atol=2e-4)
+
+
+def test_rows_of_any_length_are_solved_alike_those_too_long_to_be_copied_too() -> None:
+    rng = np.random.default_rng(2)
+    too_many = kernels.NEAR // 64 + 5
+    lengths = [0, 1, 3, 4, 7, too_many, 2, *rng.integers(0, 400, 2 * kernels.TOGETHER)]
+    indptr = np.append(0, np.cumsum(lengths))
+    indices = np.concatenate([np.sort(rng.permutation(too_many)[:length]) for length in lengths]).astype(np.int32)
+    weights = rng.random(len(indices)).astype(np.float32)
+    given_ = rng.standard_normal((too_many, 64)).astype(np.float32)
+    gram, ridge = given_.T @ given_ / 1000, np.linspace(1, 9, len(lengths)).astype(np.float32)
+    solved = np.zeros((len(lengths), 64), np.float32)
+    kernels.conjugate_gradient(indptr, indices, weights, given_, gram, ridge, solved, 40)
+    for row, found in enumerate(solved):
+        entries = slice(indptr[row], indptr[row + 1])
+        own = given_[indices[entries]].astype(np.float64)
+        left = gram + ridge[row] * np.eye(64) + own.T @ (weights[entries, None] * own)
+        np.testing.assert_allclose(found, np.linalg.solve(left, own.T @ weights[entries]), rtol=1e-3, atol=1e-4)
 
 
 def test_als_sweeps_lower_the_loss_that_is_documented() -> None:
