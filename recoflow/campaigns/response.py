@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.ahead import ahead
-from recoflow.campaigns import filename, staged_audiences
+from recoflow.campaigns import csv_rows, filename, staged_audiences
 from recoflow.campaigns import staged as staging
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from recoflow.campaigns.request import Request
 
 _FORMULA: Final = "^([=+\\-@\t\r])"  # what spreadsheets take for a formula
-ROWS: Final = 1 << 13  # of a batch
-BATCHES: Final = 8  # that are read ahead
+STRETCHES: Final = 2  # of rows that are made ahead
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,18 @@ def write(staged: Staged | StagedAudiences, path: Path) -> Response:
     """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes."""
     rows, digest = 0, hashlib.sha256()
 
-    def render(file: BinaryIO) -> None:
+    def lines() -> Iterator[memoryview]:
         nonlocal rows
+        with closing(ahead(_tables(staged))) as tables:
+            for table in tables:
+                rows += table.num_rows
+                yield from csv_rows.lines(table, STRETCHES + 1)
+
+    def render(file: BinaryIO) -> None:
         is_compressed, counted = filename.is_compressed(staged.name), cast("BinaryIO", _Digesting(file, digest))
-        with _compressing(counted, is_compressed) as sink, closing(ahead(_batches(staged), BATCHES)) as batches:
-            rows = _write_csv(sink, _kinds(staged), batches)
+        with _compressing(counted, is_compressed) as sink, closing(ahead(lines(), STRETCHES)) as stretches:
+            sink.write(csv_rows.header(_kinds(staged)))
+            sink.writelines(stretches)
 
     artifacts.write_atomic(path, render)
     return Response(path, rows, digest.hexdigest())
@@ -73,8 +79,12 @@ def write(staged: Staged | StagedAudiences, path: Path) -> Response:
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
     """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
-    kinds = _arrow(errors.schema)
-    artifacts.write_atomic(path, lambda file: _write_csv(file, kinds, errors.to_arrow().cast(kinds).to_batches()))
+
+    def render(file: BinaryIO) -> None:
+        file.write(csv_rows.header(errors.columns))
+        file.writelines(csv_rows.lines(errors.to_arrow()))
+
+    artifacts.write_atomic(path, render)
 
 
 def write_manifest(staged: Staged | StagedAudiences, response: Response, path: Path) -> None:
@@ -123,33 +133,38 @@ class _Digesting(io.BufferedIOBase):
         return self._file.write(content)
 
 
-def _kinds(staged: Staged | StagedAudiences) -> pa.Schema:
+def _kinds(staged: Staged | StagedAudiences) -> pl.Schema:
     """The columns that are published."""
     if isinstance(staged, StagedAudiences):
-        return _arrow(pl.Schema({name: staged_audiences.PARTS[name] for name in staged_audiences.COLUMNS}))
+        return pl.Schema({name: staged_audiences.PARTS[name] for name in staged_audiences.COLUMNS})
     kinds = staging.columns(staged.information_fields)
-    return _arrow(pl.Schema({name: kinds[name] for name in columns(staged.information_fields)}))
+    return pl.Schema({name: kinds[name] for name in columns(staged.information_fields)})
 
 
-def _batches(staged: Staged | StagedAudiences) -> Iterator[pa.RecordBatch]:
-    """What is published of the parts, so little at once that it stays in the processor's cache."""
+def _tables(staged: Staged | StagedAudiences) -> Iterator[pa.Table]:
+    """What is published of each part, its texts as dictionaries."""
     from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
 
     kinds = _kinds(staged)
+    texts = [name for name, kind in kinds.items() if kind == pl.String]
     unsafe = staged.information_fields if isinstance(staged, Staged) and staged.csv_safe else ()
     for part in staged.parts:
-        for batch in parquet.ParquetFile(part).iter_batches(ROWS, columns=kinds.names, use_threads=False):
-            yield _harmless(batch.select(kinds.names).cast(kinds), unsafe)
+        with parquet.ParquetFile(part, read_dictionary=texts) as file:
+            table = file.read(columns=kinds.names(), use_threads=False).select(kinds.names())
+        yield _harmless(table, unsafe)
 
 
-def _harmless(batch: pa.RecordBatch, unsafe: tuple[str, ...]) -> pa.RecordBatch:
-    """The batch with a ' before what spreadsheets take for a formula."""
+def _harmless(table: pa.Table, unsafe: tuple[str, ...]) -> pa.Table:
+    """The table with a ' before what spreadsheets take for a formula."""
+    import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
     for name in unsafe:
-        cells = compute.replace_substring_regex(batch[name], pattern=_FORMULA, replacement=r"'\1")
-        batch = batch.set_column(batch.schema.get_field_index(name), name, cells)
-    return batch
+        column = table[name].unify_dictionaries().combine_chunks()
+        texts = compute.replace_substring_regex(column.dictionary, pattern=_FORMULA, replacement=r"'\1")
+        harmless = pa.DictionaryArray.from_arrays(column.indices, texts)
+        table = table.set_column(table.schema.get_field_index(name), name, harmless)
+    return table
 
 
 @contextmanager
@@ -159,23 +174,3 @@ def _compressing(file: BinaryIO, is_compressed: bool) -> Iterator[BinaryIO]:
         return
     with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as compressed:
         yield cast("BinaryIO", compressed)
-
-
-def _write_csv(sink: BinaryIO, kinds: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """pyarrow's "needed" quoting is the one that clients expect: it quotes every string and no number."""
-    from pyarrow import csv  # noqa: PLC0415
-
-    rows = 0
-    options = csv.WriteOptions(quoting_style="needed", batch_size=ROWS)
-    with csv.CSVWriter(sink, kinds, write_options=options) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
-
-
-def _arrow(schema: pl.Schema) -> pa.Schema:
-    import pyarrow as pa  # noqa: PLC0415
-
-    kinds = {pl.String: pa.string(), pl.Int64: pa.int64()}
-    return pa.schema([(name, kinds[type(kind)]) for name, kind in schema.items()])

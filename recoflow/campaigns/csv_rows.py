@@ -1,0 +1,96 @@
+"""Tables as CSV, made of the distinct values of each column: a text is quoted once, however many rows say it.
+
+What belongs here: CSV as clients get it, strings quoted, integers not, an empty position for null; byte for byte what
+pyarrow's writer gives with the quoting that it calls "needed". What does not: which rows and columns (see `response`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Bytes = npt.NDArray[np.uint8]
+    Longs = npt.NDArray[np.int64]
+    Codes = npt.NDArray[np.int32]
+
+ROWS: Final = 1 << 14  # that are written at once: few enough to stay in the processor's cache
+
+
+class Cells(NamedTuple):
+    """What stands in the positions of a table.
+
+    Attributes:
+        texts: uint8, all distinct cells as they are written, one behind the other, with what separates each from the
+            next.
+        starts: int64 [cells + 1], where each begins.
+        first: int64 [columns], the first cell of each column.
+    """
+
+    texts: Bytes
+    starts: Longs
+    first: Longs
+
+
+def header(names: Iterable[str]) -> bytes:
+    """The first line."""
+    return (",".join('"' + name.replace('"', '""') + '"' for name in names) + "\n").encode()
+
+
+def lines(table: pa.Table, kept: int = 1) -> Iterator[memoryview]:
+    """The other lines, in stretches of ROWS.
+
+    Args:
+        table: columns of strings, of dictionaries of strings, and of integers.
+        kept: how many stretches are used at once: memory is new only once, for it takes longer than to write into it.
+    """
+    from recoflow.campaigns import csv_kernels  # noqa: PLC0415 - imports numba
+
+    codes, cells = _encoded(table)
+    buffers = [np.empty(0, np.uint8)] * kept
+    for number, begin in enumerate(range(0, table.num_rows, ROWS)):
+        some = codes[:, begin : begin + ROWS]
+        size = csv_kernels.size(some, cells)
+        if size > len(buffers[number % kept]):
+            buffers[number % kept] = np.empty(size + size // 8, np.uint8)
+        stretch = buffers[number % kept][:size]
+        csv_kernels.write(some, cells, stretch)
+        yield stretch.data
+
+
+def _encoded(table: pa.Table) -> tuple[Codes, Cells]:
+    """int32 [columns × rows], which cell of its column stands at each position; and the cells."""
+    codes = np.empty((table.num_columns, table.num_rows), np.int32)
+    texts, lengths = [], []
+    for number, column in enumerate(table.columns):
+        separator = "," if number < table.num_columns - 1 else "\n"
+        codes[number], written, ends = _column(column, separator)
+        texts.append(written)
+        lengths.append(np.diff(ends, prepend=0))
+    first = np.cumsum([0, *(len(each) for each in lengths[:-1])])
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    return codes, Cells(np.concatenate(texts), starts, first)
+
+
+def _column(column: pa.ChunkedArray, separator: str) -> tuple[Codes, Bytes, Longs]:
+    """The codes of a column, the bytes of its cells and where each ends; the last cell is that of null."""
+    import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+    from pyarrow import compute  # noqa: PLC0415
+
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    array = encoded.unify_dictionaries().combine_chunks()
+    values = array.dictionary.cast(pa.large_string())
+    quote = "" if pa.types.is_integer(array.type.value_type) else '"'
+    before, behind, nothing = (pa.scalar(text, pa.large_string()) for text in (quote, quote + separator, ""))
+    doubled = compute.replace_substring(values, '"', '""')
+    written = compute.binary_join_element_wise(before, doubled, behind, nothing)
+    written = pa.concat_arrays([written, pa.array([separator], pa.large_string())])
+    _, offsets, data = written.buffers()
+    ends = np.frombuffer(offsets, np.int64)[1 : len(written) + 1]
+    codes = array.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    return codes, np.frombuffer(data, np.uint8)[: ends[-1]], ends
