@@ -111,8 +111,13 @@ def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder:
     """What is minimized (see above), per unit of confidence: figures of one environment's trainings compare."""
     from recoflow.models import kernels  # noqa: PLC0415 - numba is heavy
 
-    loss = kernels.observed_loss(entries.indptr, entries.indices, entries.data, users, items)
+    def of_block(start: int) -> float:
+        bounds = entries.indptr[start : start + BLOCK + 1]
+        loss: float = kernels.observed_loss(bounds, entries.indices, entries.data, users[start : start + BLOCK], items)
+        return loss
+
     with workers() as threads:
+        loss = sum(threads.map(of_block, range(0, len(users), BLOCK)))
         loss += encoder.alpha * float(np.vdot(_gram(users, threads), _gram(items, threads)))
     by_user, by_item = np.diff(entries.indptr), np.bincount(entries.indices, minlength=len(items))
     for factors, lengths, others in ((users, by_user, len(items)), (items, by_item, len(users))):

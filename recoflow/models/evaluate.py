@@ -17,7 +17,7 @@ from recoflow.models import metrics
 from recoflow.models.scorer import Matrix
 from recoflow.workers import workers
 
-BLOCK = 512
+BLOCK = 128  # with a hundred thousand items, larger blocks of scores are fetched from the system anew each time
 MAX_JUDGED: Final = 10_000  # people: the interval of their mean NDCG is a few percent of it, and no model comes closer
 DRAWN: Final = 2048  # items that random lists are made of
 COLD = 5  # fewer training items than that, and a user is cold

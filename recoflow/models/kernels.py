@@ -11,6 +11,7 @@ import numpy as np
 from recoflow.compiled import compiled, compiled_loosely
 
 TOGETHER = 32  # rows of one conjugate gradient at most: the Gram matrix is multiplied once for all of them
+LOOK = 64  # columns that are looked over at once for any that belongs into a list: few do
 NEAR = 1 << 19  # numbers that are laid side by side for them: 2 MiB are read again and again at a core's full speed
 
 
@@ -28,18 +29,27 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
         lists[row] = -1
         for entry in range(indptr[rows[row]], indptr[rows[row] + 1]):
             scores[row, indices[entry]] = -np.inf
-        bar = best[k - 1]
-        for column in range(scores.shape[1]):
-            score = scores[row, column]
-            if score > bar:
-                place = k - 1
-                while place > 0 and score > best[place - 1]:
-                    best[place] = best[place - 1]
-                    lists[row, place] = lists[row, place - 1]
-                    place -= 1
-                best[place] = score
-                lists[row, place] = column
-                bar = best[k - 1]
+        for start in range(0, scores.shape[1], LOOK):
+            stop, better = min(start + LOOK, scores.shape[1]), 0
+            for column in range(start, stop):
+                better += scores[row, column] > best[k - 1]
+            if better:
+                insert(scores[row], start, stop, best, lists[row])
+
+
+@compiled
+def insert(scores, start, stop, best, found):  # type: ignore[no-untyped-def]
+    """Put the columns from `start` to `stop` that belong there among the `best` scores and the columns `found`."""
+    for column in range(start, stop):
+        score = scores[column]
+        if score > best[-1]:
+            place = len(best) - 1
+            while place > 0 and score > best[place - 1]:
+                best[place] = best[place - 1]
+                found[place] = found[place - 1]
+                place -= 1
+            best[place] = score
+            found[place] = column
 
 
 @compiled_loosely
@@ -164,10 +174,9 @@ def observed_loss(indptr, indices, weights, users, items):  # type: ignore[no-un
     total = 0.0
     for row in range(len(indptr) - 1):
         for entry in range(indptr[row], indptr[row + 1]):
-            other = items[indices[entry]]
-            product = np.float32(0)
+            item, product = indices[entry], np.float32(0)
             for column in range(users.shape[1]):
-                product += users[row, column] * other[column]
+                product += users[row, column] * items[item, column]
             total += weights[entry] * (np.float32(1) - product) ** 2
     return total
 

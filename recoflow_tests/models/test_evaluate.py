@@ -107,5 +107,6 @@ def test_random_lists_of_many_items_spread_over_all_of_them() -> None:
     scores = evaluate.RandomScores(items, 3).score(rows)
     lists = evaluate.top_lists(evaluate.RandomScores(items, 3), matrix_of([[0] * items] * 40).matrix, rows, 50)
     assert (scores.max(axis=1) > 0.99).all()
+    assert all(len(set(each)) == len(each) for each in lists.tolist())
     assert len(np.unique(lists)) > 0.95 * lists.size
     assert np.ptp(np.bincount(lists.ravel() * 4 // items, minlength=4)) < 0.1 * lists.size

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
@@ -72,6 +73,17 @@ def test_a_pair_that_stands_twice_is_refused() -> None:
 def test_a_weight_that_is_not_finite_is_refused(weight: float) -> None:
     with pytest.raises(ModelError, match="not finite"):
         matrix.from_interactions(frame(("u:a", "x", weight, 0)))
+
+
+@pytest.mark.parametrize("name", ["subject", "item_id"])
+@pytest.mark.parametrize("make", [matrix.numbered, matrix.from_interactions])
+def test_an_id_that_is_missing_is_refused_by_table_and_column(
+    name: str, make: Callable[[pl.DataFrame], object]
+) -> None:
+    rows = frame(("u:a", "x", 1, 0), ("u:b", "y", 1, 0))
+    damaged = rows.with_columns(pl.when(pl.int_range(pl.len()) > 0).then(pl.col(name)))
+    with pytest.raises(ModelError, match=f"interactions: {name}: is missing in 1 of 2 rows. Materialize inter"):
+        make(damaged)
 
 
 def test_no_interactions_give_an_empty_matrix() -> None:
