@@ -52,9 +52,13 @@ app.command()(audience.audience)
 @app.command(name="compile")
 def compile_loops(data: Data = DATA) -> None:
     """Compile all loops now; else the first ingest, training and campaign wait for it, a minute in all."""
+    import compileall
+
     from recoflow import environment
     from recoflow.sandbox import rehearsal
 
+    # Images that set PYTHONDONTWRITEBYTECODE would translate our modules anew in every process.
+    compileall.compile_dir(Path(__file__).parent, quiet=2)
     for found in environment.load_all(Layout(data).environments):
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
             begin = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,9 +23,11 @@ def test_the_command_rehearses_every_environment(tmp_path: Path) -> None:
     data = Path(__file__).parents[2] / "data"
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "environments").symlink_to(data / "environments")
+    bytecode = Path(importlib.util.cache_from_source(rehearsal.__file__))
+    bytecode.unlink(missing_ok=True)
     command = [sys.executable, "-m", "recoflow.cli", "compile", "--data", str(tmp_path / "data")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(tmp_path)}
-    )
+    variables = os.environ | {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
     assert "lorem: 500 recommendations" in done.stdout
+    assert bytecode.exists()
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["environments"]
