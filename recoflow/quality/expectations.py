@@ -17,7 +17,7 @@ from typing import Any, Literal
 import duckdb
 
 from recoflow.quality.finding import Finding
-from recoflow.quality.later import later
+from recoflow.quality.importing import later, uncollected
 
 EXAMPLES = 5
 UNUSED = ("altair", "scipy.stats")  # a third of great-expectations' import, for expectations about distributions
@@ -128,7 +128,7 @@ def _fetch_at_once(_connection: Any, cursor: Any, *execution: Any) -> None:
 
 def _great_expectations() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # or it reports its use to its makers
-    with warnings.catch_warnings(), later(*UNUSED):
+    with warnings.catch_warnings(), later(*UNUSED), uncollected():
         warnings.simplefilter("ignore", DeprecationWarning)  # of modules that it imports
         import great_expectations  # noqa: PLC0415 - 2 to 6 s and 200 MB
 

@@ -1,11 +1,11 @@
-"""Modules that another package imports and we never use: they are imported when something of them is asked for.
+"""How a heavy package is imported in less time: without modules that nobody uses, and without looking for garbage.
 
-What belongs here: how an import is put off. What does not: which ones, and why (see `expectations`). The standard
-library's `importlib.util.LazyLoader` cannot do it: in Python 3.11 the import statement itself loads such a module.
+What belongs here: how. What does not: which packages and modules, and why (see `expectations`).
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Iterator
@@ -28,7 +28,8 @@ class _Later(ModuleType):
 def later(*names: str) -> Iterator[None]:
     """What is imported meanwhile gets a stand-in for each of these modules that is not loaded yet.
 
-    Everybody who imports them afterwards gets the modules themselves.
+    A stand-in imports its module when something of it is asked for; who imports the module afterwards gets itself. The
+    standard library's `importlib.util.LazyLoader` cannot do it: in Python 3.11 an import statement loads its modules.
     """
     stands = [_Later(name) for name in names if name not in sys.modules]
     sys.modules.update({stand.__name__: stand for stand in stands})
@@ -37,6 +38,18 @@ def later(*names: str) -> Iterator[None]:
     finally:
         for stand in stands:
             _remove(stand)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """The garbage collector rests: modules make many objects that stay, and it would look at all of them again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _remove(stand: ModuleType) -> None:

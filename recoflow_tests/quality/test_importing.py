@@ -1,5 +1,6 @@
-"""Imports that are put off."""
+"""Imports of heavy packages."""
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recoflow.quality.later import later
+from recoflow.quality.importing import later, uncollected
 
 CHECKS = """
 import sys
@@ -63,6 +64,22 @@ def test_what_is_loaded_stays(heavy: str) -> None:
     with later(heavy):
         assert importlib.import_module(heavy) is loaded
     assert sys.modules[heavy] is loaded
+
+
+def test_the_collector_rests_and_works_on() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_rested_before_rests_on() -> None:
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_checks_load_no_module_for_distributions_until_a_check_asks_for_one() -> None:
