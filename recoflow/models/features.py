@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from recoflow.models.scorer import Matrix
+from recoflow.workers import workers
 
 MAX_FEATURES: Final = 2048  # the most frequent ones; the map needs their Gram matrix
 MIN_ITEMS: Final = 2  # of one item alone nothing can be learned for others
@@ -71,10 +73,11 @@ def fit(items: pl.DataFrame, factors: Matrix, counts: NDArray[np.float32], seed:
     trust = (counts / (counts + TRUST)).astype(np.float64)
     is_held = np.random.default_rng(seed).random(items.height) < 0.2
     ridge = RIDGES[0]
-    if is_held.any() and not is_held.all():
-        errors = [_error(vectors, factors, trust, is_held, each) for each in RIDGES]
-        ridge = RIDGES[int(np.argmin(errors))]
-    weights, mean = _solve(vectors, factors, trust, ridge)
+    with workers() as threads:
+        if is_held.any() and not is_held.all():
+            errors = list(threads.map(partial(_error, vectors, factors, trust, is_held), RIDGES))
+            ridge = RIDGES[int(np.argmin(errors))]
+        weights, mean = _solve(vectors, factors, trust, ridge)
     return ItemEncoder(features, idf, weights.astype(np.float32), mean.astype(np.float32))
 
 
@@ -143,7 +146,8 @@ def _solve(
     gram = (weighted.T @ vectors).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += ridge
     target = weighted.T @ (factors - mean)
-    return np.asarray(linalg.solve(gram, target, assume_a="pos")), mean
+    solved = linalg.cho_solve(linalg.cho_factor(gram, lower=True, overwrite_a=True), target)
+    return np.asarray(solved), mean
 
 
 def _error(
