@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from typing import Any
 
@@ -27,16 +26,7 @@ COLUMNS = ("way", "users", "items", "seconds", "cpu_seconds", "peak_gib", "us_pe
 
 def run(way: str, folder: Folder, users: int, k: int) -> dict[str, Any]:
     """What a fresh process measured."""
-    return told([sys.executable, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)])
-
-
-def told(command: list[str]) -> dict[str, Any]:
-    """The JSON object in the last line of what a command says."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return peers.told([sys.executable, "-m", "benchmarks.campaign_runs", way, str(folder.root), str(users), str(k)])
 
 
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -85,10 +75,9 @@ def measure(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, 
 
 def spark(folder: Folder, users: int, k: int, ours: float) -> dict[str, Any]:
     """Its seconds, beside ours; Java's processor time and memory are not a child's to tell."""
-    python = peers.interpreter("pyspark")
-    if python is None:
+    found = peers.measured("pyspark", "benchmarks.campaign_spark", folder.root, users, k)
+    if found is None:
         return {"spark": "not measured: no Java, or pyspark cannot be installed"}
-    found = told([python, "-m", "benchmarks.campaign_spark", str(folder.root), str(users), str(k)])
     assert found["rows"] == users * k, found
     return {"spark_s": round(found["seconds"], 2), "spark_per_recoflow": round(found["seconds"] / ours, 2)}
 

@@ -4,7 +4,9 @@ World M (see `world_m`) and, with --gowalla, factors trained on real interaction
 scaled to all of them; recoflow ranks all users and prepares the items anew each time. Runs are interleaved, medians are
 reported. Other load on the machine hurts the product most, since BLAS threads wait for each other: measure when quiet.
 
-    python -m benchmarks.rank [--quick] [--users N] [--items N] [--gowalla interactions.parquet]
+    python -m benchmarks.rank [--quick] [--users N] [--items N] [--gowalla interactions.parquet] [--peers NAMES]
+
+--peers rectools,lenskit adds those that have environments of their own (see `peers`, `rank_peers`); they run once.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -23,6 +26,7 @@ import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
+from benchmarks import peers
 from benchmarks.world_m import World, add_flags, from_flags, load, train
 from recoflow.campaigns.rank import prepare, top_k
 
@@ -103,8 +107,30 @@ def measure(
                 "share_scanned": round(share_scanned(users, items, matrix, k), 4),
                 "warm_up_s": round(first, 2),
             }
+            | {
+                column: value
+                for peer in flags.peers
+                for column, value in of_peer(peer, matrix, users, items, k, flags.peer_users, ours).items()
+            }
         )
     return table
+
+
+def of_peer(  # noqa: PLR0917 - what is ranked, and what it is held against
+    peer: str, matrix: sp.csr_matrix, users: np.ndarray, items: np.ndarray, k: int, most: int, ours: float
+) -> dict[str, object]:
+    """Its seconds for all users, and how many times ours they are; nothing where it cannot be installed."""
+    with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+        np.save(Path(folder) / "users.npy", users)
+        np.save(Path(folder) / "items.npy", items)
+        sp.save_npz(Path(folder) / "interactions.npz", matrix, compressed=False)
+        found = peers.measured(peer, "benchmarks.rank_peers", peer, folder, most, k)
+    if found is None:
+        return {}
+    last, _ = top_k(users[-1:], items, k, **consumed(matrix[-1:]))
+    assert len(np.intersect1d(last, found["last"])) > 0.9 * k, (last, found["last"])
+    seconds = found["seconds"] * len(users) / min(len(users), most)
+    return {f"{peer}_s": round(seconds, 2), f"{peer}_per_recoflow": round(seconds / ours, 1)}
 
 
 def gowalla(path: Path, factors: int, alpha: float) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
@@ -121,6 +147,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peer-users", type=int, default=20_000, help="users that the peers rank, scaled to all")
     parser.add_argument("--gowalla", type=Path, help="interactions.parquet with user, item, split")
+    parser.add_argument("--peers", type=lambda names: names.split(","), default=[], help="e.g. rectools,lenskit")
     flags = parser.parse_args()
     if flags.quick:
         flags.users, flags.items, flags.interactions = 20_000, 10_000, 1_000_000

@@ -1,17 +1,20 @@
 """Peers from PyPI that recoflow does not need: each is installed into an environment of its own, never the project's.
 
-    python -m benchmarks.peers [pyspark]
+    python -m benchmarks.peers [pyspark] [rectools] [lenskit]
 
-What belongs here: making an interpreter that has a peer, or saying why there is none. What does not: measuring them.
+What belongs here: making an interpreter that has a peer, or saying why there is none, and running a script with it.
+What does not: the scripts.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 from benchmarks.world_m import CACHE
 
@@ -39,3 +42,18 @@ def interpreter(peer: str) -> str | None:
         return None
     (folder / "installed").touch()
     return str(python)
+
+
+def measured(peer: str, module: str, *arguments: object) -> dict[str, Any] | None:
+    """What a module says that the peer's environment runs, None where there is no such environment."""
+    python = interpreter(peer)
+    return None if python is None else told([python, "-m", module, *map(str, arguments)])
+
+
+def told(command: list[str]) -> dict[str, Any]:
+    """The JSON object in the last line of what a command says."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
