@@ -116,11 +116,11 @@ def answer(
 
 
 def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
-    groups = np.where(lists.is_fallback, FALLBACK, provider)
+    group = pl.when(pl.Series(lists.is_fallback)).then(pl.lit(FALLBACK)).otherwise(pl.lit(provider))
     return request.rows.with_columns(
         identifiers.of_rows(request.rows, request.campaign_id, ("user_id", "device_id", "list_name")),
         lists.keys.alias("subject"),
-        pl.Series("user_group", groups, pl.String),
+        group.alias("user_group"),
         pl.Series("may_repeat", lists.may_repeat),
         pl.Series("consumed_types", lists.consumed),
         pl.Series("is_by_score", lists.is_by_score),

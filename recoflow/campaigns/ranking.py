@@ -232,7 +232,9 @@ class Ranking:
 
     def _index(self, ranking: int) -> rank.ItemIndex:
         if ranking not in self._indices:
-            self._indices[ranking] = rank.prepare(np.asarray(self._item_factors(ranking), np.float32))
+            scorer = self._scorers.get(ranking)
+            users = None if scorer is None else scorer.user_factors
+            self._indices[ranking] = rank.prepare(np.asarray(self._item_factors(ranking), np.float32), users)
         return self._indices[ranking]
 
     def _item_factors(self, ranking: int) -> Scores:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from recoflow import schema
@@ -47,9 +48,13 @@ def subject_of(user_id: pl.Series, device_id: pl.Series, devices: pl.DataFrame) 
     Returns:
         Strings in the order of the pairs; null where both ids are.
     """
-    people = pl.DataFrame({"user_id": user_id, "device_id": device_id}).with_row_index("row")
+    subjects = ("u:" + user_id.cast(pl.String)).alias("subject")
+    unnamed = np.flatnonzero(user_id.is_null().to_numpy())
+    if not len(unnamed):
+        return subjects  # as mostly: nobody's device has to be looked up
+    people = pl.DataFrame({"user_id": user_id.gather(unnamed), "device_id": device_id.gather(unnamed), "row": unnamed})
     with sql.connect() as connection:
         connection.register("person", people.to_arrow())
         connection.register("device", devices.to_arrow())
         query = f"SELECT {SUBJECT} AS subject FROM person LEFT JOIN device USING (device_id) ORDER BY row"
-        return sql.frame(connection, query, pl.Schema({"subject": pl.String}))["subject"]
+        return subjects.scatter(unnamed, sql.frame(connection, query, pl.Schema({"subject": pl.String}))["subject"])

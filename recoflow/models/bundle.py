@@ -95,17 +95,28 @@ class Bundle:
 
     @cached_property
     def subject_ids(self) -> pl.Series:
-        """`subjects` as strings of polars, which take a second for each million."""
-        return pl.Series("subject", self.subjects, pl.String)
+        """`subjects` as strings of polars, which take a while."""
+        return pl.Series("subject", np.asarray(self.subjects), pl.String)  # no memmap: each element would be one too
 
     def rows_of(self, subjects: pl.Series) -> NDArray[np.int64]:
         """The row of each subject, -1 where the bundle does not know it (or it is null)."""
         asked = subjects.cast(pl.String)
         if len(asked) < len(self.subjects) // SEARCHED_SHARE:
             return self._searched(asked)
-        known = pl.DataFrame({"subject": self.subject_ids, "row": np.arange(len(self.subjects))})
+        rows = self._between(asked.min(), asked.max())
+        known = pl.DataFrame({"subject": self.subject_ids[rows], "row": np.arange(rows.start, rows.stop)})
         found = asked.to_frame("subject").join(known, on="subject", how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().astype(np.int64)
+
+    def _between(self, least: Any, most: Any) -> slice:
+        """The rows of the subjects within these bounds: of devices when they are asked for, not of users."""
+        if least is None:
+            return slice(0, 0)
+        # Cut to the longest that is known, or numpy would copy all at the width of the bound: no subject is in between.
+        bounds = np.array([least, most], self.subjects.dtype)
+        start, _ = np.searchsorted(self.subjects, bounds, "left")
+        _, stop = np.searchsorted(self.subjects, bounds, "right")
+        return slice(int(start), int(stop))
 
     def _searched(self, asked: pl.Series) -> NDArray[np.int64]:
         # A text that is longer than all that are known would make numpy copy them all at its width.
