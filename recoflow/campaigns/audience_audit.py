@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from recoflow.campaigns import auditing, rules
-from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit
+from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit, Queries
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
@@ -137,15 +137,17 @@ def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bun
 
 _AUDIT: Final = Audit(
     CHECKS,
-    _register,
-    {
-        "order_kept": _DISORDER,
-        "rows_match": _MISMATCHES,
-        "people_known": _STRANGERS,
-        "nobody_repeated": _REPEATED,
-        "items_recommendable": _FOREIGN_ITEMS,
-        "nothing_consumed": _CONSUMED,
-        "scores_true": _scores,
-        "counts_add_up": _counts,
-    },
+    Queries(
+        _register,
+        {
+            "order_kept": _DISORDER,
+            "rows_match": _MISMATCHES,
+            "people_known": _STRANGERS,
+            "nobody_repeated": _REPEATED,
+            "items_recommendable": _FOREIGN_ITEMS,
+            "nothing_consumed": _CONSUMED,
+            "scores_true": _scores,
+            "counts_add_up": _counts,
+        },
+    ),
 )

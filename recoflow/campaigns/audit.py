@@ -5,14 +5,18 @@ What belongs here: reasons to refuse publication. What does not: checks that inf
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
-from recoflow.campaigns import auditing, rules
-from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit
+from recoflow.ahead import ahead
+from recoflow.campaigns import audit_part, rules
+from recoflow.campaigns.audit_part import Asked, Longs, Part
+from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit, Queries
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from recoflow.models.bundle import Bundle
     from recoflow.quality.finding import Finding
 
+_BY_ROW: Final = ("order_kept", "rows_match", "items_recommendable", "no_item_repeated", "nothing_consumed")
+_NOTHING: Final = np.empty(0, np.int64)
 _LIMITS: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "least": pl.Int64, "most": pl.Int64})
 _MEETING: Final = pl.Schema({"recipe": pl.Int64, "number": pl.Int64, "item_id": pl.String})
 
@@ -35,74 +41,6 @@ CHECKS: Final = FILES_AND_MODEL | {
     "constraints_hold": "No list exceeds a maximum of its configuration; places that a minimum lacks are empty.",
     "counts_add_up": "The manifest's counts are those of the files.",
 }
-
-# One row per list; `place` counts the rows of a file. Places that follow each other and differ from the ranks by one
-# number make the ranks 1 … N in this order. Lists whose items' hashes differ hold no item twice; others may.
-_LISTS: Final = """
-CREATE TEMP TABLE lists AS
-SELECT
-    row, count(*) AS items, min(part) AS part, min(place) AS first_place,
-    min(part) = max(part) AND min(rank) = 1 AND max(rank) = count(*) AND min(place - rank) = max(place - rank)
-        AND max(place) - min(place) + 1 = count(*) AND bool_and(isfinite(score)) AS is_ordered,
-    list_unique(list(hash(item_id))) = count(*) AS is_varied
-FROM recommendations GROUP BY row
-"""
-
-_DISORDER: Final = """
-SELECT row FROM (
-    SELECT row, is_ordered, part, first_place,
-        lag(part) OVER by_row AS part_before, lag(first_place) OVER by_row AS before
-    FROM lists WINDOW by_row AS (ORDER BY row)
-) WHERE NOT is_ordered OR part_before > part OR (part_before = part AND before >= first_place)
-UNION ALL
-SELECT row FROM (
-    SELECT row FROM (
-        SELECT
-            row, score, part, place,
-            lead(row) OVER () AS row_below, lead(score) OVER () AS score_below,
-            lead(part) OVER () AS part_below, lead(place) OVER () AS place_below
-        FROM recommendations
-    ) WHERE (row_below = row AND score_below > score)
-        OR (part_below = part AND place_below <> place + 1) OR (part_below <> part AND place_below <> 0)
-) SEMI JOIN (FROM requests WHERE is_by_score) USING (row)
-"""
-
-_MISMATCHES: Final = """
-SELECT row FROM lists FULL JOIN requests USING (row)
-WHERE requests.line IS NULL OR coalesce(lists.items, 0) <> requests.items OR requests.items > requests.list_size
-UNION ALL
-SELECT given.row FROM recommendations given JOIN requests asked ON given.row = asked.row
-WHERE given.campaign_id <> $campaign_id OR given.request_id <> asked.request_id OR given.user_group <> asked.user_group
-    OR given.version <> asked.version OR given.list_name <> asked.list_name OR given.page_type <> asked.page_type
-    OR given.user_id IS DISTINCT FROM asked.user_id OR given.device_id IS DISTINCT FROM asked.device_id
-"""
-
-_FOREIGN_ITEMS: Final = """
-SELECT item_id FROM recommendations ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (item_id)
-"""
-
-# The cheap question first: who asks for several lists, and which list may hold an item twice? Mostly none.
-_REPEATED: Final = """
-WITH several AS (SELECT subject, min(row) AS person FROM requests GROUP BY subject HAVING count(*) > 1),
-suspects AS MATERIALIZED (
-    SELECT row, may_repeat, coalesce(person, row) AS person
-    FROM requests JOIN lists USING (row) LEFT JOIN several USING (subject) WHERE person IS NOT NULL OR NOT is_varied
-)
-SELECT item_id FROM recommendations JOIN suspects USING (row)
-GROUP BY person, item_id HAVING count(*) > count(DISTINCT row) OR max(row) FILTER (NOT may_repeat) > min(row)
-"""
-
-# By numbers, because what people consumed is many times what they are recommended.
-_CONSUMED: Final = """
-WITH asked AS MATERIALIZED (
-    SELECT row, consumed_types, subjects.number AS subject FROM requests JOIN subjects USING (subject)
-    WHERE consumed_types <> 0
-)
-SELECT item_id FROM recommendations JOIN asked USING (row) JOIN items USING (item_id)
-    JOIN seen ON seen.subject = asked.subject AND seen.item = items.number
-WHERE seen.event_types & consumed_types <> 0
-"""
-
 
 # What a list lacks to its minima fits into what it lacks to its size, unless the minima are more than its size.
 _UNCONSTRAINED: Final = """
@@ -123,14 +61,107 @@ def audit(staged: Staged, bundle: Bundle) -> list[Finding]:
     return _AUDIT.run(staged, bundle)
 
 
+def _search(staged: Staged, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
+    """File by file, because all of them at once would not fit into memory, and each is read once."""
+    asked = Asked.read(staged, bundle)
+    is_fit = np.append(rules.is_eligible(bundle.items), np.False_)  # the last one is no item
+    answered = np.zeros(len(asked.requests), np.int64)
+    found: dict[str, list[Longs]] = {check: [] for check in _BY_ROW}
+    repeatable: list[pl.DataFrame] = []
+    with contextlib.closing(ahead(audit_part.parts(staged, bundle.items["item_id"]))) as parts:
+        for part in parts:
+            found["order_kept"].append(_disorder(part, asked))
+            is_unknown = (part.rows < 0) | (part.rows >= len(answered))
+            found["rows_match"].append(part.rows[is_unknown])
+            if is_unknown.any():
+                continue  # the rest would be about rows that nobody asked for
+            answered += np.bincount(part.rows, minlength=len(answered))
+            found["rows_match"].append(_mismatches(part, asked, staged.campaign_id))
+            found["items_recommendable"].append(part.rows[~is_fit[part.items]])
+            keys = np.sort(part.rows * len(is_fit) + part.items)  # one for each row and item
+            found["no_item_repeated"].append(keys[1:][keys[1:] == keys[:-1]] // len(is_fit))
+            found["nothing_consumed"].append(_consumed(part, asked, bundle, keys))
+            repeatable.append(_of_several_lists(part, asked))
+    found["rows_match"].append(_miscounted(answered, asked.requests))
+    found["no_item_repeated"].append(_repeated(pl.concat(repeatable), asked.requests) if repeatable else _NOTHING)
+    for check, rows in found.items():
+        wrong = np.concatenate(rows)
+        yield check, [f"{len(wrong)} cases, e.g. in row {wrong.min()} of the request"] if len(wrong) else []
+    yield from _CONSTRAINTS(staged, bundle) if any(staged.constraints) else [("constraints_hold", [])]
+    yield "counts_add_up", _miscounts(asked.requests, staged)
+
+
+def _disorder(part: Part, asked: Asked) -> Longs:
+    """Rows of recommendations that are not where they belong."""
+    sizes = np.diff(part.starts, append=len(part.rows))
+    expected = np.arange(1, len(part.rows) + 1) - np.repeat(part.starts, sizes)
+    is_wrong = (part.ranks != expected) | ~np.isfinite(part.scores)
+    step = np.diff(part.rows)
+    is_by_score = np.append(asked.is_by_score, np.False_)  # of rows that nobody asked for
+    is_falling = is_by_score[np.clip(part.rows[1:], -1, len(asked.is_by_score))]
+    is_wrong[1:] |= (step < 0) | ((step == 0) & is_falling & (part.scores[1:] > part.scores[:-1]))
+    is_wrong[:1] |= part.rows[:1] <= part.before
+    wrong: Longs = part.rows[is_wrong]
+    return wrong
+
+
+def _mismatches(part: Part, asked: Asked, campaign_id: str) -> Longs:
+    """Rows whose recommendations hold other texts than the request."""
+    places, texts = part.texts["campaign_id"]
+    wrong = [part.rows[texts.ne_missing(campaign_id).to_numpy()[places]]]
+    for column in audit_part.OF_REQUESTS:
+        places, texts = part.texts[column]
+        changes = part.changes(column)
+        given, expected = texts.gather(places[changes]), asked.requests[column].gather(part.rows[changes])
+        wrong.append(part.rows[changes[given.ne_missing(expected).to_numpy()]])
+    return np.concatenate(wrong)
+
+
+def _miscounted(answered: Longs, requests: pl.DataFrame) -> Longs:
+    """Rows of the request whose lists are not as long as they say, or longer than asked for."""
+    items, row = requests["items"].to_numpy(), requests["row"].to_numpy()
+    is_wrong = (answered != items) | (items > requests["list_size"].to_numpy()) | (row != np.arange(len(row)))
+    return np.flatnonzero(is_wrong)
+
+
+def _of_several_lists(part: Part, asked: Asked) -> pl.DataFrame:
+    """person, item, row: recommendations to those who have other lists, too."""
+    person = asked.person[part.rows]
+    mine = np.flatnonzero(person >= 0)
+    return pl.DataFrame({"person": person[mine], "item": part.items[mine], "row": part.rows[mine]})
+
+
+def _repeated(given: pl.DataFrame, requests: pl.DataFrame) -> Longs:
+    """Rows of people who get an item in two of their lists though the later one may not repeat it."""
+    later = pl.col("row").filter(~pl.col("may_repeat")).max()
+    given = given.with_columns(requests["may_repeat"].gather(given["row"]))
+    twice = (
+        given.group_by("person", "item").agg(pl.col("row").min(), later=later).filter(pl.col("later") > pl.col("row"))
+    )
+    return twice["row"].to_numpy()
+
+
+def _consumed(part: Part, asked: Asked, bundle: Bundle, keys: Longs) -> Longs:
+    """Rows that hold an item which their subject consumed; `keys` are row × (items + 1) + item, sorted."""
+    rows = part.rows[part.starts]
+    rows = rows[(asked.subjects[rows] >= 0) & (asked.consumed_types[rows] != 0)]
+    starts, ends = bundle.seen_indptr[asked.subjects[rows]], bundle.seen_indptr[asked.subjects[rows] + 1]
+    lengths = ends - starts
+    owners = np.repeat(rows, lengths)
+    entries = np.arange(len(owners)) + np.repeat(ends - np.cumsum(lengths), lengths)
+    is_counted = bundle.seen_types[entries] & asked.consumed_types[owners] != 0
+    seen = owners[is_counted] * (len(bundle.items) + 1) + bundle.seen_indices[entries[is_counted]]
+    is_given = keys[np.minimum(np.searchsorted(keys, seen), len(keys) - 1)] == seen
+    wrong: Longs = owners[is_counted][is_given]
+    return wrong
+
+
 def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bundle) -> None:
-    connection.execute(f"CREATE TEMP VIEW recommendations AS {auditing.numbered(staged.parts)}")
+    connection.execute(f"CREATE TEMP VIEW recommendations AS FROM {sql.parquet([str(path) for path in staged.parts])}")
     connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
-    auditing.register_bundle(connection, bundle)
     limits, meeting = _constraints(staged, bundle.items)
     connection.register("limits", limits.to_arrow())
     connection.register("meeting", meeting.to_arrow())
-    connection.execute(_LISTS)
 
 
 def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -158,27 +189,19 @@ def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
     return pl.Series(found, dtype=pl.Boolean)
 
 
-def _counts(connection: duckdb.DuckDBPyConnection, staged: Staged, _bundle: Bundle) -> list[str]:
-    (found,) = connection.execute(
-        "SELECT count(*), count(*) FILTER (user_group = 'fallback'), count(*) FILTER (items < list_size), "
-        "count(*) FILTER (items = 0), coalesce(sum(items), 0)::BIGINT FROM requests"
-    ).fetchall()
+def _miscounts(requests: pl.DataFrame, staged: Staged) -> list[str]:
+    is_short, is_empty = pl.col("items") < pl.col("list_size"), pl.col("items") == 0
+    is_fallback = pl.col("user_group") == "fallback"
+    sums = requests.select(
+        pl.len(), is_fallback.sum().alias("fallback"), is_short.sum().alias("short"), is_empty.sum().alias("empty"),
+        pl.col("items").sum(),
+    )  # fmt: skip
+    (found,) = sums.iter_rows()
     counts = staged.counts
     expected = (counts.answered, counts.fallback, counts.short, counts.empty, counts.items)
     is_whole = counts.read == counts.answered + counts.failed
     return [] if found == expected and is_whole else [f"{found} instead of {expected}"]
 
 
-_AUDIT: Final = Audit(
-    CHECKS,
-    _register,
-    {
-        "order_kept": _DISORDER,
-        "rows_match": _MISMATCHES,
-        "items_recommendable": _FOREIGN_ITEMS,
-        "no_item_repeated": _REPEATED,
-        "nothing_consumed": _CONSUMED,
-        "constraints_hold": _UNCONSTRAINED,
-        "counts_add_up": _counts,
-    },
-)
+_CONSTRAINTS: Final = Queries(_register, {"constraints_hold": _UNCONSTRAINED})
+_AUDIT: Final = Audit(CHECKS, _search)

@@ -7,7 +7,7 @@ What belongs here: what the audits of lists and of audiences share. What does no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic
 
@@ -39,15 +39,12 @@ class Audit(Generic[Answer]):
     """The audit of one kind of staged answers.
 
     Args:
-        meanings: check → what is so when it passes, in their order: those of FILES_AND_MODEL, then those of `tables`.
-        register: makes the tables that the checks query, and that of `register_bundle` if they need it.
-        tables: check → what looks for problems: a query that is to find nothing, whose `$names` are attributes of the
-            staged answer, or a function that tells problems.
+        meanings: check → what is so when it passes, in their order: those of FILES_AND_MODEL, then those of `search`.
+        search: tells each check and the problems that it found.
     """
 
     meanings: Mapping[str, str]
-    register: Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], None]
-    tables: Mapping[str, str | Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], list[str]]]
+    search: Callable[[Answer, Bundle], Iterable[tuple[str, list[str]]]]
 
     def run(self, staged: Answer, bundle: Bundle) -> list[Finding]:
         """A passed finding for each check.
@@ -70,6 +67,24 @@ class Audit(Generic[Answer]):
     def _problems(self, staged: Answer, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
         yield "files_unchanged", _changed_files(staged)
         yield "model_sound", _model_problems(staged, bundle)
+        yield from self.search(staged, bundle)
+
+
+@dataclass(frozen=True)
+class Queries(Generic[Answer]):
+    """Checks by SQL.
+
+    Args:
+        register: makes the tables that are queried, and those of `register_bundle` if they are needed.
+        tables: check → what looks for problems: a query that is to find nothing, whose `$names` are attributes of the
+            staged answer, or a function that tells problems.
+    """
+
+    register: Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], None]
+    tables: Mapping[str, str | Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], list[str]]]
+
+    def __call__(self, staged: Answer, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
+        """Each check and its problems."""
         with sql.connect() as connection:
             self.register(connection, staged, bundle)
             for check, search in self.tables.items():

@@ -93,6 +93,9 @@ PLACE = pl.col("place")
         ("order_kept", PLACE == 1, {"score": float("nan")}),
         ("order_kept", pl.lit(value=True), {"row": 2 - pl.col("row")}),
         ("order_kept", pl.col("row") == 0, {"row": 9}),
+        ("order_kept", PLACE == 1, {"rank": None}),
+        ("order_kept", PLACE == 1, {"score": None}),
+        ("order_kept", PLACE == 1, {"row": None}),
         ("rows_match", PLACE == 0, {"user_id": "ann"}),
         ("rows_match", PLACE == 0, {"device_id": "phone"}),
         ("rows_match", PLACE == 0, {"campaign_id": "other"}),
@@ -100,7 +103,10 @@ PLACE = pl.col("place")
         ("rows_match", PLACE == 0, {"list_name": "other"}),
         ("rows_match", PLACE == 0, {"user_group": "fallback"}),
         ("rows_match", PLACE == 0, {"page_type": "search"}),
+        ("rows_match", PLACE == 1, {"version": "other"}),  # within a list
+        ("rows_match", PLACE == 1, {"user_id": None}),
         ("items_recommendable", PLACE == 0, {"item_id": "zzz"}),
+        ("items_recommendable", PLACE == 0, {"item_id": None}),
         ("no_item_repeated", PLACE == 1, {"item_id": pl.col("item_id").first()}),
         ("no_item_repeated", pl.col("row") == 2, {"item_id": pl.col("item_id").shift(5)}),
         ("nothing_consumed", PLACE == 0, {"item_id": "a"}),
@@ -123,6 +129,11 @@ def test_a_forged_request_row_is_refused(result, newsroom, check, change):
 def test_recommendations_that_nobody_asked_for_are_refused(result, newsroom):
     with pytest.raises(AuditError, match=": rows_match"):
         audit.audit(forged(result, (pl.lit(value=True), {"row": 7}), file=1), newsroom)
+
+
+def test_a_list_that_goes_on_in_the_next_file_is_refused(result, newsroom):
+    with pytest.raises(AuditError, match=": order_kept"):
+        audit.audit(forged(result, (pl.lit(value=True), {"row": 2}), file=1), newsroom)
 
 
 def test_a_part_of_the_response_that_is_left_out_is_refused(result, newsroom):

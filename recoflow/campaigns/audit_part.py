@@ -1,0 +1,138 @@
+"""A staged campaign as its audit reads it: requests and recommendations as arrays of numbers.
+
+What belongs here: reading. What does not: what is looked for (see `audit`).
+
+It shares nothing with what wrote the files (see `part`, `answer`) but the names of columns: a file of the same rows
+whose texts are spelled out, or whose dictionaries are others, is read alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recoflow.campaigns.staged import Staged
+    from recoflow.models.bundle import Bundle
+
+Longs = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# What stands in every row of a list as in the row of the request that it is for.
+OF_REQUESTS: Final = ("user_id", "device_id", "user_group", "version", "request_id", "list_name", "page_type")
+TEXTS: Final = (*OF_REQUESTS, "campaign_id", "item_id")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows of the request, and what the model knows of their subjects.
+
+    Attributes:
+        requests: `staged.REQUESTS`.
+        subjects: int64 [requests], rows of the bundle's subjects, -1 for those that it does not know.
+        person: int64 [requests], the first row of the same subject; -1 where it is the only one.
+        is_by_score: bool [requests].
+        consumed_types: int32 [requests].
+    """
+
+    requests: pl.DataFrame
+    subjects: Longs
+    person: Longs
+    is_by_score: Flags
+    consumed_types: npt.NDArray[np.int32]
+
+    @classmethod
+    def read(cls, staged: Staged, bundle: Bundle) -> Asked:
+        """From the staged file; the bundle is the one at hand."""
+        requests = pl.read_parquet(staged.requests)
+        person = np.full(len(requests), -1, np.int64)
+        several = np.flatnonzero(requests["subject"].is_duplicated().to_numpy())
+        people = pl.DataFrame({"subject": requests["subject"].gather(several), "row": several})
+        person[several] = people.select(pl.col("row").min().over("subject")).to_series().to_numpy()
+        return cls(
+            requests=requests,
+            subjects=bundle.rows_of(requests["subject"]),
+            person=person,
+            is_by_score=requests["is_by_score"].to_numpy(),
+            consumed_types=requests["consumed_types"].to_numpy(),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of recommendations.
+
+    Attributes:
+        rows: int64 [recommendations], of the request; those of one list follow each other.
+        before: the last row of the file before, -1 for none.
+        ranks: int64 [recommendations], -1 where none is given.
+        scores: float32 [recommendations], NaN where none is given.
+        starts: int64 [stretches], where another row begins than the one before.
+        texts: column → int64 [recommendations], places of the texts, and the texts, null among them.
+        items: int64 [recommendations], places in the catalogue, -1 for what is not in it.
+    """
+
+    rows: Longs
+    before: int
+    ranks: Longs
+    scores: npt.NDArray[np.float32]
+    starts: Longs
+    texts: dict[str, tuple[Longs, pl.Series]]
+    items: Longs
+
+    def changes(self, column: str) -> Longs:
+        """Where another row begins, or another text within it."""
+        places, _ = self.texts[column]
+        is_other = places[1:] != places[:-1]
+        is_other[self.starts[1:] - 1] = True
+        return np.concatenate([self.starts[:1], np.flatnonzero(is_other) + 1])
+
+
+def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:
+    """The files in their order."""
+    before = -1
+    numbered = pl.DataFrame({"item": catalogue, "number": np.arange(len(catalogue))})
+    for path in staged.parts:
+        part = _read(path, before, numbered)
+        before = int(part.rows[-1]) if len(part.rows) else before
+        yield part
+
+
+def _read(path: Path, before: int, numbered: pl.DataFrame) -> Part:
+    from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
+
+    columns = [*TEXTS, "row", "rank", "score"]
+    with parquet.ParquetFile(path, read_dictionary=list(TEXTS)) as file:
+        table = file.read(columns=columns, use_threads=False)
+    texts = {name: _texts(table[name]) for name in TEXTS}
+    places, distinct = texts["item_id"]
+    known = distinct.to_frame("item").join(numbered, on="item", how="left", maintain_order="left")["number"]
+    rows = _numbers(table["row"], -1)
+    return Part(
+        rows=rows,
+        before=before,
+        ranks=_numbers(table["rank"], -1),
+        scores=_numbers(table["score"], np.nan),
+        starts=np.flatnonzero(np.diff(rows, prepend=rows[:1] - 1)),
+        texts=texts,
+        items=known.fill_null(-1).to_numpy()[places],
+    )
+
+
+def _numbers(column: pa.ChunkedArray, missing: float) -> npt.NDArray[Any]:
+    return pl.Series(column).fill_null(missing).to_numpy()
+
+
+def _texts(column: pa.ChunkedArray) -> tuple[Longs, pl.Series]:
+    array = column.unify_dictionaries().combine_chunks()
+    distinct = pl.Series(array.dictionary, dtype=pl.String)
+    places = array.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    return places, distinct.extend_constant(None, 1)
