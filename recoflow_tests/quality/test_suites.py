@@ -5,6 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recoflow import schema
 from recoflow.quality import expectations, suites
@@ -122,6 +124,17 @@ def test_columns_repetition_and_emptiness_are_checked(world):
     nothing = world(recommendations=world.recommendations[:0], requests=world.requests.with_columns(items=0))
     assert failed(nothing) == {"has_recommendations"}
     assert {finding.severity for finding in nothing if not finding.passed} == {"warn"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=90))
+def test_what_passes_for_a_varied_list_holds_no_item_twice(items):
+    frame = pl.DataFrame({"item_id": [str(item) for item in items]})
+    with sql.connect() as connection:
+        connection.register("frame", frame.to_arrow())
+        ((is_varied,),) = connection.execute(f"SELECT {suites._VARIED} FROM frame").fetchall()
+    assert not is_varied or len({*items}) == len(items)
+    assert is_varied or len({*items}) < len(items) or len(items) > 2  # it tells apart at all
 
 
 def test_of_many_campaigns_each_gets_its_own_findings(world):
