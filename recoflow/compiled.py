@@ -42,9 +42,17 @@ def compiled(kernel: Callable[..., Any]) -> Any:
     return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)
 
 
+def lean(kernel: Callable[..., Any]) -> Any:
+    """Compile a kernel that makes no arrays, so that nothing has to count who holds those it is given.
+
+    Counting is what a short function with several returns otherwise does most of its time.
+    """
+    return numba.njit(cache=_IS_CACHED, nogil=True, _nrt=False)(kernel)
+
+
 def inlined(kernel: Callable[..., Any]) -> Any:
-    """Compile into each caller: for short kernels, where handing over arrays would take longer than the work."""
-    return numba.njit(cache=_IS_CACHED, nogil=True, forceinline=True)(kernel)
+    """The same, compiled into each caller: for short kernels, where handing over arrays takes longer than the work."""
+    return numba.njit(cache=_IS_CACHED, nogil=True, forceinline=True, _nrt=False)(kernel)
 
 
 def compiled_loosely(kernel: Callable[..., Any]) -> Any:

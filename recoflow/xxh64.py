@@ -7,41 +7,56 @@ What does not: which text is hashed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recoflow.compiled import compiled
+from recoflow.compiled import inlined, lean
 
 _U = np.uint64
 _P1, _P2, _P3 = _U(0x9E3779B185EBCA87), _U(0xC2B2AE3D27D4EB4F), _U(0x165667B19E3779F9)
 _P4, _P5 = _U(0x85EBCA77C2B2AE63), _U(0x27D4EB2F165667C5)
 
 
-def of_texts(texts: pl.Series) -> NDArray[np.uint64]:
-    """The hash with seed 0 of each text's UTF-8; no text may be null."""
+def of_texts(
+    texts: pl.Series, *, words: Sequence[str] = ("",), codes: NDArray[np.int32] | None = None
+) -> NDArray[np.uint64]:
+    """The hash with seed 0 of each text's UTF-8 behind the word that its code tells, the first one unless given.
+
+    No text may be null.
+    """
     array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())  # one large_string array
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(array.buffers()[2] or b"\0", np.uint8)
+    encoded = [word.encode() for word in words]
+    starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    codes = np.zeros(len(texts), np.int32) if codes is None else codes
+    longest = int(np.diff(offsets).max(initial=0)) + max(map(len, encoded))
     found = np.empty(len(texts), np.uint64)
-    _of_texts(data, offsets, np.zeros(int(np.diff(offsets).max(initial=0)) // 8 + 2, np.uint64), found)
+    word_data = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
+    _of_texts(data, offsets, word_data, starts, codes, np.zeros(longest // 8 + 2, np.uint64), found)
     return found
 
 
-@compiled
-def _of_texts(data, offsets, scratch, found):
+@lean
+def _of_texts(data, offsets, word_data, starts, codes, scratch, found):  # noqa: PLR0917 (a kernel takes arrays)
     text = scratch.view(np.uint8)
     for index in range(len(found)):
-        begin, size = np.uintp(offsets[index]), offsets[index + 1] - offsets[index]
-        for place in range(np.uintp(size)):
-            text[place] = data[begin + place]
-        found[index] = digest(scratch, size, np.uint64(0))
+        first, size = np.uintp(starts[codes[index]]), np.uintp(starts[codes[index] + 1] - starts[codes[index]])
+        for place in range(size):
+            text[place] = word_data[first + place]
+        begin, length = np.uintp(offsets[index]), np.uintp(offsets[index + 1] - offsets[index])
+        for place in range(length):
+            text[size + place] = data[begin + place]
+        found[index] = digest(scratch, 0, size + length, np.uint64(0))
 
 
-@compiled
-def digest(words64, size, seed):
-    """XXH64 of the first `size` bytes of the words."""
-    word = np.uintp(0)
+@lean
+def digest(words64, first, size, seed):
+    """XXH64 of the `size` bytes from the word `first` on."""
+    word = np.uintp(first)
     rest = np.uint64(size)
     if size >= 32:
         lane1, lane2, lane3, lane4 = seed + _P1 + _P2, seed + _P2, seed, seed - _P1
@@ -76,11 +91,11 @@ def digest(words64, size, seed):
     return total ^ (total >> np.uint64(32))
 
 
-@compiled
+@inlined
 def _round(lane, word):
     return _rotate(lane + word * _P2, 31) * _P1
 
 
-@compiled
+@inlined
 def _rotate(value, bits):
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))

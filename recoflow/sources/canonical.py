@@ -1,7 +1,7 @@
 """One text and one hash for one logical event, whatever its format, key order and number formatting were.
 
-What belongs here: the canonical text and its digests, one event at a time; `spanvalues.hashes` is the same for columns.
-What does not: which fields an event has.
+What belongs here: the canonical text and its digests, one event at a time; `spanevents` and `spanlists` make the same
+for chunks. What does not: which fields an event has.
 
 The text is `name=value` for each field that is present, in a fixed order, joined by U+001F. Absent fields leave no
 trace, so that a field added to the schema later does not change the hash of events that do not carry it. Numbers stand

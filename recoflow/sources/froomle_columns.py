@@ -6,32 +6,44 @@ What belongs here: the same rules over columns. A record that breaks one, or tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence, Set
 from typing import Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.environment import Environment
-from recoflow.sources import canonical, froomle, spanhashes, spans, spanvalues
+from recoflow.sources import canonical, froomle, spanevents, spans
 from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
 from recoflow.sources.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
-from recoflow.sources.spanhashes import Content
-from recoflow.sources.spans import Words
-from recoflow.sources.spanvalues import ODD, Column, Text
+from recoflow.sources.spanevents import Columns, Rules
+from recoflow.sources.spans import Bytes, Spans
 
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
 
-_REQUIRED: Final = sorted({name for needed in froomle.REQUIRED.values() for name in needed})
-_NEEDED: Final = np.array(
-    [sum(1 << _REQUIRED.index(name) for name in froomle.REQUIRED[kind]) for kind in schema.EVENT_TYPES], np.uint16
-)
+_IDENTITIES: Final = ("user_id", "device_id")
+_ROLES: Final = {
+    **dict.fromkeys(froomle.TEXTS, spanevents.REPEATING),
+    **dict.fromkeys(("session_id", "item_id", "request_id", "order_id", "referrer", "event_id"), spanevents.UNIQUE),
+    **dict.fromkeys(_IDENTITIES, spanevents.IDENTITY),
+    **dict.fromkeys(("channel", "page_type", "environment"), spanevents.KNOWN),
+    **dict.fromkeys(froomle.NUMBERS, spanevents.NUMBER),
+    "event_type": spanevents.TYPE,
+    "rank": spanevents.RANK,
+    "timestamp": spanevents.TIME,
+    "properties": spanevents.OTHERS,
+}
+_VOCABULARY: Final = dict.fromkeys(_IDENTITIES, "nobody")  # other fields have words by their own name
+_ORDER: Final = (*froomle.CONTENT, "environment", "event_id")
+_ALWAYS: Final = frozenset({"event_type", "event_id"})  # these are made where they are absent
+_IDENTITY: Final = "identity"  # what user_id and device_id meet, and every event type needs
+_NEEDS: Final = {kind: frozenset({_IDENTITY, *froomle.REQUIRED[kind]}) for kind in schema.EVENT_TYPES}
+_REQUIRED: Final = sorted(frozenset[str]().union(*_NEEDS.values()))
 
 Bools = NDArray[np.bool_]
 
@@ -45,185 +57,111 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
 
 def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     if isinstance(chunk, CsvChunk):
-        return _parse(_csv_table(chunk), arrival)
+        return _parse(chunk, list(chunk.header), _csv_spans(chunk), arrival)
     count = len(chunk.records.begins)
     names = sampled_names(chunk, np.arange(count))
-    frame, is_easy = _parse(_json_table(chunk, sorted(names)), arrival)
+    frame, is_easy = _parse_json(chunk, sorted(names), arrival)
     if count - frame.height > count * MAX_ODD:
         more = names | sampled_names(chunk, np.flatnonzero(~is_easy))
         if more > names:
-            return _parse(_json_table(chunk, sorted(more)), arrival)
+            return _parse_json(chunk, sorted(more), arrival)
     return frame, is_easy
 
 
-class _Table:
-    """The spans of a chunk by name; whatever is found odd about a record on the way is marked in `is_odd`."""
-
-    def __init__(self, chunk: Chunk, names: list[str], found: spans.Spans) -> None:
-        self.data = np.frombuffer(chunk.text, np.uint8)
-        self.names = names
-        self.is_odd = found.is_odd | is_not_utf8(chunk)
-        self._spans = found
-        count = len(self.is_odd)
-        self._absent = Column(np.zeros(count, np.uint8), np.zeros(count, np.int32), np.zeros(count, np.int32))
-
-    def column(self, name: str) -> Column:
-        """Spans of one name, all absent when the chunk does not have it."""
-        if name in self.names:
-            index = self.names.index(name)
-            return _column(self._spans, index)
-        return self._absent
-
-    def texts(self, name: str) -> Column:
-        """Spans of a field that must be text; an empty text is absent."""
-        if name in froomle.ALIASES:
-            first, second = (self._plain_texts(alias) for alias in froomle.ALIASES[name])
-            self.is_odd |= (first.kinds > 0) & (second.kinds > 0)
-            has_first = first.kinds > 0
-            return Column(
-                np.where(has_first, first.kinds, second.kinds),
-                np.where(has_first, first.starts, second.starts),
-                np.where(has_first, first.lengths, second.lengths),
-            )
-        return self._plain_texts(name)
-
-    def _plain_texts(self, name: str) -> Column:
-        column = self.column(name)
-        self.is_odd |= column.kinds > spans.TEXT
-        column.kinds[column.lengths <= 0] = spans.ABSENT
-        return column
-
-    def codes(self, name: str, known: Words) -> NDArray[np.int16]:
-        """Index in a vocabulary per record, negative where the text is absent or unknown."""
-        found = spanvalues.codes(self.data, self.texts(name), known)
-        self.is_odd |= found == spanvalues.UNKNOWN
-        return found
-
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field's numbers, NaN where absent."""
-        found, is_odd = spanvalues.numbers(self.data, self.column(name))
-        self.is_odd |= is_odd
-        return found
-
-    def other_fields(self) -> Text | None:
-        """Every field that is not known as one JSON object per record; None when there is no such field."""
-        names = sorted(set(self.names) - froomle.KNOWN)
-        if not names:
-            return None
-        keys = spans.words([f"{canonical.json_text(name)}:" for name in names])
-        return spanvalues.json_objects(self.data, [self.column(name) for name in names], keys)
+def _parse_json(chunk: Chunk, names: list[str], arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+    found = spans.json_spans(np.frombuffer(chunk.text, np.uint8), *chunk.records[:2], names)
+    return _parse(chunk, names, found, arrival)
 
 
-def _column(found: spans.Spans, index: int) -> Column:
-    return Column(found.kinds[index], found.starts[index], found.lengths[index])
+def _csv_spans(chunk: CsvChunk) -> Spans:
+    return spans.csv_spans(np.frombuffer(chunk.text, np.uint8), *chunk.records[:2], len(chunk.header))
 
 
-def _csv_table(chunk: CsvChunk) -> _Table:
+def _parse(chunk: Chunk, names: list[str], found: Spans, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     data = np.frombuffer(chunk.text, np.uint8)
-    return _Table(chunk, list(chunk.header), spans.csv_spans(data, *chunk.records[:2], len(chunk.header)))
-
-
-def _json_table(chunk: Chunk, names: list[str]) -> _Table:
-    data = np.frombuffer(chunk.text, np.uint8)
-    return _Table(chunk, names, spans.json_spans(data, *chunk.records[:2], names))
-
-
-def _parse(table: _Table, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
-    environment = arrival.environment
-    vocabularies = _vocabularies(environment)
-    codes = {name: table.codes(name, known) for name, known in vocabularies.items()}
-    kinds = _event_types(table, codes["event_type"], arrival)
-    table.codes("environment", spans.words([environment.name]))
-    texts = {name: (table.data, table.texts(name)) for name in froomle.TEXTS if name not in codes}
-    texts |= {name: spanvalues.known(codes[name], known) for name, known in vocabularies.items()}
-    _identify(table, texts["user_id"][1], texts["device_id"][1])
-    numbers = {name: table.numbers(name) for name in (*froomle.NUMBERS, "rank")}
-    rank = numbers["rank"]
-    table.is_odd |= (rank != np.floor(rank)) & ~np.isnan(rank) | (rank < 0) | (rank > froomle.MAX_RANK)
-    moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest, has_seconds=True)
-    table.is_odd |= moments <= ODD
-    others = table.other_fields()
-    event_ids = table.texts("event_id")
-    table.is_odd |= _lacks_required(kinds, texts, has_default=environment.default_item_type is not None)
-    content = _content(texts, numbers, moments, others)
-    have_ids = bool((table.is_odd | (event_ids.kinds != spans.ABSENT)).all())
-    hashes = spanhashes.hashes(content, len(moments), seeds=1 if have_ids else 2)
-    columns = {name: spanvalues.strings(*text) for name, text in texts.items() if text[1].kinds.any()}
-    columns |= {name: pl.Series(values, nan_to_null=True) for name, values in numbers.items()}
-    columns |= {
-        "timestamp": pl.Series(moments),
-        "content_hash": pl.Series(np.ascontiguousarray(hashes[:, 0])),
-        "event_id": spanvalues.strings(table.data, event_ids),
-    }
-    if others is not None:
-        columns["properties"] = spanvalues.strings(*others)
-    is_easy = ~table.is_odd
-    frame = pl.DataFrame(columns)
-    if not have_ids:
-        frame = frame.with_columns(event_id=pl.coalesce("event_id", _hexadecimal(hashes)))
+    found.is_odd[is_not_utf8(chunk)] = True
+    fields = [name for name in _ORDER if name in _ALWAYS or _columns(name, names)]
+    if "timestamp" not in fields:
+        found.is_odd[:] = True
+    rules = _rules(fields, names, arrival)
+    longest = int((chunk.records.ends - chunk.records.begins).max(initial=0))
+    columns = spanevents.read(data, found, rules, longest)
+    is_easy = ~found.is_odd
+    frame = pl.DataFrame(_series(fields, columns, data, rules))
     if not is_easy.all():
         frame = frame.filter(pl.Series(is_easy))
     return _complete(frame, arrival), is_easy
 
 
-def _vocabularies(environment: Environment) -> dict[str, Words]:
-    """The known texts of the fields that have a vocabulary, all in one array of bytes."""
-    known = {
+def _columns(field: str, names: list[str]) -> list[int]:
+    """Where the values of a field are among the names of a chunk."""
+    if field == "properties":
+        return [names.index(name) for name in sorted(set(names) - froomle.KNOWN)]
+    return [names.index(name) for name in froomle.ALIASES.get(field, (field,)) if name in names]
+
+
+def _rules(fields: list[str], names: list[str], arrival: Arrival) -> Rules:
+    """What is to be read into these fields from a chunk with these names, and what must hold."""
+    others = _columns("properties", names)
+    words = _words(arrival.environment) | {
+        "properties": [f"{canonical.json_text(names[column])}:" for column in others],
+        "names": [f"{canonical.SEPARATOR}{name}=" for name in froomle.CONTENT],
+    }
+    ends = np.cumsum([len(texts) for texts in words.values()]).tolist()
+    ranges = {name: (end - len(words[name]), end) for name, end in zip(words, ends, strict=True)}
+    plan = []
+    for field in fields:
+        columns = [] if field == "properties" else _columns(field, names)
+        first, second = (*columns, -1, -1)[:2]
+        name = ranges["names"][0] + froomle.CONTENT.index(field) if field in froomle.CONTENT else -1
+        need = _met_by(field, arrival.environment)
+        plan.append((_ROLES[field], first, second, need, name, *ranges.get(_VOCABULARY.get(field, field), (0, 0))))
+    default = arrival.default_event_type
+    return Rules(
+        np.array(plan, np.int64),
+        spans.words([text for texts in words.values() for text in texts]),
+        np.array([_bits(_NEEDS[kind]) for kind in schema.EVENT_TYPES]),
+        ranges["event_type"][0] + schema.EVENT_TYPES.index(default) if default is not None else -1,
+        arrival.latest,
+        froomle.MAX_RANK,
+        np.array(others, np.int64),
+    )
+
+
+def _words(environment: Environment) -> dict[str, Sequence[str]]:
+    """The texts that fields may have, or may not."""
+    return {
         "event_type": schema.EVENT_TYPES,
         "channel": sorted(environment.channels),
         "page_type": sorted(environment.page_types),
-    }
-    data, starts = spans.words([word for names in known.values() for word in names])
-    ends = np.cumsum([len(names) for names in known.values()]).tolist()
-    return {
-        name: Words(data, starts[end - len(names) : end + 1])
-        for (name, names), end in zip(known.items(), ends, strict=True)
+        "environment": [environment.name],
+        "nobody": NO_IDENTITY,
     }
 
 
-def _event_types(table: _Table, codes: NDArray[np.int16], arrival: Arrival) -> NDArray[np.int16]:
-    """Index in `schema.EVENT_TYPES` per record."""
-    if arrival.default_event_type is not None:
-        codes[codes == spanvalues.NOT_THERE] = schema.EVENT_TYPES.index(arrival.default_event_type)
-    table.is_odd |= codes < 0
-    return codes
+def _met_by(field: str, environment: Environment) -> int:
+    """Bits of the requirements that a field meets; where its type has a default, an item is enough."""
+    met = {_IDENTITY} if field in _IDENTITIES else {field}
+    if field == "item_id" and environment.default_item_type is not None:
+        met.add("item_type")
+    return _bits(met)
 
 
-def _identify(table: _Table, user: Column, device: Column) -> None:
-    for column in (user, device):
-        column.kinds[spanvalues.is_any_of(table.data, column, spans.words(list(NO_IDENTITY)))] = spans.ABSENT
-    table.is_odd |= (user.kinds == spans.ABSENT) & (device.kinds == spans.ABSENT)
+def _bits(required: Set[str]) -> int:
+    return sum(1 << bit for bit, name in enumerate(_REQUIRED) if name in required)
 
 
-def _lacks_required(kinds: NDArray[np.int16], texts: Mapping[str, Text], *, has_default: bool) -> Bools:
-    """Records that lack a field which their event type needs; a default stands in for an item's type."""
-    present = np.zeros(len(kinds), np.uint16)
-    for bit, name in enumerate(_REQUIRED):
-        source = "item_id" if name == "item_type" and has_default else name
-        present |= (texts[source][1].kinds != spans.ABSENT).astype(np.uint16) << np.uint16(bit)
-    return np.asarray((present & _NEEDED[kinds]) != _NEEDED[kinds])
-
-
-def _content(
-    texts: Mapping[str, Text],
-    numbers: Mapping[str, NDArray[np.float64]],
-    moments: NDArray[np.int64],
-    others: Text | None,
-) -> list[Content]:
-    """The fields of `froomle.CONTENT` in their order."""
-    found = {name: Content(name, text, None) for name, text in texts.items()}
-    found |= {name: Content(name, None, spanhashes.double_bits(numbers[name])) for name in froomle.NUMBERS}
-    found["rank"] = Content("rank", None, spanhashes.whole(numbers["rank"]))
-    found["timestamp"] = Content("timestamp", None, moments)
-    if others is not None:
-        found["properties"] = Content("properties", others, None)
-    return [found[name] for name in froomle.CONTENT if name in found]
-
-
-def _hexadecimal(hashes: NDArray[np.uint64]) -> pl.Series:
-    """Both hashes of each record as 32 hexadecimal digits."""
-    digests = pa.Array.from_buffers(pa.binary(16), len(hashes), [None, pa.py_buffer(hashes.astype(">u8").tobytes())])
-    return pl.Series(digests.cast(pa.binary())).bin.encode("hex")
+def _series(fields: list[str], found: Columns, data: Bytes, rules: Rules) -> dict[str, pl.Series]:
+    """The columns that were read, by name."""
+    columns = {"timestamp": pl.Series(found.moments), "content_hash": pl.Series(found.hashes)}
+    for index, name in enumerate(fields):
+        if name in {*froomle.NUMBERS, "rank"}:
+            columns[name] = pl.Series(found.numbers[index], nan_to_null=True)
+        elif name == "properties":
+            columns[name] = spanevents.texts(found, index, found.objects)
+        elif name != "timestamp":
+            columns[name] = spanevents.texts(found, index, data, found.ids if name == "event_id" else rules.words.data)
+    return columns
 
 
 def _complete(frame: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow import xxh64
-from recoflow.compiled import compiled
+from recoflow.compiled import compiled, lean
 from recoflow.sources.spanfields import (
     KIND,
     MAX_FIELDS,
@@ -26,7 +26,6 @@ from recoflow.sources.spanfields import (
     read_fields,
     write_object,
 )
-from recoflow.sources.spanhashes import write_whole
 from recoflow.sources.spans import (
     CLOSE,
     CLOSE_LIST,
@@ -43,6 +42,7 @@ from recoflow.sources.spans import (
     skip_blank,
     starts_with,
 )
+from recoflow.sources.spantext import write_whole
 from recoflow.sources.spanvalues import plain_number
 from recoflow.sources.wide import copy_bytes
 
@@ -148,7 +148,7 @@ def _read_records(
             id_starts[row], id_lengths[row] = starts[SUBJECT, record], lengths[SUBJECT, record]
             property_starts[row], property_lengths[row] = first, size - first if fields else -1
             row += 1
-        hashes[record] = xxh64.digest(words64, at, np.uint64(0))
+        hashes[record] = xxh64.digest(words64, 0, at, np.uint64(0))
     return row, size
 
 
@@ -157,7 +157,7 @@ def _grown(words64, size):
     return words64 if size // 8 + 2 <= len(words64) else np.zeros(size // 4 + 2, np.uint64)
 
 
-@compiled
+@lean
 def _write_head(data, what, moment, starts, lengths, content):
     """What stands before the fields in the canonical text; returns its size."""
     if what == ITEM:
@@ -181,7 +181,7 @@ def _write_head(data, what, moment, starts, lengths, content):
     return at
 
 
-@compiled
+@lean
 def _write_fields(what, text, first, last, content, at):
     if what <= USER:
         at = _put(content, at, b"\x1ffields=")
@@ -192,7 +192,7 @@ def _write_fields(what, text, first, last, content, at):
     return copy_bytes(text, first, last - first, content, at)
 
 
-@compiled
+@lean
 def _read_items(
     data, at, end, entries, item, shared_start, shared, record, row,
     records, parts, id_starts, id_lengths, relevancy, property_starts, property_lengths,
@@ -230,7 +230,7 @@ def _read_items(
     return written + 1, part, size
 
 
-@compiled
+@lean
 def _write_item(data, item, text, start, length, content, at):
     """The item as `canonical.json_text` writes it."""
     at = _put(content, at, b'{"item_id":"')
@@ -256,7 +256,7 @@ def _write_item(data, item, text, start, length, content, at):
     return at + 1
 
 
-@compiled
+@lean
 def _item(data, at, end, entries, item):
     """Number of the item's own fields (-1 when odd) and the position behind the item."""
     item[_ID_LENGTH] = item[_SCORE_LENGTH] = -1
@@ -287,7 +287,7 @@ def _item(data, at, end, entries, item):
     return _take_relevancy(data, entries, max(fields, 0), item), at + 1
 
 
-@compiled
+@lean
 def _take_relevancy(data, entries, fields, item):
     """Use a field `relevancy` where the item has no other; returns how many fields are left."""
     if item[_SCORE_LENGTH] >= 0:
@@ -298,25 +298,26 @@ def _take_relevancy(data, entries, fields, item):
             item[_SCORE], item[_SCORE_LENGTH] = entries[index, VALUE], entries[index, VALUE_LENGTH]
             item[_SCORE_KIND] = entries[index, KIND]
             for later in range(index + 1, fields):
-                entries[later - 1] = entries[later]
+                for column in range(entries.shape[1]):
+                    entries[later - 1, column] = entries[later, column]
             return fields - 1
     return fields
 
 
-@compiled
+@lean
 def is_identifier(data, begin, length):
     """Whether the text is surely more than white space."""
     return length > 0 and data[begin] not in SPACE_LEADS
 
 
-@compiled
+@lean
 def _put(text, at, literal):
     for index in range(len(literal)):
         text[at + index] = literal[index]
     return at + len(literal)
 
 
-@compiled
+@lean
 def _put_text(text, at, name, data, begin, length):
     if length < 0:
         return at

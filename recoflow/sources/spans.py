@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.compiled import compiled, inlined
+from recoflow.compiled import inlined, lean
 from recoflow.sources.wide import WIDTH, cell_end, equals, text_end
 
 ABSENT: Final = 0
@@ -63,7 +63,8 @@ def words(names: list[str]) -> Words:
 def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str], *, has_lists: bool = False) -> Spans:
     """Spans of JSON objects, one per record; columns as in `names`. Values are flat, or lists where that is allowed."""
     spans = _empty(len(begins), len(names))
-    _json_records(data, begins, ends, *words(names), has_lists, *spans)
+    guesses = np.zeros(len(names) + 1, np.int64)  # the key at this place in the record before
+    _json_records(data, begins, ends, *words(names), has_lists, guesses, *spans)
     return spans
 
 
@@ -86,22 +87,22 @@ def find_word(data, begin, end, word_data, word_starts):
     """Index of the word that equals the text, -1 when there is none."""
     length = end - begin
     for word in range(len(word_starts) - 1):
-        if _is_word(data, begin, length, word_data, word_starts, word):
+        if is_word(data, begin, length, word_data, word_starts, word):
             return word
     return -1
 
 
 @inlined
-def _is_word(data, begin, length, word_data, word_starts, word):
+def is_word(data, begin, length, word_data, word_starts, word):
+    """Whether the text is this word."""
     start = word_starts[word]
     if word_starts[word + 1] - start != length:
         return False
     return equals(data, begin, word_data, start, length)
 
 
-@compiled
-def _json_records(data, begins, ends, word_data, word_starts, has_lists, kinds, starts, lengths, is_odd):
-    guesses = np.zeros(kinds.shape[0] + 1, np.int64)  # the key at this place in the record before
+@lean
+def _json_records(data, begins, ends, word_data, word_starts, has_lists, guesses, kinds, starts, lengths, is_odd):
     for record in range(len(begins)):
         at, end = begins[record], ends[record]
         is_odd[record] = not _json_record(
@@ -109,7 +110,7 @@ def _json_records(data, begins, ends, word_data, word_starts, has_lists, kinds, 
         )
 
 
-@compiled
+@inlined
 def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, record, kinds, starts, lengths):
     at = skip_blank(data, at, end)
     place = 0
@@ -152,7 +153,7 @@ def _json_key(data, at, end, word_data, word_starts, guesses, place):
     return key, colon + 1
 
 
-@compiled
+@lean
 def json_value(data, at, end):
     """Kind (-1 when odd), start and length of the value at this place, and where the text goes on."""
     if at >= end:
@@ -172,7 +173,7 @@ def json_value(data, at, end):
     return -1, 0, 0, at
 
 
-@compiled
+@lean
 def _list_end(data, at, end):
     """Position behind the list that begins here, -1 when it does not end or has an escape."""
     depth = 0
@@ -248,7 +249,7 @@ def skip_blank(data, at, end):
     return at
 
 
-@compiled
+@lean
 def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
     for record in range(len(begins)):
         end = ends[record]
@@ -257,7 +258,7 @@ def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
         is_odd[record] = not _csv_record(data, begins[record], end, columns, record, kinds, starts, lengths)
 
 
-@compiled
+@inlined
 def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     if at >= end:
         return False

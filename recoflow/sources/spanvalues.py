@@ -16,14 +16,15 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recoflow.compiled import compiled, inlined
+from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
-from recoflow.sources.wide import copy_bytes, first_word
+from recoflow.sources.wide import first_word
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1
 NOT_THERE, UNKNOWN = -1, -2  # instead of an index in a vocabulary
+MAX_INLINE: Final = 12  # bytes of a text that stand in its view
 
 _MAX_DIGITS: Final = 15
 _SECOND: Final = 1_000_000
@@ -37,9 +38,6 @@ class Column(NamedTuple):
     lengths: NDArray[np.int32]
 
 
-Text = tuple[Bytes, Column]  # the bytes that the spans lie in, which are UTF-8
-
-
 def times(data: Bytes, column: Column, latest: int, *, has_seconds: bool) -> NDArray[np.int64]:
     """Microseconds since 1970 of epoch milliseconds (or seconds) or ISO 8601; MISSING or ODD where there is none."""
     moments: NDArray[np.int64] = np.empty(len(column.kinds), np.int64)
@@ -47,25 +45,11 @@ def times(data: Bytes, column: Column, latest: int, *, has_seconds: bool) -> NDA
     return moments
 
 
-def numbers(data: Bytes, column: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Plain decimal numbers, NaN where absent, and which records have something else."""
-    found = np.empty(len(column.kinds), np.float64)
-    is_odd = np.zeros(len(column.kinds), bool)
-    _numbers(data, *column, found, is_odd)
-    return found, is_odd
-
-
 def codes(data: Bytes, column: Column, known: Words) -> NDArray[np.int16]:
     """Index of each text in `known`, NOT_THERE when absent, UNKNOWN when it is none of them."""
     found = np.empty(len(column.kinds), np.int16)
     _codes(data, *column, *known, found)
     return found
-
-
-def known(codes: NDArray[np.int16], words: Words) -> Text:
-    """The texts by their indices in `words`, absent where those are negative."""
-    begins = words.starts.astype(np.int32)
-    return words.data, Column((codes >= 0).astype(np.uint8), begins[codes], np.diff(begins)[codes])
 
 
 def is_any_of(data: Bytes, column: Column, lower_words: Words) -> NDArray[np.bool_]:
@@ -85,37 +69,26 @@ def strings(data: Bytes, column: Column) -> pl.Series:
     return pl.Series(pa.Array.from_buffers(pa.string_view(), len(is_valid), buffers))
 
 
-def json_objects(data: Bytes, columns: list[Column], keys: Words) -> Text:
-    """A JSON object per record of the columns' values, absent where there are none.
-
-    `keys` are the columns' names in ascending order as JSON texts with a colon, e.g. `"shelf":`.
-    """
-    count = len(columns[0].kinds)
-    kinds, starts, lengths = (np.stack(part) for part in zip(*columns, strict=True))
-    ends = np.zeros(count + 1, np.int64)
-    _object_ends(kinds, lengths, keys.starts, ends)
-    text = np.empty(ends[-1], np.uint8)
-    _write_objects(data, kinds, starts, lengths, *keys, ends, text)
-    sizes = np.diff(ends)
-    return text, Column((sizes > 0).astype(np.uint8), ends[:-1].astype(np.int32), sizes.astype(np.int32))
-
-
-@compiled
+@lean
 def _times(data, kinds, starts, lengths, latest, seconds_below, moments):
     for record in range(len(kinds)):
-        kind, begin = kinds[record], starts[record]
-        end = begin + lengths[record]
-        if kind == ABSENT or (kind == TEXT and end == begin):
-            moments[record] = MISSING
-            continue
-        moment = ODD
-        if kind in (TEXT, WHOLE):
-            value, after = _digits(data, begin, end)
-            if after == end and 0 < end - begin <= _MAX_DIGITS:
-                moment = value * _SECOND if value < seconds_below else value * 1000
-            elif kind == TEXT:
-                moment = _iso_time(data, begin, end)
-        moments[record] = moment if EARLIEST <= moment <= latest else ODD
+        moments[record] = moment_of(data, kinds[record], starts[record], lengths[record], latest, seconds_below)
+
+
+@inlined
+def moment_of(data, kind, begin, length, latest, seconds_below):
+    """Microseconds since 1970 of one value, MISSING or ODD; whole numbers below the last argument are seconds."""
+    end = begin + length
+    if kind == ABSENT or (kind == TEXT and end == begin):
+        return MISSING
+    moment = ODD
+    if kind in (TEXT, WHOLE):
+        value, after = _digits(data, begin, end)
+        if after == end and 0 < end - begin <= _MAX_DIGITS:
+            moment = value * _SECOND if value < seconds_below else value * 1000
+        elif kind == TEXT:
+            moment = _iso_time(data, begin, end)
+    return moment if EARLIEST <= moment <= latest else ODD
 
 
 @inlined
@@ -135,7 +108,7 @@ def _two_digits(data, at):
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else 100
 
 
-@compiled
+@lean
 def _iso_time(data, at, end):
     """`YYYY-MM-DDTHH:MM:SS`, up to six decimals, then `Z` or `±HH:MM`."""
     has_marks = end - at >= 20 and data[at + 4] == 0x2D and data[at + 7] == 0x2D and data[at + 10] == 0x54
@@ -163,7 +136,7 @@ def _iso_time(data, at, end):
     return seconds * _SECOND + fraction
 
 
-@compiled
+@lean
 def _zone(data, at, end):
     """Minutes east of UTC."""
     if end - at == 1 and data[at] == 0x5A:
@@ -177,14 +150,14 @@ def _zone(data, at, end):
     return offset if data[at] == 0x2B else -offset
 
 
-@compiled
+@lean
 def _days_of(year, month):
     if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-@compiled
+@lean
 def _days_since_1970(year, month, day):
     """Howard Hinnant, chrono-compatible low-level date algorithms: days_from_civil."""
     if month <= 2:
@@ -196,17 +169,10 @@ def _days_since_1970(year, month, day):
     return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
 
 
-@compiled
-def _numbers(data, kinds, starts, lengths, found, is_odd):
-    for record in range(len(kinds)):
-        found[record] = np.nan
-        kind, begin = kinds[record], starts[record]
-        end = begin + lengths[record]
-        if kind == ABSENT or (kind == TEXT and begin == end):
-            continue
-        if kind in (TEXT, WHOLE, DECIMAL):
-            found[record] = plain_number(data, begin, end)
-        is_odd[record] = np.isnan(found[record])
+@inlined
+def number_of(data, kind, begin, length):
+    """A plain decimal number, NaN where there is none."""
+    return plain_number(data, begin, begin + length) if kind in (TEXT, WHOLE, DECIMAL) and length > 0 else np.nan
 
 
 @inlined
@@ -226,7 +192,7 @@ def plain_number(data, begin, end):
     return (-value if at > begin else value) + 0.0
 
 
-@compiled
+@lean
 def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
@@ -236,16 +202,24 @@ def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
         found[record] = word if word >= 0 else UNKNOWN
 
 
-@compiled
+@lean
 def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
-        if kinds[record] == ABSENT:
-            continue
-        first = data[starts[record]] | 0x20  # only a letter and its capital become that letter
-        for word in range(len(word_starts) - 1):
-            size = word_starts[word + 1] - word_starts[word]
-            if first == word_data[word_starts[word]] and size == lengths[record]:
-                found[record] |= _is_lower(data, starts[record], lengths[record], word_data, word_starts[word])
+        if kinds[record] != ABSENT:
+            last = len(word_starts) - 1
+            found[record] = is_one_of(data, starts[record], lengths[record], word_data, word_starts, 0, last)
+
+
+@inlined
+def is_one_of(data, begin, length, word_data, word_starts, first, last):
+    """Whether the text is one of the words from `first` to before `last`, in any case of letters."""
+    for word in range(first, last):
+        start = word_starts[word]
+        # Only a letter and its capital become that letter.
+        is_likely = word_starts[word + 1] - start == length and data[begin] | 0x20 == word_data[start]
+        if is_likely and _is_lower(data, begin, length, word_data, start):
+            return True
+    return False
 
 
 @inlined
@@ -259,49 +233,20 @@ def _is_lower(data, begin, length, word_data, word_start):
     return True
 
 
-@compiled
+@lean
 def _views(data, kinds, starts, lengths, views):
-    """Arrow's string views, each as two words: length and the first four bytes, then the next eight or the position."""
     for record in range(len(kinds)):
-        if kinds[record] == ABSENT:
-            continue
-        begin, length = starts[record], lengths[record]
-        views[record, 0] = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))
-        if length > 12:
-            views[record, 1] = np.uint64(begin) << np.uint64(32)  # in buffer 0
-        elif length > 4:
-            views[record, 1] = first_word(data, begin + 4, length - 4)
+        if kinds[record] != ABSENT:
+            views[record, 0], views[record, 1] = view_of(data, starts[record], lengths[record], 0)
 
 
-@compiled
-def _object_ends(kinds, lengths, key_starts, ends):
-    for record in range(kinds.shape[1]):
-        size = 0
-        for column in range(kinds.shape[0]):
-            kind = kinds[column, record]
-            if kind != ABSENT:
-                quotes = 2 if kind == TEXT else 0
-                size += 1 + key_starts[column + 1] - key_starts[column] + lengths[column, record] + quotes
-        ends[record + 1] = ends[record] + (size + 1 if size else 0)
-
-
-@compiled
-def _write_objects(data, kinds, starts, lengths, key_data, key_starts, ends, text):
-    for record in range(kinds.shape[1]):
-        at = ends[record]
-        if ends[record + 1] == at:
-            continue
-        for column in range(kinds.shape[0]):
-            kind = kinds[column, record]
-            if kind == ABSENT:
-                continue
-            text[at] = 0x7B if at == ends[record] else 0x2C
-            at = copy_bytes(key_data, key_starts[column], key_starts[column + 1] - key_starts[column], text, at + 1)
-            if kind == TEXT:
-                text[at] = 0x22
-                at += 1
-            at = copy_bytes(data, starts[column, record], lengths[column, record], text, at)
-            if kind == TEXT:
-                text[at] = 0x22
-                at += 1
-        text[at] = 0x7D
+@inlined
+def view_of(data, begin, length, buffer):
+    """Arrow's string view as two words: length and the first four bytes, then the next eight or buffer and position."""
+    head = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))
+    tail = np.uint64(0)
+    if length > MAX_INLINE:
+        tail = np.uint64(buffer) | np.uint64(begin) << np.uint64(32)
+    elif length > 4:
+        tail = first_word(data, begin + 4, length - 4)
+    return head, tail

@@ -2,45 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.sources import canonical, spanhashes, spans, spanvalues
-from recoflow.sources.spanhashes import Content
+from recoflow.sources import canonical, spans, spanvalues
 from recoflow.sources.spanvalues import Column
-
-FIELDS = st.lists(
-    st.tuples(
-        st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=50)),
-        st.one_of(st.none(), st.integers(-(2**63) + 2, 2**63 - 1)),
-        st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
-    ),
-    min_size=1,
-    max_size=5,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(FIELDS)
-def test_hashes_by_columns_are_those_of_the_canonical_text(
-    rows: list[tuple[str | None, int | None, float | None]],
-) -> None:
-    texts = [(text or "").encode() for text, _, _ in rows]
-    lengths = np.array([len(text) for text in texts], np.int32)
-    column = Column(
-        np.array([text is not None for text, _, _ in rows], np.uint8),
-        (np.cumsum(lengths) - lengths).astype(np.int32),
-        lengths,
-    )
-    data = np.frombuffer(b"".join(texts) + b"\0", np.uint8)
-    whole = np.array([spanvalues.MISSING if number is None else number for _, number, _ in rows], np.int64)
-    doubles = spanhashes.double_bits(np.array([np.nan if number is None else number for _, _, number in rows]))
-    fields = [Content("a", (data, column), None), Content("bb", None, whole), Content("c", None, doubles)]
-    found = spanhashes.hashes(fields, len(rows))
-    for row, (first, second) in zip(rows, found.tolist(), strict=True):
-        text = canonical.text(zip(("a", "bb", "c"), row, strict=True))
-        assert first == canonical.hash64(text)
-        assert f"{first:016x}{second:016x}" == canonical.identifier(text)
 
 
 def test_the_content_hash_is_xxh64() -> None:
