@@ -32,7 +32,7 @@ def encoded(texts: pl.Series) -> Any:
     end = array.offset + len(array)
     codes: NDArray[np.int32] = np.zeros(end, np.int32)
     firsts: NDArray[np.int64] = np.empty(MAX_WORDS, np.int64)
-    bits = np.frombuffer(valid, np.uint8) if valid is not None else np.empty(0, np.uint8)
+    bits = np.frombuffer(valid if valid is not None else b"", np.uint8)
     count = _find(np.frombuffer(views, np.uint64, 2 * end).reshape(-1, 2), bits, array.offset, codes, firsts)
     if count < 0:
         return None
