@@ -95,6 +95,7 @@ def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
     tenant = spanvalues.codes(table.data, texts["tenant"], spans.words([arrival.environment.name]))
     moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest, has_seconds=False)
     lists = {name: table.lists(name) for name in ("fields", "items")}
+    _refuse_unread_lists(table, lists["items"], what)
     link = _link(table, texts)
     is_user = what == USER
     subject = _either(is_user, texts["user"], texts["item"])
@@ -130,6 +131,14 @@ def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
         updates,
         _ignored(table, what),
     )
+
+
+def _refuse_unread_lists(table: _Table, items: Column, what: NDArray[np.int8]) -> None:
+    """The tokenizer looked at no more than their brackets and texts."""
+    table.is_odd |= (items.kinds == spans.LIST) & (what != RANKING)
+    for name in table.names:
+        if name not in NAMES:
+            table.is_odd |= table.column(name).kinds == spans.LIST
 
 
 def _link(table: _Table, texts: dict[str, Column]) -> Column:

@@ -137,6 +137,8 @@ PLAIN = b'{"id":"e","timestamp":"1777636800000","item":"p1"'
 @example([PLAIN + b',"fields":[{"name":"a","value":"x"}] ]}'])
 @example([PLAIN + b',"fields":[{"name":"a","value":[[1]]}]}'])
 @example([PLAIN + b',"fields":[{"name":"b","value":1},{"name":"a","value":2},{"name":"b","value":3}]}'])
+@example([PLAIN + b',"fields":[],"source":[,]}', PLAIN + b',"fields":[],"source":1}'])
+@example([PLAIN + b',"fields":[],"type":"click","items":[,]}'])
 def test_events_read_the_same_by_columns(lines: list[bytes]) -> None:
     exact, columns = read_both_ways(b"\n".join(lines))
     assert columns.rejects.to_dicts() == exact.rejects.to_dicts()
