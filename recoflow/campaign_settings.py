@@ -15,16 +15,10 @@ from typing import Annotated
 import pydantic
 from pydantic import AfterValidator, Field
 
+from recoflow import cron
 from recoflow.yamlfile import Place, PlacedError, Section
 
-
-def _cron(value: str) -> str:
-    if len(value.split()) != 5:
-        raise ValueError("is not a cron line of five fields, e.g. '0 3 * * *'")
-    return value
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
+Cron = Annotated[str, AfterValidator(cron.check)]
 
 
 class Arm(Section):

@@ -41,6 +41,7 @@ def test_the_sample_file_loads_and_never_changes() -> None:
         ("port: 2222", "port: first", "sftp.port", "valid integer"),
         ("algorithm: als", "algorithm: alz", "training.models.als.algorithm", "'als'"),
         ('training: "0 3 * * *"', 'training: "at three"', "schedules.training", "five fields"),
+        ('training: "0 3 * * *"', 'training: "0 30 * * *"', "schedules.training", "30 is not from 0 to 23"),
         ("information_fields: [url]", "information_fields: [item_id]", "campaigns.information_fields", "two columns"),
         ("k: 10", "k: 0", "training.k", "greater than or equal to 1"),
         (
