@@ -51,25 +51,24 @@ def lines(table: pa.Table, kept: int = 1) -> Iterator[memoryview]:
     """
     from recoflow.campaigns import csv_kernels  # noqa: PLC0415 - imports numba
 
-    codes, cells = _encoded(table)
+    columns, cells = _encoded(table)
     buffers = [np.empty(0, np.uint8)] * kept
     for number, begin in enumerate(range(0, table.num_rows, ROWS)):
-        some = codes[:, begin : begin + ROWS]
-        size = csv_kernels.size(some, cells)
+        codes = np.stack([column[begin : begin + ROWS] for column in columns])
+        size = csv_kernels.size(codes, cells)
         if size > len(buffers[number % kept]):
             buffers[number % kept] = np.empty(size + size // 8, np.uint8)
         stretch = buffers[number % kept][:size]
-        csv_kernels.write(some, cells, stretch)
+        csv_kernels.write(codes, cells, stretch)
         yield stretch.data
 
 
-def _encoded(table: pa.Table) -> tuple[Codes, Cells]:
-    """int32 [columns × rows], which cell of its column stands at each position; and the cells."""
-    codes = np.empty((table.num_columns, table.num_rows), np.int32)
-    texts, lengths = [], []
+def _encoded(table: pa.Table) -> tuple[list[Codes], Cells]:
+    """For each column int32 [rows], which of its cells stands at each position; and the cells of all columns."""
+    codes, texts, lengths = [], [], []
     for number, column in enumerate(table.columns):
-        separator = "," if number < table.num_columns - 1 else "\n"
-        codes[number], written, ends = _column(column, separator)
+        places, written, ends = _column(column, "," if number < table.num_columns - 1 else "\n")
+        codes.append(places)
         texts.append(written)
         lengths.append(np.diff(ends, prepend=0))
     first = np.cumsum([0, *(len(each) for each in lengths[:-1])])

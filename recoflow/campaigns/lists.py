@@ -122,7 +122,7 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     ranking = np.array([rankings[each.configuration.algorithm] for each in wishes], np.int64)[wish]
     personal, is_fallback = _personal(known, ranking, bundle)
     may_repeat = np.array([each.configuration.repeat_items for each in wishes], np.bool_)[wish]
-    size = rows["list_size"].to_numpy()
+    size = rows["list_size"].to_numpy(writable=True)  # always: another type would compile `fill` once more
     is_diverse = np.array([each.configuration.diversity is not None for each in wishes], np.bool_)[wish]
     wanted = np.where(is_diverse, recipes.candidates(size), size)
     previous, earlier = _order(keys, size, may_repeat)
