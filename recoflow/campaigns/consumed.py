@@ -19,52 +19,30 @@ Indices = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class History:
-    """Items by subject, in CSR form: `items[starts[row]:starts[row + 1]]`.
-
-    Args:
-        starts: int64 [subjects + 1].
-        items: int32, positions among the eligible items.
-        types: int32, aligned with `items`: bits of the event types.
-    """
-
-    starts: Longs
-    items: Indices
-    types: Indices
-
-    @classmethod
-    def of(cls, bundle: Bundle, eligible: Longs, consumed: int) -> History:
-        """What the bundle's subjects did with eligible items, by event types among the bits `consumed`."""
-        position = np.full(len(bundle.items), -1, np.int32)
-        position[eligible] = np.arange(len(eligible), dtype=np.int32)
-        items, types = position[bundle.seen_indices], np.asarray(bundle.seen_types)
-        counts = (items >= 0) & (types & consumed != 0)
-        if counts.all():
-            return cls(np.asarray(bundle.seen_indptr), items, types)
-        before = np.concatenate(([0], np.cumsum(counts)))
-        return cls(before[bundle.seen_indptr], items[counts], types[counts])
-
-
-@dataclass(frozen=True)
 class Consumed:
     """The history that each list stands for.
 
     Args:
-        history: of all subjects.
+        bundle: has what all subjects did, of which only that of the lists at hand is looked at: they may be few.
+        places: int32 [items of the bundle], of each among the eligible items, -1 for the others.
         rows: int64 [lists], the subject of each list, -1 for none.
         consumed: int32 [lists], bits of the event types that count for each list.
     """
 
-    history: History
+    bundle: Bundle
+    places: Indices
     rows: Longs
     consumed: Indices
 
     def pairs(self, lists: Longs) -> tuple[Longs, Indices]:
-        """(position within `lists`, item) for all that the subjects of these lists consumed."""
-        starts, rows = self.history.starts, self.rows[lists]
-        lengths = np.where(rows >= 0, starts[rows + 1] - starts[rows], 0)
-        owners = np.repeat(np.arange(len(lists)), lengths)
-        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        entries = starts[rows[owners]] + within
-        counts = self.history.types[entries] & self.consumed[lists[owners]] != 0
-        return owners[counts], self.history.items[entries[counts]]
+        """(position within `lists`, eligible item) for all that the subjects of these lists consumed."""
+        known = np.flatnonzero((self.rows[lists] >= 0) & (self.consumed[lists] != 0))
+        rows = self.rows[lists[known]]
+        starts = np.asarray(self.bundle.seen_indptr)
+        lengths = starts[rows + 1] - starts[rows]
+        owners = np.repeat(known, lengths)
+        entries = np.arange(len(owners)) + np.repeat(starts[rows + 1] - np.cumsum(lengths), lengths)
+        items = self.places[np.asarray(self.bundle.seen_indices)[entries]]
+        types = np.asarray(self.bundle.seen_types)[entries]
+        counts = (items >= 0) & (types & np.repeat(self.consumed[lists[known]], lengths) != 0)
+        return (owners, items) if counts.all() else (owners[counts], items[counts])

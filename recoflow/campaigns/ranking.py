@@ -17,7 +17,7 @@ import polars as pl
 
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns import rank, recipes, rules
-from recoflow.campaigns.consumed import Consumed, History
+from recoflow.campaigns.consumed import Consumed
 from recoflow.campaigns.lists import FALLBACK, NEWEST, POPULAR, TRENDING, Flags, Lists, Longs
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ class Ranking:
         self.recipe = self.recipes.of_wish[lists.wish]
         self._indices: dict[int, rank.ItemIndex] = {}
         self._scorers = planning.scorers(bundle)
-        history = History.of(bundle, eligible, int(np.bitwise_or.reduce(lists.consumed)))
-        self._consumed = [Consumed(history, known, lists.consumed) for known in lists.known]
+        places = np.full(len(bundle.items), -1, np.int32)
+        places[eligible] = np.arange(len(eligible), dtype=np.int32)
+        self._consumed = [Consumed(bundle, places, known, lists.consumed) for known in lists.known]
 
     @property
     def cells(self) -> Longs:
@@ -204,12 +205,13 @@ class Ranking:
 
     def _seen(self, lists: Longs) -> tuple[Longs, Indices]:
         """What the lists must not hold, as CSR; an item may stand there more than once."""
-        pairs = [source.pairs(lists) for source in self._consumed]
-        owners = np.concatenate([owner for owner, _ in pairs])
-        items = np.concatenate([item for _, item in pairs])
-        order = np.argsort(owners, kind="stable")  # merges runs that are sorted already: one for each source
+        (owners, items), *others = (source.pairs(lists) for source in self._consumed)
+        if any(len(more) for more, _ in others):
+            owners = np.concatenate([owners, *(more for more, _ in others)])
+            order = np.argsort(owners, kind="stable")  # merges runs that are sorted already: one for each source
+            owners, items = owners[order], np.concatenate([items, *(more for _, more in others)])[order]
         starts = np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=len(lists)))))
-        return starts, items[order]
+        return starts, items
 
     def similarity(self) -> tuple[Scores, Doubles, Longs, Longs]:
         """What diverse lists compare items by (see `choice.Similarity`): the factors of the model that ranks them.
