@@ -35,5 +35,6 @@ def of(connection: duckdb.DuckDBPyConnection, rows: str) -> pl.DataFrame:
 def of_frame(interactions: pl.DataFrame) -> pl.DataFrame:
     """The same of a frame."""
     with sql.connect() as connection:
-        connection.register("rows_of_frame", interactions.to_arrow())
+        # As views of texts, which polars has: anything else would be a copy of all ids.
+        connection.register("rows_of_frame", interactions.to_arrow(compat_level=pl.CompatLevel.newest()))
         return of(connection, "rows_of_frame")

@@ -84,10 +84,8 @@ def from_interactions(
     subjects = ids(kept["subject"]) if subjects is None else subjects
     items = ids(kept["item_id"]) if items is None else items
     rows, columns = _places(kept["subject"], subjects), _places(kept["item_id"], items)
-    order = _order(rows, columns, len(items))
+    order = _order(rows, columns)
     rows, columns = rows[order], columns[order]
-    if np.any((np.diff(rows) == 0) & (np.diff(columns) == 0)):
-        raise ModelError("interactions", "hold a subject–item pair twice", REBUILD)
     matrix = csr(rows, columns, kept["weight"].to_numpy()[order].astype(np.float32), len(subjects), len(items))
     first_at, last_at = (kept[name].dt.epoch("us").to_numpy()[order] for name in ("first_at", "last_at"))
     return UserItems(subjects, items, matrix, last_at, _born_at(columns, first_at, items, catalogue))
@@ -152,12 +150,12 @@ class Confidence:
 
 
 def csr(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], data: NDArray[Any], users: int, items: int
+    rows: NDArray[np.int32], columns: NDArray[np.int32], data: NDArray[Any], users: int, items: int
 ) -> sparse.csr_matrix:
     """A CSR matrix [users × items] from entries that are sorted by row, then column."""
     indptr = np.zeros(users + 1, np.int64)
     np.cumsum(np.bincount(rows, minlength=users), out=indptr[1:])
-    return sparse.csr_matrix((data, columns.astype(np.int32), indptr), shape=(users, items))
+    return sparse.csr_matrix((data, columns, indptr), shape=(users, items))
 
 
 def ids(column: pl.Series) -> NDArray[np.str_]:
@@ -170,31 +168,45 @@ def ids_of(column: pl.Series) -> NDArray[np.str_]:
     return np.array(column.to_list(), dtype=np.str_)
 
 
-def _places(column: pl.Series, known: NDArray[np.str_]) -> NDArray[np.int64]:
+def _places(column: pl.Series, known: NDArray[np.str_]) -> NDArray[np.int32]:
     """Where each id of a column stands among the known ones, −1 where it does not."""
     dtype = column.dtype if isinstance(column.dtype, pl.Enum) else pl.Enum(column.unique().sort())
     categories = pl.DataFrame({"id": dtype.categories})
-    places = pl.DataFrame({"id": pl.Series(known.tolist(), dtype=pl.String), "place": np.arange(len(known))})
-    found = categories.join(places, on="id", how="left", maintain_order="left")["place"].fill_null(-1).to_numpy()
-    return np.asarray(found[column.cast(dtype).to_physical().to_numpy()], np.int64)
+    places = pl.DataFrame({"id": pl.Series(known.tolist(), dtype=pl.String)}).with_row_index("place")
+    joined = categories.join(places, on="id", how="left", maintain_order="left")
+    found = joined["place"].cast(pl.Int32).fill_null(-1).to_numpy()
+    return np.asarray(found[column.cast(dtype).to_physical().to_numpy()])
 
 
-def _order(rows: NDArray[np.int64], columns: NDArray[np.int64], items: int) -> NDArray[np.int64] | slice:
-    """Which entries the matrix takes, by row, then column; those with a place of −1 are left out."""
-    is_inside = (rows >= 0) & (columns >= 0)
-    keys = rows * max(items, 1) + columns
-    if is_inside.all():
-        return slice(None) if (np.diff(keys) >= 0).all() else np.argsort(keys, kind="stable")
-    inside = np.flatnonzero(is_inside)
-    return np.asarray(inside[np.argsort(keys[inside], kind="stable")])
+def _order(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int64] | slice:
+    """Which entries the matrix takes, by row, then column; those with a place of −1 are left out.
+
+    Raises:
+        ModelError: when a pair stands twice.
+    """
+    keys = rows.astype(np.int64)
+    keys <<= 32
+    keys |= columns  # below 0 where either is
+    order = slice(None) if keys.min(initial=0) >= 0 else np.flatnonzero(keys >= 0)
+    if _is_ascending(keys[order]):
+        return order
+    order = np.flatnonzero(keys >= 0)
+    order = order[np.argsort(keys[order], kind="stable")]
+    if not _is_ascending(keys[order]):
+        raise ModelError("interactions", "hold a subject–item pair twice", REBUILD)
+    return order
+
+
+def _is_ascending(keys: NDArray[np.int64]) -> bool:
+    return bool((keys[1:] > keys[:-1]).all())
 
 
 def _born_at(
-    columns: NDArray[np.int64], first_at: NDArray[np.int64], items: NDArray[np.str_], catalogue: pl.DataFrame | None
+    columns: NDArray[np.int32], first_at: NDArray[np.int64], items: NDArray[np.str_], catalogue: pl.DataFrame | None
 ) -> NDArray[np.int64]:
-    born_at = np.full(len(items), np.iinfo(np.int64).min, np.int64)
-    first = pl.DataFrame({"column": columns, "at": first_at}).group_by("column").agg(pl.col("at").min())
-    born_at[first["column"].to_numpy()] = first["at"].to_numpy()
+    born_at = np.full(len(items), np.iinfo(np.int64).max, np.int64)
+    np.minimum.at(born_at, columns, first_at)
+    born_at[born_at == np.iinfo(np.int64).max] = np.iinfo(np.int64).min
     if catalogue is not None:
         published = catalogue.filter(pl.col("published_at").is_not_null())
         places = _places(published["item_id"], items)
