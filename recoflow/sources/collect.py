@@ -129,6 +129,8 @@ class Collector:
 
     def _frame(self, rows: Sequence[Mapping[str, Value]], table: pl.Schema) -> pl.DataFrame:
         """Rows as a typed frame; names that a row lacks are null, times are microseconds since 1970."""
+        if not rows:  # of most chunks of a large file: each column would take 20 µs
+            return pl.DataFrame(schema=table)
         arrival: dict[str, str | int] = {
             "source": self._arrival.source,
             "received_at": self._arrival.received_micros,
