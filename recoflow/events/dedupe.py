@@ -88,7 +88,7 @@ class Lookup:
             f"FROM {sql.parquet([file.path for file in arrived])}"
         )
         connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
-        twice = pl.DataFrame({ID_HASH: _repeated(table, [file.path for file in arrived])}).to_arrow()
+        twice = pl.DataFrame({ID_HASH: _repeated(table, arrived)}).to_arrow()
         connection.register("new_hashes", twice)
         connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hash AS FROM new_hashes")
         connection.unregister("new_hashes")
@@ -117,15 +117,14 @@ class Lookup:
         return sql.frame(self._connection, DROPPED, COLUMNS)
 
 
-def _repeated(table: str, files: Sequence[str]) -> NDArray[np.int64]:
+def _repeated(table: str, files: Sequence[StagedFile]) -> NDArray[np.int64]:
     """Hashes of ids that more than one source event of the files has: sorting numbers is the fastest way to find them.
 
     Hashes are evenly spread, so that a share of them at a time keeps memory within bounds.
     """
-    rows = pl.scan_parquet(list(files), glob=False)
+    rows = pl.scan_parquet([file.path for file in files], glob=False)
     heads = rows.filter(pl.col("part") <= 1) if table == "events" else rows
-    count = heads.select(pl.len()).collect().item()
-    shares = 1 + count // AT_ONCE
+    shares = 1 + sum(file.rows for file in files) // AT_ONCE
     found = []
     for share in range(shares):
         mine = heads.select(ID_HASH) if shares == 1 else heads.select(ID_HASH).filter(pl.col(ID_HASH) % shares == share)
