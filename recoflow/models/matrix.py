@@ -77,15 +77,12 @@ def from_interactions(
     Raises:
         ModelError: when a weight is not finite, an id is missing, or a subject–item pair stands twice.
     """
-    _refuse_missing_ids(frame)
     if not frame["weight"].is_finite().all():
         raise ModelError("interactions: weight", "is not finite", "Check events.weights of the environment")
     kept = frame.filter(pl.col("weight") > 0)
     subjects = ids(kept["subject"]) if subjects is None else subjects
     items = ids(kept["item_id"]) if items is None else items
-    rows, columns = _places(kept["subject"], subjects), _places(kept["item_id"], items)
-    order = _order(rows, columns)
-    rows, columns = rows[order], columns[order]
+    rows, columns, order = _entries(kept, subjects, items)
     matrix = csr(rows, columns, kept["weight"].to_numpy()[order].astype(np.float32), len(subjects), len(items))
     first_at, last_at = (kept[name].dt.epoch("us").to_numpy()[order] for name in ("first_at", "last_at"))
     return UserItems(subjects, items, matrix, last_at, _born_at(columns, first_at, items, catalogue))
@@ -122,8 +119,9 @@ def of_event_types(frame: pl.DataFrame, *, subjects: NDArray[np.str_], items: ND
         subjects: rows, sorted.
         items: columns, sorted; rows of others are left out.
     """
-    bits = frame.with_columns(pl.col("event_types").cast(pl.Float64).alias("weight"))
-    return from_interactions(bits, subjects=subjects, items=items).matrix.astype(np.int32)
+    kept = frame.filter(pl.col("event_types") > 0)
+    rows, columns, order = _entries(kept, subjects, items)
+    return csr(rows, columns, kept["event_types"].to_numpy()[order], len(subjects), len(items))
 
 
 @dataclass(frozen=True)
@@ -166,6 +164,16 @@ def ids(column: pl.Series) -> NDArray[np.str_]:
 def ids_of(column: pl.Series) -> NDArray[np.str_]:
     """A column of strings as a unicode array (an empty one too)."""
     return np.array(column.to_list(), dtype=np.str_)
+
+
+def _entries(
+    frame: pl.DataFrame, subjects: NDArray[np.str_], items: NDArray[np.str_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64] | slice]:
+    """Rows and columns of a matrix's entries in their order, and which row of the frame each one is."""
+    _refuse_missing_ids(frame)
+    rows, columns = _places(frame["subject"], subjects), _places(frame["item_id"], items)
+    order = _order(rows, columns)
+    return rows[order], columns[order], order
 
 
 def _places(column: pl.Series, known: NDArray[np.str_]) -> NDArray[np.int32]:
