@@ -79,12 +79,10 @@ def write(staged: Staged | StagedAudiences, path: Path) -> Response:
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
     """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
+    from pyarrow import csv  # noqa: PLC0415 - a refusal need not wait for the compiled loops of `csv_rows`
 
-    def render(file: BinaryIO) -> None:
-        file.write(csv_rows.header(errors.columns))
-        file.writelines(csv_rows.lines(errors.to_arrow()))
-
-    artifacts.write_atomic(path, render)
+    options = csv.WriteOptions(quoting_style="needed")
+    artifacts.write_atomic(path, lambda file: csv.write_csv(errors.to_arrow(), file, options))
 
 
 def write_manifest(staged: Staged | StagedAudiences, response: Response, path: Path) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from recoflow.campaigns import csv_rows
 from recoflow.campaigns.freshness import TABLES
 from recoflow.campaigns.trial import Trial
 from recoflow.environment import Environment
@@ -48,7 +49,10 @@ def rehearse(environment: Environment, folder: Path) -> int:
     _ingest([late], environment, lake)  # whom it is about is folded in
     request = folder / world.request_name(sample)
     request.write_text(world.request(sample), encoding="utf-8")
-    return Trial(request, environment, layout, lake, END).preview(len(sample.users)).height
+    answers = Trial(request, environment, layout, lake, END).preview(len(sample.users))
+    with (folder / "response.csv").open("wb") as file:
+        file.writelines(csv_rows.lines(answers.drop("score").to_arrow()))
+    return answers.height
 
 
 def _ingest(files: Sequence[Path], environment: Environment, lake: Lake) -> None:
