@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from recoflow.schema import ParsedBatch
 from recoflow.sources import collect, csvtext, froomle, items, jsonstream, metarank
 from recoflow.sources.chunks import Chunk, Read
 from recoflow.sources.collect import Arrival, Collector, Dialect
+from recoflow.sources.jsonstream import JsonChunk
 
 BATCH_ROWS: Final = 100_000  # from which on rows are handed on: they become one row group of the lake
 CHUNK_BYTES: Final = 16 * 1024**2
@@ -115,9 +117,10 @@ def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Ar
 
 def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
     """The easy records by columns, the others one at a time; rows in the file's order."""
-    from recoflow.sources import froomle_columns, metarank_columns  # noqa: PLC0415 (loads numba)
+    from recoflow.sources import escapes, froomle_columns, metarank_columns  # noqa: PLC0415 (loads numba)
 
-    easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(chunk, arrival)
+    plain = replace(chunk, text=escapes.spelled_out(chunk.text)) if isinstance(chunk, JsonChunk) else chunk
+    easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(plain, arrival)
     collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()
     return ParsedBatch(
