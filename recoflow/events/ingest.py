@@ -29,6 +29,7 @@ from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
 from recoflow.events import dedupe
 from recoflow.schema import Counts, ParsedBatch
+from recoflow.sources import collect
 from recoflow.sources.collect import Dialect
 from recoflow.storage import artifacts, sql
 from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
@@ -62,6 +63,12 @@ class _Delivery:
     rejected: int = 0
     staged: dict[str, list[StagedFile]] = field(default_factory=dict)
     ignored_keys: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, list[pl.Series | None]] = field(default_factory=lambda: {table: [] for table in dedupe.PARTS})
+
+    def lines_of(self, table: str, rows: pl.Series) -> list[int | None]:
+        """The lines of the file that these rows of a table begin in, None where nobody knows them."""
+        lines = collect.joined(self.lines[table])
+        return [None] * len(rows) if lines is None else lines.gather(rows).to_list()
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,8 @@ def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
     delivery.read += batch.read
     delivery.rejected += batch.rejects.height
     delivery.ignored_keys.update(batch.ignored_keys)
+    for table, lines in (("events", batch.event_lines), ("updates", batch.update_lines)):
+        delivery.lines[table].append(None if lines is None else lines.cast(pl.UInt32))
 
 
 def _write(batch: ParsedBatch, stagings: Mapping[str, Staging]) -> None:
@@ -257,11 +266,14 @@ def _conflicts(
     rejects: list[dict[str, Any]] = []
     scope = IDS[table][0]
     heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
+    begins = list(itertools.accumulate((file.rows for file in arrived), initial=0))
     for (index,), rows in heads.group_by("file", maintain_order=True):
         frame = lake.scan(table, [arrived[index].path]).collect()
+        lines = delivery.lines_of(table, rows["row"] + begins[index])
         rejects += [
             {
                 "file": delivery.name,
+                "line": line,
                 "field": "event_id",
                 "code": CONFLICT,
                 "message": (
@@ -271,7 +283,7 @@ def _conflicts(
                 "raw": _as_json(row),
                 "received_at": delivery.received_at,
             }
-            for row in frame[rows["row"]].iter_rows(named=True)
+            for line, row in zip(lines, frame[rows["row"]].iter_rows(named=True), strict=True)
         ]
     return pl.DataFrame(rejects, schema=schema.REJECTS)
 

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -143,7 +143,11 @@ def _replay_file(
             return passing, Counts()
         content = head + "".join(_lines(passing))
         path.write_text(content, encoding="utf-8", newline="")
-        batches = files.read(path, environment, received_at, name=name)
+        # The lines are those of the replay, not of the file that these events came in.
+        batches = (
+            replace(batch, event_lines=None, update_lines=None)
+            for batch in files.read(path, environment, received_at, name=name)
+        )
         # Another id than the content's own: a file that was refused as a whole is known by that one.
         known_as = hashlib.sha256(f"replay\0{name}\0{received_at.isoformat()}\0{content}".encode()).hexdigest()
         return passing, ingest_batches(batches, lake, received_at, name=name, sha256=known_as).counts

@@ -39,7 +39,7 @@ class Trial:
         return sum((report.counts for report in self.reports), Counts())
 
     def rejects(self) -> pl.DataFrame:
-        """`schema.REJECTS` in the order of files and lines; conflicts, which have no line, behind the others."""
+        """`schema.REJECTS` in the order of files and lines."""
         names = list(dict.fromkeys(report.name for report in self.reports))
         place = pl.col("file").cast(pl.Enum(names))
         return self.lake.scan("quarantine").collect().sort(place, "line", nulls_last=True, maintain_order=True)

@@ -159,4 +159,12 @@ def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:
         updates=pl.concat([batch.updates for batch in batches]),
         rejects=pl.concat([batch.rejects for batch in batches]),
         ignored_keys=dict(ignored),
+        event_lines=joined([batch.event_lines for batch in batches]),
+        update_lines=joined([batch.update_lines for batch in batches]),
     )
+
+
+def joined(lines: Sequence[pl.Series | None]) -> pl.Series | None:
+    """The lines of several batches, None where those of one are not known."""
+    known = [each for each in lines if each is not None]
+    return pl.concat(known) if known and len(known) == len(lines) else None

@@ -105,7 +105,12 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
 def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
     if dialect in BY_COLUMNS and len(chunk.text) > EXACT_BYTES:
         return _by_columns(chunk, dialect, arrival)
-    return _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival).batch()
+    collector = _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival)
+    return replace(
+        collector.batch(),
+        event_lines=_lines(chunk, collector.event_records),
+        update_lines=_lines(chunk, collector.update_records),
+    )
 
 
 def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Arrival) -> Collector:
@@ -129,7 +134,18 @@ def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch
         updates=_in_order(easy.updates, easy.update_records, exact.updates, collector.update_records),
         rejects=exact.rejects,
         ignored_keys=dict(Counter(easy.ignored_keys) + Counter(exact.ignored_keys)),
+        event_lines=_lines(chunk, _sorted(easy.event_records, collector.event_records)),
+        update_lines=_lines(chunk, _sorted(easy.update_records, collector.update_records)),
     )
+
+
+def _lines(chunk: Chunk, records: NDArray[np.int64] | list[int]) -> pl.Series:
+    """The line of the file where each of these records begins."""
+    return pl.Series(chunk.records.lines[np.asarray(records, np.int64)])
+
+
+def _sorted(easy: NDArray[np.int64], exact: list[int]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([easy, np.array(exact, np.int64)])) if exact else easy
 
 
 def _in_order(

@@ -39,9 +39,9 @@ def test_duplicates_and_conflicts_within_and_between_files_are_counted(tmp_path,
     assert [report.counts for report in found.reports] == [Counts(4, 2, 1, 1), Counts(4, 1, 2, 1)]
     assert found.counts == Counts(8, 3, 3, 2)
     assert found.rejects.select("file", "line", "field", "code").rows() == [
-        ("a.jsonl", None, "event_id", "conflict"),
+        ("a.jsonl", 4, "event_id", "conflict"),
+        ("b.jsonl", 2, "event_id", "conflict"),
         ("b.jsonl", 4, None, "json_truncated"),
-        ("b.jsonl", None, "event_id", "conflict"),
     ]
 
 

@@ -127,14 +127,21 @@ def read_both_ways(name: str, data: bytes, environment: Environment) -> tuple[Pa
         for exact_bytes in (len(data), -1):
             patch.setattr(files, "EXACT_BYTES", exact_bytes)
             empty = collect.Collector(arrival).batch()
-            found.append(collect.merge([empty, *files.read(path, environment, NOW)]))
+            found.append(collect.merge(list(files.read(path, environment, NOW)) or [empty]))
     return found[0], found[1]
+
+
+def lines_of(batch: ParsedBatch) -> list[int]:
+    """The lines that rows come from, each of which there must be."""
+    return [] if batch.event_lines is None else batch.event_lines.to_list()
 
 
 def assert_same(name: str, data: bytes, environment: Environment) -> None:
     exact, columns = read_both_ways(name, data, environment)
     assert columns.rejects.to_dicts() == exact.rejects.to_dicts()
     assert columns.events.to_dicts() == exact.events.to_dicts()
+    assert lines_of(columns) == lines_of(exact)
+    assert len(lines_of(exact)) == exact.events.height
     assert columns.read == exact.read == exact.events.height + exact.rejects.height
 
 

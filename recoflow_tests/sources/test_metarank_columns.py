@@ -116,7 +116,7 @@ def read_both_ways(data: bytes) -> tuple[ParsedBatch, ParsedBatch]:
             patch.setattr(files, "EXACT_BYTES", exact_bytes)
             empty = collect.Collector(collect.Arrival(ENVIRONMENT, path.name, NOW)).batch()
             read = files.read(path, ENVIRONMENT, NOW, dialect=metarank.parse)
-            found.append(collect.merge([empty, *read]))
+            found.append(collect.merge(list(read) or [empty]))
     return found[0], found[1]
 
 
@@ -144,6 +144,14 @@ def test_events_read_the_same_by_columns(lines: list[bytes]) -> None:
     assert columns.rejects.to_dicts() == exact.rejects.to_dicts()
     assert columns.events.to_dicts() == exact.events.to_dicts()
     assert columns.updates.to_dicts() == exact.updates.to_dicts()
+    for of_columns, of_exact, rows in (
+        (columns.event_lines, exact.event_lines, exact.events),
+        (columns.update_lines, exact.update_lines, exact.updates),
+    ):
+        assert of_columns is not None
+        assert of_exact is not None
+        assert of_columns.to_list() == of_exact.to_list()
+        assert len(of_exact) == len(rows)
     assert columns.ignored_keys == exact.ignored_keys
     assert columns.read == exact.read
 
