@@ -11,8 +11,8 @@ import numpy as np
 from recoflow.compiled import compiled, compiled_loosely
 
 TOGETHER = 32  # rows of one conjugate gradient at most: the Gram matrix is multiplied once for all of them
-LOOK = 64  # columns that are looked over at once for any that belongs into a list: few do
 NEAR = 1 << 19  # numbers that are laid side by side for them: 2 MiB are read again and again at a core's full speed
+LOOK = 64  # columns that are looked over at once for any that belongs into a list: few do
 
 
 @compiled
