@@ -258,7 +258,5 @@ class ParsedBatch:
     updates: pl.DataFrame  # UPDATES
     rejects: pl.DataFrame  # REJECTS, one row per rejected event
     ignored_keys: dict[str, int] = field(default_factory=dict)  # unknown Metarank keys and how often each was seen
-    event_lines: pl.Series | None = (
-        None  # Int64, the line of the file that each row of events begins in, if there is one
-    )
+    event_lines: pl.Series | None = None  # Int64, of the file, where each row of events begins; None if not known
     update_lines: pl.Series | None = None  # the same for updates

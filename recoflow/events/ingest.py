@@ -65,11 +65,6 @@ class _Delivery:
     ignored_keys: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[pl.Series | None]] = field(default_factory=lambda: {table: [] for table in dedupe.PARTS})
 
-    def lines_of(self, table: str, rows: pl.Series) -> list[int | None]:
-        """The lines of the file that these rows of a table begin in, None where nobody knows them."""
-        lines = collect.joined(self.lines[table])
-        return [None] * len(rows) if lines is None else lines.gather(rows).to_list()
-
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -267,9 +262,11 @@ def _conflicts(
     scope = IDS[table][0]
     heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
     begins = list(itertools.accumulate((file.rows for file in arrived), initial=0))
+    lines = collect.joined(delivery.lines[table])
     for (index,), rows in heads.group_by("file", maintain_order=True):
         frame = lake.scan(table, [arrived[index].path]).collect()
-        lines = delivery.lines_of(table, rows["row"] + begins[index])
+        places = rows["row"] + begins[index]
+        stood = [None] * len(rows) if lines is None else lines.gather(places).to_list()
         rejects += [
             {
                 "file": delivery.name,
@@ -283,7 +280,7 @@ def _conflicts(
                 "raw": _as_json(row),
                 "received_at": delivery.received_at,
             }
-            for line, row in zip(lines, frame[rows["row"]].iter_rows(named=True), strict=True)
+            for line, row in zip(stood, frame[rows["row"]].iter_rows(named=True), strict=True)
         ]
     return pl.DataFrame(rejects, schema=schema.REJECTS)
 

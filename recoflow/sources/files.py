@@ -128,14 +128,16 @@ def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch
     easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(plain, arrival)
     collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()
+    events, event_lines = _in_order(chunk, easy.events, easy.event_records, exact.events, collector.event_records)
+    updates, update_lines = _in_order(chunk, easy.updates, easy.update_records, exact.updates, collector.update_records)
     return ParsedBatch(
         read=exact.read + int(easy.is_easy.sum()),
-        events=_in_order(easy.events, easy.event_records, exact.events, collector.event_records),
-        updates=_in_order(easy.updates, easy.update_records, exact.updates, collector.update_records),
+        events=events,
+        updates=updates,
         rejects=exact.rejects,
         ignored_keys=dict(Counter(easy.ignored_keys) + Counter(exact.ignored_keys)),
-        event_lines=_lines(chunk, _sorted(easy.event_records, collector.event_records)),
-        update_lines=_lines(chunk, _sorted(easy.update_records, collector.update_records)),
+        event_lines=event_lines,
+        update_lines=update_lines,
     )
 
 
@@ -144,17 +146,15 @@ def _lines(chunk: Chunk, records: NDArray[np.int64] | list[int]) -> pl.Series:
     return pl.Series(chunk.records.lines[np.asarray(records, np.int64)])
 
 
-def _sorted(easy: NDArray[np.int64], exact: list[int]) -> NDArray[np.int64]:
-    return np.sort(np.concatenate([easy, np.array(exact, np.int64)])) if exact else easy
-
-
 def _in_order(
-    easy: pl.DataFrame, easy_records: NDArray[np.int64], exact: pl.DataFrame, exact_records: list[int]
-) -> pl.DataFrame:
+    chunk: Chunk, easy: pl.DataFrame, easy_records: NDArray[np.int64], exact: pl.DataFrame, exact_records: list[int]
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Rows in the order of their records, and their lines."""
     if exact.is_empty():
-        return easy
+        return easy, _lines(chunk, easy_records)
     records = np.concatenate([easy_records, np.array(exact_records, np.int64)])
-    return pl.concat([easy, exact])[np.argsort(records, kind="stable")]
+    order = np.argsort(records, kind="stable")
+    return pl.concat([easy, exact])[order], _lines(chunk, records[order])
 
 
 def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
