@@ -2,7 +2,9 @@
 
 What belongs here: syntax and limits of the five fields. What does not: when a line is due, which is the scheduler's.
 
-Source: crontab(5), without its `@` words; names of months and days as there, in any case. Ranges may go over the end.
+Source: crontab(5), without its `@` words; names of months and days as there, in any case. Ranges may go over the end,
+and beside them the scheduler knows `?` for any day, `L` for the last one of a month, `Mon#2` for the second Monday and
+`L5` for the last Friday.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ class _Field(NamedTuple):
     least: int
     most: int
     names: tuple[str, ...] = ()  # of `least` and those after it
+    special: re.Pattern[str] | None = None  # what the whole field may be instead
 
 
+_DAYS: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_NTH_DAY: Final = rf"(([0-7]|{'|'.join(_DAYS)})#[1-5]|L[0-7])"
 _FIELDS: Final = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),
-    _Field("day of the month", 1, 31),
+    _Field("day of the month", 1, 31, special=re.compile(r"\?")),
     _Field("month", 1, 12, ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")),
-    _Field("day of the week", 0, 7, ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")),
+    _Field("day of the week", 0, 7, _DAYS, re.compile(rf"\?|{_NTH_DAY}(,{_NTH_DAY})*", re.IGNORECASE)),
 )
 _TERM: Final = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?", re.ASCII)
 _LEAP_YEAR: Final = 2024
@@ -48,6 +53,8 @@ def check(line: str) -> str:
 
 
 def _values(part: str, field: _Field) -> set[int]:
+    if field.special and field.special.fullmatch(part):
+        return set(range(field.least, field.most + 1))
     values: set[int] = set()
     for term in part.split(","):
         values.update(_range(term, field))
@@ -55,12 +62,14 @@ def _values(part: str, field: _Field) -> set[int]:
 
 
 def _range(term: str, field: _Field) -> Iterable[int]:
+    if term.upper() == "L" and field.name == "day of the month":
+        return (28,)  # each month has a last day
     found = _TERM.fullmatch(term)
     if not found:
         raise ValueError(f"has the {field.name} '{term}', which is no number, range, step or list of them")
     step = int(found["step"] or 1)
-    if not 1 <= step <= field.most:
-        raise ValueError(f"has the {field.name} '{term}', whose step is not from 1 to {field.most}")
+    if step < 1:
+        raise ValueError(f"has the {field.name} '{term}', whose step is 0")
     if found["first"] is None:
         return range(field.least, field.most + 1, step)
     first = _value(found["first"], term, field)

@@ -24,12 +24,13 @@ LINES = st.tuples(*(st.lists(field, min_size=1, max_size=2).map(",".join) for fi
 
 
 @given(LINES)
-def test_what_is_accepted_the_scheduler_accepts(line: str) -> None:
+def test_what_is_accepted_the_scheduler_accepts_and_it_refuses_what_is_refused(line: str) -> None:
     try:
         cron.check(line)
-    except ValueError:
-        return
-    assert is_valid_cron_schedule(line)
+    except ValueError as error:
+        assert not is_valid_cron_schedule(line) or "never comes" in str(error)
+    else:
+        assert is_valid_cron_schedule(line)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,14 @@ def test_what_is_accepted_the_scheduler_accepts(line: str) -> None:
         "0 0 29 2 *",
         "5/15 * * * 7",
         "0 22-6 * * sat-sun",
+        "*/90 * * * *",
+        "0 0 L * *",
+        "0 0 1,l 2 *",
+        "0 0 ? * ?",
+        "0 0 * * Mon#2",
+        "0 0 * * 1#1,tue#2",
+        "0 0 * * L5",
+        "0 0 * * l0,Mon#1",
     ],
 )
 def test_a_line_that_crontab_understands_is_accepted(line: str) -> None:
@@ -63,9 +72,13 @@ def test_a_line_that_crontab_understands_is_accepted(line: str) -> None:
         ("0 3 * * someday", "but someday is not from 0 to 7"),
         ("0 three * * *", "the hour 'three'"),
         ("0 3, * * *", "the hour ''"),
-        ("*/0 * * * *", "whose step is not from 1 to 59"),
+        ("*/0 * * * *", "the minute '*/0', whose step is 0"),
         ("0 3 30 2 *", "a day that never comes: 30 in month 2"),
         ("0 3 31 4,6 *", "a day that never comes"),
+        ("0 L * * *", "but L is not from 0 to 23"),
+        ("? 0 * * *", "the minute '?'"),
+        ("0 0 * * mon,tue#2", "the day of the week 'tue#2'"),
+        ("0 0 * * mon#6", "the day of the week 'mon#6'"),
         ("0 3 -1 * *", "no number, range, step or list"),
     ],
 )
