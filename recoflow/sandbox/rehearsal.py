@@ -27,19 +27,23 @@ from recoflow.storage.layout import Layout
 
 END: Final = datetime(2026, 1, 31, tzinfo=UTC)
 LINES: Final = 25_000  # of a file: so many that nothing is left to the code for small files
-# Forms of files that the sample world has no large one of: CSV, JSON that escapes more than it must, Metarank's events.
+# Head and line of files that the sample world has no large one of: CSV, JSON with needless escapes, Metarank's events.
 FORMS: Final = {
-    "froomle.csv": "page_visit,reader,home,https://www.lorem.example/{number},{number}",
+    "froomle.csv": (
+        "event_type,user_id,page_type,referrer,timestamp\n",
+        "page_visit,reader,home,https://www.lorem.example/{number},{number}",
+    ),
     "escaped.jsonl": (
+        "",
         '{{"event_type":"page_visit","user_id":"reader","page_type":"home","referrer":"https:\\/\\/www.lorem.example",'
-        '"timestamp":"{number}"}}'
+        '"timestamp":"{number}"}}',
     ),
     "metarank.jsonl": (
+        "",
         '{{"event":"item","id":"{number}","item":"article","timestamp":"{number}000","fields":['
-        '{{"name":"title","value":"News"}},{{"name":"tags","value":["a","b"]}}]}}'
+        '{{"name":"title","value":"News"}},{{"name":"tags","value":["a","b"]}}]}}',
     ),
 }
-HEADERS: Final = {"froomle.csv": "event_type,user_id,page_type,referrer,timestamp\n"}
 
 
 def rehearse(environment: Environment, folder: Path) -> int:
@@ -74,10 +78,10 @@ def _ingest_forms(environment: Environment, folder: Path) -> None:
     """Into a lake of their own: the model learns from the sample world alone."""
     folder.mkdir()
     lake, first = Lake(folder / "lake"), int((END - timedelta(days=1)).timestamp())
-    for name, line in FORMS.items():
+    for name, (head, line) in FORMS.items():
         path = folder / name
         lines = (line.format(number=first + number) for number in range(LINES))
-        path.write_text(HEADERS.get(name, "") + "\n".join(lines), encoding="utf-8")
+        path.write_text(head + "\n".join(lines), encoding="utf-8")
         counts = ingest_file(path, environment, lake, END).counts
         if counts.accepted < LINES:
             raise SourceError(name, f"rehearsed {counts}", "It is a fault of recoflow: every line of it is an event")
