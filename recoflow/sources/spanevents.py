@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from recoflow import xxh64
 from recoflow.compiled import inlined, lean
-from recoflow.sources.spans import ABSENT, TEXT, Bytes, Places, Spans, Words, is_word
+from recoflow.sources.spans import ABSENT, TEXT, Bytes, Places, Spans, Words, find_word
 from recoflow.sources.spantext import write_hexadecimal, write_object, write_whole
 from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, view_of
 from recoflow.sources.times import SECONDS_BELOW
@@ -221,11 +221,10 @@ def _read_word(
     found = default
     if column >= 0:
         begin, length = np.int64(starts[column, record]), np.int64(lengths[column, record])
-        found = _UNKNOWN
-        for word in range(plan[field, FIRST_WORD], plan[field, LAST_WORD]):
-            if is_word(data, begin, length, word_data, word_starts, word):
-                found = word
-                break
+        first, last = plan[field, FIRST_WORD], plan[field, LAST_WORD]
+        found = find_word(data, begin, length, word_data, word_starts, first, last)
+        if found < 0:
+            return _UNKNOWN
     if found >= 0:
         begin, length = word_starts[found], word_starts[found + 1] - word_starts[found]
         _set_part(parts, field, _WORDS, begin, length)

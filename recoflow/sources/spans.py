@@ -83,22 +83,13 @@ def _empty(records: int, columns: int) -> Spans:
 
 
 @inlined
-def find_word(data, begin, end, word_data, word_starts):
-    """Index of the word that equals the text, -1 when there is none."""
-    length = end - begin
-    for word in range(len(word_starts) - 1):
-        if is_word(data, begin, length, word_data, word_starts, word):
+def find_word(data, begin, length, word_data, word_starts, first, last):
+    """Index of the word from `first` to before `last` that equals the text, -1 when there is none."""
+    for word in range(first, last):
+        start = word_starts[word]
+        if word_starts[word + 1] - start == length and equals(data, begin, word_data, start, length):
             return word
     return -1
-
-
-@inlined
-def is_word(data, begin, length, word_data, word_starts, word):
-    """Whether the text is this word."""
-    start = word_starts[word]
-    if word_starts[word + 1] - start != length:
-        return False
-    return equals(data, begin, word_data, start, length)
 
 
 @lean
@@ -145,7 +136,7 @@ def _json_key(data, at, end, word_data, word_starts, guesses, place):
         close = text_end(data, at + 1, end)
         if close < 0:
             return -1, at
-        key = find_word(data, at + 1, close, word_data, word_starts)
+        key = find_word(data, at + 1, close - at - 1, word_data, word_starts, 0, len(word_starts) - 1)
     colon = skip_blank(data, close + 1, end)
     if key < 0 or colon >= end or data[colon] != COLON:
         return -1, at

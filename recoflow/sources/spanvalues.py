@@ -198,7 +198,8 @@ def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
         if kinds[record] == ABSENT:
             found[record] = NOT_THERE
             continue
-        word = find_word(data, starts[record], starts[record] + lengths[record], word_data, word_starts)
+        last = len(word_starts) - 1
+        word = find_word(data, starts[record], lengths[record], word_data, word_starts, 0, last)
         found[record] = word if word >= 0 else UNKNOWN
 
 
