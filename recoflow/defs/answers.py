@@ -32,11 +32,12 @@ from recoflow.campaigns import (
 from recoflow.campaigns.audience import Catalogue
 from recoflow.campaigns.docket import Docket
 from recoflow.campaigns.inputs import Inputs
+from recoflow.campaigns.publication import Files
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
-from recoflow.defs import metadata, names
-from recoflow.defs.clock import now
+from recoflow.defs import deliveries, metadata, names
+from recoflow.defs.deliveries import STAGING
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
@@ -47,7 +48,6 @@ from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
 from recoflow.storage.registry import History, Register
 
-STAGING = "staging"
 SHOWN_ERRORS = 20
 TAKING_IN = "take in what happened since the training"
 Answered = Staged | StagedAudiences
@@ -138,7 +138,7 @@ class Answers:
         }
 
     def response(self, key: str) -> dg.MaterializeResult:
-        """Audit, render, note in the lake and publish: `campaign_response`.
+        """Audit, render, publish and note in the lake: `campaign_response`.
 
         Raises:
             AuditError: the staged campaign is not fit for publication.
@@ -150,19 +150,15 @@ class Answers:
         with watch.stage("write files"):
             files = publication.render(answered, self._campaigns / opened.key)
         shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id}
-        # Before the upload: whoever dies in between uploads again, but a claim that is answered has no other run.
+        if opened.claim_id is None:
+            shown["state"] = "kept locally: the request did not come by SFTP"
+        else:
+            shown["state"] = self._publish(opened, answered, files, watch)
         if isinstance(answered, Staged):
-            with watch.stage("append to the lake"):
-                rows = publication.rows(answered, now())
-                self._lake.append("responses", rows, transaction=opened.key)
             shown |= {
-                "dagster/row_count": rows.height,
+                "dagster/row_count": answered.counts.items,
                 "dagster/table_name": f"{self._environment.name}.responses",
             }
-        shown["state"] = "kept locally: the request did not come by SFTP"
-        if opened.claim_id is not None:
-            with watch.stage("upload"), self._installation.mailbox(self._environment) as mailbox:
-                shown["state"] = mailbox.publish(opened.claim_id, files).value
         if isinstance(answered, StagedAudiences):
             shown["dagster/row_count"] = answered.counts.people
         if not isinstance(answered, Request):
@@ -182,6 +178,20 @@ class Answers:
                 "published_files": [name for _, name in files],
             },
         )
+
+    def _publish(self, opened: Docket, answered: Answered | Request, files: Files, watch: Stopwatch) -> str:
+        """Upload, and note in the lake what people were given, if anything; the state of the claim then."""
+        assert opened.claim_id is not None
+        reference = opened.key if isinstance(answered, Staged) else None
+        with self._installation.mailbox(self._environment) as mailbox:
+            with watch.stage("upload"):
+                state = mailbox.publish(opened.claim_id, files, reference=reference)
+            with watch.stage("append to the lake"):
+                for delivery in mailbox.delivered():
+                    if delivery.claim_id == opened.claim_id:
+                        deliveries.note(delivery, self._campaigns, self._lake)
+                        mailbox.acknowledge(delivery)
+        return state.value
 
     @cached_property
     def _in_service(self) -> Inputs:

@@ -6,6 +6,7 @@ What belongs here: values. What does not: how they are kept (`ledger`), and any 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,8 @@ class Claim:
     retry_at: float
     problem: str | None  # the last failure, for people
     rejection: str | None
+    reference: str | None  # what `Mailbox.delivered` tells of the answer until it is acknowledged
+    delivered_at: float | None  # wall clock, seconds since 1970, of the answer's first publication
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ class Response:
     claim: str
     content: Content
     published_at: float
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An answer that lies in responses/, or did: the reference that it was published with, and since when."""
+
+    claim_id: str
+    reference: str
+    at: datetime
 
 
 @dataclass(frozen=True)

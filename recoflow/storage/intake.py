@@ -87,7 +87,7 @@ def identify(desk: Desk, claim: Claim) -> None:
         ledger.update(claim.id, state=State.CONSUMED)
     elif _is_kept(files := ledger.outgoing(twin.id)):
         ledger.update(claim.id, rejection=twin.rejection)
-        ledger.ready(claim.id, files)
+        ledger.ready(claim.id, files, twin.reference)
 
 
 def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:

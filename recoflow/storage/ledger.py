@@ -22,41 +22,11 @@ from uuid import uuid4
 from recoflow.errors import StorageError
 from recoflow.storage.claims import ARRIVED, FINAL, Claim, Outgoing, Response, Sighting, State
 from recoflow.storage.clock import Clock
+from recoflow.storage.ledger_tables import CLAIM_COLUMNS, STEPS, VERSION
 from recoflow.storage.transfer import Content
 
-VERSION: Final = 1
 ID_LENGTH: Final = 16
 LONGEST_REBOOT: Final = 86_400.0  # a wall clock that was changed counts as one day at most
-
-
-_SCHEMA: Final = """
-CREATE TABLE claims (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, folder TEXT NOT NULL, name BLOB NOT NULL,
-  state TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, markers TEXT NOT NULL,
-  is_whole INTEGER NOT NULL, parent TEXT, revision INTEGER, sha256 TEXT, ingested_at REAL,
-  is_removed INTEGER NOT NULL DEFAULT 0,
-  attempts INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, retry_at REAL NOT NULL DEFAULT 0,
-  problem TEXT, rejection TEXT) STRICT;
-CREATE INDEX claims_by_name ON claims (folder, name);
-CREATE INDEX claims_by_state ON claims (state);
-CREATE INDEX claims_on_server ON claims (is_removed) WHERE is_removed = 0;
-CREATE TABLE outgoing (
-  claim TEXT NOT NULL, position INTEGER NOT NULL, local TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
-  sha256 TEXT NOT NULL, PRIMARY KEY (claim, position)) STRICT;
-CREATE TABLE responses (
-  name TEXT PRIMARY KEY, claim TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, published_at REAL NOT NULL
-) STRICT;
-CREATE TABLE sightings (
-  folder TEXT NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, boot_id TEXT NOT NULL,
-  since REAL NOT NULL, PRIMARY KEY (folder, name)) STRICT, WITHOUT ROWID;
-CREATE TABLE service_clock (
-  id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL, boot REAL NOT NULL, wall REAL NOT NULL,
-  service REAL NOT NULL) STRICT;
-"""
-_COLUMNS: Final = (
-    "id, folder, name, state, size, mtime, markers, is_whole, parent, revision, sha256, ingested_at, "
-    "is_removed, attempts, tries, retry_at, problem, rejection"
-)
 
 
 class Ledger:
@@ -89,12 +59,12 @@ class Ledger:
             raise StorageError(str(self.path), f"is damaged: {found}", _REBUILD)
         with self.transaction() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
+            if version > VERSION:
                 raise StorageError(str(self.path), f"is of version {version}, this is {VERSION}", "Update recoflow")
+            for statements in STEPS[version:]:
+                for statement in statements.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Close the file."""
@@ -299,8 +269,8 @@ class Ledger:
 
     # Answers
 
-    def ready(self, claim_id: str, files: Iterable[Outgoing]) -> Claim:
-        """Write down which files answer a claim."""
+    def ready(self, claim_id: str, files: Iterable[Outgoing], reference: str | None = None) -> Claim:
+        """Write down which files answer a claim, and what `delivered` is to tell once they are published."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM outgoing WHERE claim = ?", (claim_id,))
             connection.executemany(
@@ -308,8 +278,8 @@ class Ledger:
                 [(claim_id, f.position, str(f.local), f.name, f.content.size, f.content.sha256) for f in files],
             )
             connection.execute(
-                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL WHERE id = ?",
-                (State.READY, claim_id),
+                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL, reference = ? WHERE id = ?",
+                (State.READY, reference, claim_id),
             )
         return self.claim(claim_id)
 
@@ -320,10 +290,13 @@ class Ledger:
         )
         return [Outgoing(row[0], Path(row[1]), row[2], Content(row[3], row[4])) for row in rows]
 
-    def own(self, claim: Claim, files: Iterable[Outgoing], at: float, state: State) -> Claim:
+    def own(
+        self, claim: Claim, files: Iterable[Outgoing], at: float, state: State, delivered_at: float | None = None
+    ) -> Claim:
         """The files' names in responses/ are this claim's, which is PUBLISHING them or has PUBLISHED them.
 
-        They are so from the intent on: a side file whose publication was cut off is then known as ours.
+        They are so from the intent on: a side file whose publication was cut off is then known as ours. What was
+        published before keeps the time of its first delivery.
         """
         with self.transaction() as connection:
             connection.executemany(
@@ -331,9 +304,15 @@ class Ledger:
                 [(f.name, claim.id, f.content.size, f.content.sha256, at) for f in files],
             )
             connection.execute(
-                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL WHERE id = ?", (state, claim.id)
+                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL, "
+                "delivered_at = coalesce(delivered_at, ?) WHERE id = ?",
+                (state, delivered_at, claim.id),
             )
         return self.claim(claim.id)
+
+    def delivered(self) -> list[Claim]:
+        """Claims whose answer was published with a reference that nobody acknowledged yet, the oldest first."""
+        return self._claims("reference IS NOT NULL AND delivered_at IS NOT NULL")
 
     def responses(self) -> list[Response]:
         """Every name in responses/ that is ours, whether or not the consumer has removed it."""
@@ -361,7 +340,7 @@ class Ledger:
                 )
 
     def _claims(self, condition: str, *values: Any) -> list[Claim]:
-        rows = self._all(f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY number", *values)
+        rows = self._all(f"SELECT {CLAIM_COLUMNS} FROM claims WHERE {condition} ORDER BY number", *values)
         return [_claim(row) for row in rows]
 
     def _all(self, query: str, *values: Any) -> list[Any]:
@@ -373,7 +352,7 @@ _REBUILD: Final = "Move it away and run `recoflow sftp rebuild`, which reads cla
 
 
 def _claim(row: Any) -> Claim:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values = dict(zip(CLAIM_COLUMNS.split(", "), row, strict=True))
     values["state"] = State(values["state"])
     values["markers"] = tuple(values["markers"].encode("ascii").split())
     values["is_whole"] = bool(values["is_whole"])

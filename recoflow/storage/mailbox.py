@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
@@ -16,7 +17,7 @@ from typing import Final, TypeVar
 from recoflow.errors import MailboxError
 from recoflow.storage import intake, names, outbox, retention, transfer
 from recoflow.storage.account import Account
-from recoflow.storage.claims import ARRIVED, Claim, Outgoing, State
+from recoflow.storage.claims import ARRIVED, Claim, Delivery, Outgoing, State
 from recoflow.storage.clock import Clock, SystemClock
 from recoflow.storage.desk import Desk
 from recoflow.storage.ledger import Ledger
@@ -136,8 +137,10 @@ class Mailbox:
         """Files that cannot go on for now: escaped remote name and problem."""
         return [(names.escaped(claim.name), claim.problem or "") for claim in self._desk.ledger.held()]
 
-    def publish(self, claim_id: str, files: Sequence[tuple[Path, str]]) -> State:
+    def publish(self, claim_id: str, files: Sequence[tuple[Path, str]], *, reference: str | None = None) -> State:
         """Publish the answer to a claim: local paths and their names in responses/, the response itself last.
+
+        With a `reference`, `delivered` tells of the answer from its publication on, whoever completes it.
 
         Returns PUBLISHED (REJECTED for a claim that was rejected), or SUPERSEDED when a newer file of that name has
         arrived: then nothing was published. After an error the next `resume` goes on where this stopped.
@@ -152,9 +155,21 @@ class Mailbox:
         if not outgoing or len({file.name for file in outgoing}) < len(outgoing):
             raise MailboxError(f"claim {claim_id}", "has no answer, or two files of one name", "Give each its own name")
         with self._publishing():
-            claim = self._desk.ledger.ready(claim_id, outgoing)
+            claim = self._desk.ledger.ready(claim_id, outgoing, reference)
             self._desk.on_state("ready")
             return self._advance(claim)
+
+    def delivered(self) -> list[Delivery]:
+        """Answers that were published with a reference and not acknowledged yet, the oldest first."""
+        return [
+            Delivery(claim.id, claim.reference, datetime.fromtimestamp(claim.delivered_at, UTC))
+            for claim in self._desk.ledger.delivered()
+            if claim.reference is not None and claim.delivered_at is not None
+        ]
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """What was to be done about a delivery is done: it is not told again."""
+        self._desk.ledger.update(delivery.claim_id, reference=None)
 
     def reject(self, claim_id: str, code: str, message: str) -> State:
         """Answer a claim with `<stem>.errors.csv` alone: for files that no run can read."""

@@ -33,10 +33,12 @@ def advance(desk: Desk, claim: Claim) -> Claim:
     if claim.state is State.UPLOADED:
         claim = desk.ledger.own(claim, files, desk.now(), State.PUBLISHING)
         desk.on_state("publishing")
+    delivered_at = desk.clock.wall()  # before the rename: nobody can have acted on an answer earlier
     for file in files:
         _publish(desk, claim, file)
     _remove_leftovers(desk, claim)
-    claim = desk.ledger.own(claim, files, desk.now(), State.REJECTED if claim.rejection else State.PUBLISHED)
+    state = State.REJECTED if claim.rejection else State.PUBLISHED
+    claim = desk.ledger.own(claim, files, desk.now(), state, delivered_at)
     desk.on_state("published")
     return claim
 

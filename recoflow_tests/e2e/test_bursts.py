@@ -158,11 +158,11 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
     honest = Mailbox.publish
     published = []
 
-    def cut_off(self: Mailbox, claim_id: str, files: Files) -> State:
+    def cut_off(self: Mailbox, claim_id: str, files: Files, **more: str | None) -> State:
         if len(published) == 2:
             raise LinkLostError("the server", "is away", "Try later")
         published.append(files[-1][1])
-        return honest(self, claim_id, files)
+        return honest(self, claim_id, files, **more)
 
     drop(trained, sample, range(5))
     monkeypatch.setattr(Mailbox, "publish", cut_off)

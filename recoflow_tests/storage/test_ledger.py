@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from recoflow.errors import StorageError
+from recoflow.storage import ledger_tables
 from recoflow.storage.claims import Sighting, State
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.transfer import Content
@@ -38,6 +39,20 @@ def test_a_ledger_of_a_newer_version_is_refused(ledger):
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError, match="version 99"):
         Ledger(ledger.path)
+
+
+def test_a_ledger_of_an_older_version_keeps_its_claims_and_gets_what_is_new(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{ledger_tables.STEPS[0]} PRAGMA user_version = 1;")
+    values = "('a', 'requests', x'61', 'published', 1, 1, '', 1)"
+    connection.execute(f"INSERT INTO claims (id, folder, name, state, size, mtime, markers, is_whole) VALUES {values}")
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        with Ledger(path) as ledger:
+            assert ledger.claim("a").state is State.PUBLISHED
+            assert ledger.delivered() == []
 
 
 def test_what_is_not_a_ledger_is_refused(tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from recoflow.errors import MailboxError
 from recoflow.sandbox import namespace
-from recoflow.storage.claims import State
+from recoflow.storage.claims import Delivery, State
 
 REQUEST = b"environment,user_id,list_name,list_size,page_type\nlorem,u1,home,3,email\n"
 
@@ -48,6 +49,39 @@ def test_an_answer_is_published_with_its_side_files(drop, mailbox, answer, tmp_p
     assert (drop.folder / "responses" / "a.csv").read_bytes() == answer.read_bytes()
     assert drop.names("staging") == []
     assert mailbox.pending() == []
+
+
+def test_an_answer_with_a_reference_is_told_from_its_publication_on_until_it_is_acknowledged(
+    drop, mailbox, answer, clock
+):
+    drop.send("a.csv", REQUEST)
+    drop.send("b.csv", REQUEST)
+    first, second = mailbox.poll()
+    mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
+    mailbox.publish(second.claim_id, [(answer, "b.csv")])
+    (told,) = mailbox.delivered()
+    assert told == Delivery(first.claim_id, "the mail", datetime.fromtimestamp(clock.wall(), UTC))
+    clock.wall_now += 60
+    mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
+    assert mailbox.delivered() == [told]
+    mailbox.acknowledge(told)
+    assert mailbox.delivered() == []
+
+
+def test_an_answer_that_goes_out_for_a_twin_keeps_its_reference(drop, mailbox, answer, monkeypatch):
+    drop.send("a.csv", REQUEST)
+    first = one(mailbox)
+    with monkeypatch.context() as patch:
+        patch.setitem(namespace.SERVICE, "responses", namespace.Right.READ)
+        with pytest.raises(MailboxError):
+            mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
+    assert mailbox.delivered() == []
+    drop.send("a.csv", REQUEST)
+    mailbox.poll()
+    mailbox.resume()
+    assert drop.names("responses") == ["a.csv"]
+    (told,) = mailbox.delivered()
+    assert (told.reference, told.claim_id == first.claim_id) == ("the mail", False)
 
 
 def test_dumps_come_in_by_the_same_way_and_are_consumed(drop, mailbox):

@@ -1,0 +1,119 @@
+"""The table `responses` says what people were given: what was published, since when, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+
+from recoflow.defs import clock, deliveries, sensors
+from recoflow.errors import MailboxError
+from recoflow.sandbox import world
+from recoflow.storage import transfer
+from recoflow.storage.mailbox import Mailbox
+from recoflow_tests.scenario import Scenario
+
+NAME = "lorem_weekly_mail_2026-11-22T06:00:00Z.csv"
+GIVEN = ("user_id", "list_name", "item_id", "request_id", "version")
+
+
+@pytest.fixture
+def asked(trained: Scenario, sample: world.World) -> dg.RunRequest:
+    trained.drop_request(world.request(sample, sample.users[:5]), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    return request
+
+
+def noted(made: Scenario) -> pl.DataFrame:
+    return made.definitions.resources["installation"].lake(made.environment("lorem")).scan("responses").collect()
+
+
+def sent(made: Scenario) -> set[tuple[str, ...]]:
+    return {tuple(row[name] for name in GIVEN) for row in csv.DictReader(io.StringIO(made.fetch(NAME)))}
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise MailboxError("the server", "has no room", "Make some")
+
+
+def test_rows_are_of_the_time_when_the_answer_lay_in_responses(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Callable[..., None] = transfer.upload
+    uploaded: list[datetime] = []
+
+    def upload(*rest: object) -> None:
+        honest(*rest)
+        uploaded.append(datetime.now(UTC))
+
+    monkeypatch.setattr(transfer, "upload", upload)
+    assert trained.campaign(asked).success
+    (at,) = noted(trained)["published_at"].unique()
+    assert uploaded[-1] <= at <= datetime.now(UTC)
+    assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
+
+
+def test_attempts_that_send_nothing_leave_no_rows_and_the_one_that_does_leaves_its_own(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Mailbox, "publish", refuse)
+        assert not trained.campaign(asked).success
+    assert noted(trained).is_empty()
+
+    settings = yaml.safe_load((trained.layout.environments / "lorem.yaml").read_text())
+    settings["campaigns"]["version"] = "another"
+    (trained.layout.environments / "lorem.yaml").write_text(yaml.safe_dump(settings))
+    trained.reload()
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(minutes=1))
+    (again,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(again).success
+    assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
+
+
+def test_an_answer_that_a_newer_file_supersedes_leaves_no_rows(
+    trained: Scenario, asked: dg.RunRequest, sample: world.World
+) -> None:
+    trained.drop_request(world.request(sample, sample.users[5:7]), NAME)
+    asked_for = trained.run_requests("lorem_requests")
+    (newer,) = [request for request in asked_for if request.partition_key != asked.partition_key]
+    assert trained.campaign(asked).success
+    assert noted(trained).is_empty()
+    assert trained.campaign(newer).success
+    assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
+
+
+def test_what_is_published_without_a_run_is_noted_by_the_nightly_upkeep(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "upload", refuse)
+        assert not trained.campaign(asked).success
+    before = datetime.now(UTC)
+    trained.tick("lorem_requests")
+    assert NAME in trained.responses()
+    assert noted(trained).is_empty()
+
+    for _ in range(2):
+        assert trained.run("lorem_retention").success
+        assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
+        assert noted(trained).height == len(sent(trained))
+        assert noted(trained)["published_at"].min() >= before
+
+
+def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries, "note", refuse)
+        assert not trained.campaign(asked).success
+    assert NAME in trained.responses()
+    assert trained.run("lorem_retention").success
+    assert trained.campaign(asked).success  # by hand: what was noted is not noted twice
+    assert noted(trained).height == len(sent(trained)) == 50
