@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from recoflow.models.bundle import Bundle
 
 FALLBACK: Final = "fallback"  # user_group of lists that were to be personal and could not be
-BLOCK_LISTS: Final = 1 << 17
-BLOCK_ITEMS: Final = 1 << 22
+BLOCK_LISTS: Final = 1 << 15  # few enough that what is made of them stays in the processor's cache
+BLOCK_ITEMS: Final = 1 << 20
 
 
 def answer(

@@ -6,11 +6,15 @@ What belongs here: atomic writing and content hashes of local files. What does n
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
+
+STRETCH: Final = 1 << 25  # bytes of a file that are sent to disk at once
+KEPT: Final = 4  # stretches that may stay in memory
 
 
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -23,7 +27,7 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with io.BufferedWriter(_Passing(handle, "wb")) as file:
             if callable(content):
                 content(file)
             else:
@@ -35,6 +39,24 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+class _Passing(io.FileIO):
+    """A file that goes to disk while it is written, and does not stay in memory: it may be larger than that.
+
+    The disk has nothing to catch up with at the end, and what others read often stays in memory.
+    """
+
+    _written = _sent = 0
+
+    def write(self, content: Any, /) -> int:
+        count = super().write(content)
+        self._written += count
+        if self._written - self._sent >= STRETCH and hasattr(os, "posix_fadvise"):
+            first = max(0, self._sent - KEPT * STRETCH)
+            os.posix_fadvise(self.fileno(), first, self._written - first, os.POSIX_FADV_DONTNEED)
+            self._sent = self._written
+        return count
 
 
 def publish(temporary: Path, path: Path) -> None:

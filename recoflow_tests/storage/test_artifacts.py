@@ -30,6 +30,15 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_that_goes_to_disk_while_it_is_written_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "STRETCH", 10_000)
+    pieces = [bytes([number]) * (number * 997) for number in range(60)]
+
+    artifacts.write_atomic(tmp_path / "file", lambda file: file.writelines(pieces))
+
+    assert (tmp_path / "file").read_bytes() == b"".join(pieces)
+
+
 def test_sha256_is_of_the_content(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1_000_000)
