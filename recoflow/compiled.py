@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
 import numba
+import scipy
 
 
 def ensure_cache_folder() -> bool:
@@ -34,7 +38,22 @@ def ensure_cache_folder() -> bool:
     return True
 
 
+def load_blas_alone() -> None:
+    """Give numba the one module of scipy.linalg that it looks for at the first kernel, without all others of it.
+
+    A module that is there already is found by its full name, so its package, 0.15 s of imports, stays out until
+    somebody asks for it.
+    """
+    name = "scipy.linalg.cython_blas"
+    spec = PathFinder.find_spec(name, [f"{scipy.__path__[0]}/linalg"])
+    if name not in sys.modules and spec is not None and spec.loader is not None:
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+
+
 _IS_CACHED = ensure_cache_folder()
+load_blas_alone()
 
 
 def compiled(kernel: Callable[..., Any]) -> Any:

@@ -15,14 +15,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow import xxh64
 from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, TEXT, Bytes, Places, Spans, Words, find_word
 from recoflow.sources.spantext import write_hexadecimal, write_object, write_whole
-from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, view_of
+from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, of_views, view_of
 from recoflow.sources.times import SECONDS_BELOW
 from recoflow.sources.wide import copy_bytes, equals, first_word
 
@@ -91,8 +90,7 @@ def read(data: Bytes, spans: Spans, rules: Rules, longest_record: int) -> Column
 
 def texts(found: Columns, field: int, *data: Bytes) -> pl.Series:
     """The texts of a field as a string column that points into `data`; null where absent."""
-    buffers = [pa.py_buffer(part) for part in (found.valid[field], found.views[field], *data)]
-    return pl.Series(pa.Array.from_buffers(pa.string_view(), len(found.moments), buffers))
+    return of_views(len(found.moments), found.valid[field], found.views[field], *data)
 
 
 @lean

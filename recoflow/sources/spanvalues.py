@@ -64,9 +64,17 @@ def strings(data: Bytes, column: Column) -> pl.Series:
     is_valid = column.kinds != ABSENT
     views = np.zeros((len(is_valid), 2), np.uint64)
     _views(data, *column, views)
-    bits = pa.py_buffer(np.packbits(is_valid, bitorder="little").tobytes())
-    buffers = [bits, pa.py_buffer(views), pa.py_buffer(data)]
-    return pl.Series(pa.Array.from_buffers(pa.string_view(), len(is_valid), buffers))
+    return of_views(len(is_valid), np.packbits(is_valid, bitorder="little"), views, data)
+
+
+def of_views(count: int, valid: Bytes, views: NDArray[np.uint64], *data: Bytes) -> pl.Series:
+    """Arrow's string views as a column of so many texts that points into `data`; `valid` has a bit for each text.
+
+    By way of a frame, because what polars does with a lone array begins with importing pyarrow's compute module.
+    """
+    buffers = [pa.py_buffer(part) for part in (valid, views, *data)]
+    array = pa.Array.from_buffers(pa.string_view(), count, buffers)
+    return pl.DataFrame(pa.record_batch([array], ["texts"]))["texts"]
 
 
 @lean

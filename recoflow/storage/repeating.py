@@ -4,8 +4,8 @@
 What belongs here: finding which rows hold the same text. What does not: which columns are worth it (stored.py).
 
 Arrow's string views are 16 bytes each: the text itself when it has up to 12 bytes, else its position. Rows with equal
-views hold equal texts, so no text is read. A text that lies in several places has several views and stands in the
-dictionary more than once until pyarrow joins them, which is little work for few words.
+views hold equal texts, so no text is read. A text that lies in several places has several views, which are joined
+afterwards: little work for few words.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ def encoded(texts: pl.Series) -> Any:
     count = _find(np.frombuffer(views, np.uint64, 2 * end).reshape(-1, 2), bits, array.offset, codes, firsts)
     if count < 0:
         return None
-    words = texts[firsts[:count] - array.offset].to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
-    joined = words.indices.to_numpy()
-    if len(words.dictionary) < count:
-        codes = joined[codes]
+    views_of = texts[firsts[:count] - array.offset].to_list()
+    words = {word: code for code, word in enumerate(dict.fromkeys(views_of))}
+    if len(words) < count:
+        codes = np.array([words[word] for word in views_of], np.int32)[codes]
     indices = pa.Array.from_buffers(pa.int32(), len(array), [valid, pa.py_buffer(codes)], offset=array.offset)
-    return pa.DictionaryArray.from_arrays(indices, words.dictionary)
+    dictionary = pl.Series([*words], dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pa.DictionaryArray.from_arrays(indices, dictionary)
 
 
 @compiled

@@ -68,7 +68,11 @@ def writer(table: str, sink: Any) -> pq.ParquetWriter:
 
 
 def to_arrow(table: str, frame: pl.DataFrame) -> pa.Table:
-    """Rows of the contract as they are written: texts that repeat as dictionaries, others stay where they are."""
+    """Rows of the contract as they are written: texts that repeat as dictionaries, others stay where they are.
+
+    `pa.array` and pyarrow's functions on arrays stay out: at their first use pyarrow imports pandas and its compute
+    module, 0.2 s in every process that writes.
+    """
     columns: dict[str, Any] = {}
     for column in frame.iter_columns():
         stored = column.reinterpret(signed=True) if column.dtype == pl.UInt64 else column
@@ -76,7 +80,8 @@ def to_arrow(table: str, frame: pl.DataFrame) -> pa.Table:
         columns[column.name] = _dictionary(stored) if is_repeating else _array(stored)
     if table in IDS:
         scope, event_id = IDS[table]
-        columns[ID_HASH] = pa.array(_id_hashes(columns[scope], frame[event_id]).view(np.int64))
+        hashes = pa.py_buffer(_id_hashes(columns[scope], frame[event_id]))
+        columns[ID_HASH] = pa.Array.from_buffers(pa.int64(), frame.height, [None, hashes])
     return pa.table(columns)
 
 
@@ -90,12 +95,15 @@ def _dictionary(texts: pl.Series) -> Any:
 
         if (encoded := repeating.encoded(texts)) is not None:
             return encoded
-    return texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+    words = {word: code for code, word in enumerate(texts.drop_nulls().unique(maintain_order=True))}
+    codes = pl.Series([words.get(text) for text in texts], dtype=pl.Int32)
+    dictionary = pl.Series([*words], dtype=pl.String)
+    return pa.DictionaryArray.from_arrays(codes.to_arrow(), dictionary.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def _id_hashes(scopes: Any, ids: pl.Series) -> NDArray[np.uint64]:
     words = [*(f"{word}\0" for word in scopes.dictionary.to_pylist()), ""]  # the last one where there is none
-    codes = scopes.indices.fill_null(len(words) - 1).to_numpy()
+    codes = pl.DataFrame(pa.table([scopes.indices], ["codes"]))["codes"].fill_null(len(words) - 1).to_numpy()
     ids = ids.fill_null("")
     if len(ids) < COMPILED_FROM:
         texts = (words[code] + text for code, text in zip(codes.tolist(), ids, strict=True))

@@ -123,3 +123,12 @@ def test_a_killed_ingest_leaves_nothing_doubled_or_lost(lake, tmp_path, delay):
 
     assert sum(reports, schema.Counts()) == schema.Counts(read=2400, accepted=1900, duplicates=500)
     assert lake.scan("events").collect().height == lake.scan("events").collect()["event_id"].n_unique() == 1900
+
+
+def test_an_ingest_imports_nothing_that_it_does_not_need(lake, tmp_path):
+    heavy = {"pandas", "pyarrow.compute", "scipy.linalg"}  # each costs a process of its own 0.1 s and more
+    gate = tmp_path / "gate"
+    gate.touch()
+    told = f"{CHILD}\nassert 'numba' in sys.modules and not {heavy!r} & sys.modules.keys()"
+    path = _write(tmp_path / "large.jsonl", range(2000))
+    subprocess.run([sys.executable, "-c", told, lake.root, str(gate), str(path)], check=True, timeout=60)
