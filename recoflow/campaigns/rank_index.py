@@ -1,6 +1,6 @@
 """Item factors, prepared for exact search (see `rank`).
 
-What belongs here: the order of the search and the coordinates in which scores are screened. What does not:
+What belongs here: the order of the search and the coordinates in which scores are bounded. What does not:
 users' lists.
 
 Scores do not change when users are multiplied by an invertible matrix and items by its inverse, but the bound
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recoflow.campaigns import rank_integers
 from recoflow.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     Array = TypeVar("Array", bound=NDArray[Any])
 
 SAMPLE = 8192
-UNIT = 2.0**-24
-"""Half the distance from 1 to the next float32: the largest relative error of one rounding."""
+UNDERFLOW = 2.0**-116
+"""More than the largest product of two rows of integers times the smallest float32 number."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class ItemIndex:
     Attributes:
         factors: float32 [items × f], as they were given.
         lengths: float64 [scored], norms of the rows of `factors`, in the order of the search.
-        screen: float32 [scored × f], rows that are not zero, in balanced coordinates, longest first.
-        norms: float64 [scored], norms of the rows of `screen`.
-        order: int32 [scored], the item index of each row of `screen`.
-        position: int32 [items], the row of `screen` of each item index, -1 where there is none.
+        norms: float64 [scored], norms of the rows that are not zero, in balanced coordinates, longest first.
+        panels: int32 [panels × pairs × PANEL], these rows as integers (see `rank_integers`).
+        order: int32 [scored], the item index of each of these rows.
+        position: int32 [items], the row of each item index, -1 where there is none.
         zeros: int32, items whose factors are zero, ascending: their score is 0 for every user.
         to_balanced: float64 [f × f], turns users into balanced coordinates.
         distortion: how much the change of coordinates may change a score, as a share of norm(user) × norm(item).
@@ -53,8 +54,8 @@ class ItemIndex:
 
     factors: Floats
     lengths: Doubles
-    screen: Floats
     norms: Doubles
+    panels: Integers
     order: Integers
     position: Integers
     zeros: Integers
@@ -67,8 +68,8 @@ class ItemIndex:
         return ItemIndex(
             factors=self.factors,
             lengths=self.lengths[rows],
-            screen=self.screen[rows],
             norms=self.norms[rows],
+            panels=rank_integers.panels(rank_integers.unpacked(self.panels, rows)),
             order=self.order[rows],
             position=_positions(self.order[rows], len(self.position)),
             zeros=self.zeros[mask[self.zeros]],
@@ -81,17 +82,29 @@ class ItemIndex:
         """All items of the index, ascending: what a user with no factors gets."""
         return np.sort(np.concatenate([self.order, self.zeros]))
 
-    def slack(self, lengths: Doubles, norms: Doubles) -> Floats:
-        """How far float32 scores of BLAS may be from exact ones, for users of these norms (given, balanced).
+    @cached_property
+    def units(self) -> Floats:
+        """What a product with a row's integers is multiplied by, beside the user's unit: float32 [panels * PANEL].
 
-        The error of a dot product of f terms is at most γ_f × norm × norm (Higham 2002, §3.1); the other roundings are
-        those of the balanced coordinates, of the exact score and of the comparison; the last term is for underflow.
+        Behind the last row it is NaN, so that no bound there reaches any floor.
         """
-        columns = self.factors.shape[1]
-        rounding = (columns + 16) * UNIT * norms * self.norms.max(initial=0.0)
+        units = np.full(len(self.panels) * rank_integers.PANEL, np.nan, np.float32)
+        units[: len(self.norms)] = self.norms / self.norms.max(initial=0.0) / rank_integers.LARGEST
+        return units
+
+    def user_units(self, norms: Doubles) -> Floats:
+        """The same for users of these norms: float32 [users]. The longest item's norm is here, for want of range."""
+        units: Floats = (norms * self.norms.max(initial=0.0) / rank_integers.LARGEST).astype(np.float32)
+        return units
+
+    def leeway(self, lengths: Doubles, norms: Doubles) -> Floats:
+        """How far scores may be from product × units, beside `rank_integers.margin`, for users of these norms.
+
+        That is what the change of coordinates distorts (norms as given), and what underflows (norms balanced).
+        """
         change = self.distortion * lengths * self.lengths.max(initial=0.0)
-        slack: Floats = (rounding + change + 4 * columns * 2.0**-149).astype(np.float32)
-        return np.nextafter(slack, np.float32(np.inf), dtype=np.float32)
+        leeway: Floats = (change + UNDERFLOW * (1.0 + self.user_units(norms))).astype(np.float32)
+        return np.nextafter(leeway, np.float32(np.inf), dtype=np.float32)
 
 
 def prepare(item_factors: Floats, user_factors: Floats | None = None) -> ItemIndex:
@@ -109,15 +122,15 @@ def prepare(item_factors: Floats, user_factors: Floats | None = None) -> ItemInd
         problem = f"have the shape {users.shape}, the items' have {columns} columns"
         raise ModelError("user factors", problem, "Use both factors of the same model.")
     to_balanced, from_balanced = _balance(factors[scored], users)
-    screen = factors[scored] @ from_balanced.T
-    norms = np.sqrt(np.einsum("ij,ij->i", screen, screen))
+    balanced = factors[scored] @ from_balanced.T
+    norms = np.sqrt(np.einsum("ij,ij->i", balanced, balanced))
     ranks = np.argsort(-norms, kind="stable")
     order = scored[ranks].astype(np.int32)
     return ItemIndex(
         factors=factors,
         lengths=lengths[order],
-        screen=screen[ranks].astype(np.float32),
         norms=norms[ranks],
+        panels=rank_integers.panels(rank_integers.integers(balanced[ranks], norms[ranks])),
         order=order,
         position=_positions(order, len(factors)),
         zeros=np.flatnonzero(lengths == 0.0).astype(np.int32),

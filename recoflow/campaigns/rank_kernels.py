@@ -1,7 +1,6 @@
-"""Compiled loops of the ranking core (see `rank`): exclusion, screening and exact selection over blocks of scores.
+"""Compiled loops of the ranking core (see `rank`): bounds, exclusion and exact selection over blocks of scores.
 
-What belongs here: numba functions over plain arrays, without the GIL. What does not: checks of arguments, threads,
-BLAS.
+What belongs here: numba functions over plain arrays, without the GIL. What does not: checks of arguments, threads.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from recoflow.campaigns.rank_integers import PANEL
+from recoflow.campaigns.rank_product import ROWS, bound
 from recoflow.compiled import compiled, compiled_loosely
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int32]
     Longs = NDArray[np.int64]
+    Shorts = NDArray[np.uint16]
 
+USERS_PER_TILE = 8 * ROWS
+ITEMS_PER_BLOCK = 32 * PANEL
 BINS = 64
-CHUNK = 64
 NO_KEY = np.iinfo(np.int64).max
 LOW_BITS = 0xFFFFFFFF
 LARGE = np.float32(1e38)
@@ -34,6 +37,38 @@ class Items(NamedTuple):
     factors: Floats
     order: Integers
     position: Integers
+    panels: Integers
+    units: Floats
+
+
+class Queries(NamedTuple):
+    """Users as the bounds of their scores need them, and some more of them up to a multiple of ROWS.
+
+    Attributes:
+        integers: int32 [users × pairs], see `rank_integers`.
+        units: float32 [users], times an item's unit and a product: a score.
+        leeway: float32 [users], how far a score may be from that, beside `margin`.
+        floors: float32 [users], the candidates' floors when the present tile was begun.
+        margin: `rank_integers.margin`.
+    """
+
+    integers: Integers
+    units: Floats
+    leeway: Floats
+    floors: Floats
+    margin: np.float32
+
+
+class Tile(NamedTuple):
+    """What was found of some users and a block of items.
+
+    Attributes:
+        bounds: float32 [users × panels × PANEL], what scores are at most.
+        hits: uint16 [users × panels], a bit for each bound that reaches the user's floor.
+    """
+
+    bounds: Floats
+    hits: Shorts
 
 
 class Candidates(NamedTuple):
@@ -42,20 +77,20 @@ class Candidates(NamedTuple):
     Attributes:
         k: how many are wanted.
         users: float32 [users × f], factors as they were given, for exact scores.
-        slack: float32 [users], how far a screen score may be from the exact one.
-        floor: float32 [users], a screen score below it cannot belong to the list any more.
+        floor: float32 [users], k candidates' scores reach it, so a smaller one cannot belong to the list.
         counts: int64 [users], how many candidates there are.
         places: int32 [users × capacity], their rows in the index.
-        scores: float32 [users × capacity], their screen scores.
+        highest: float32 [users × capacity], what their scores are at most.
+        lowest: float32 [users × capacity], what their scores are at least.
     """
 
     k: int
     users: Floats
-    slack: Floats
     floor: Floats
     counts: Longs
     places: Integers
-    scores: Floats
+    highest: Floats
+    lowest: Floats
 
 
 @compiled
@@ -86,24 +121,25 @@ def bucket_seen(
 
 
 @compiled
-def exclude(scores: Floats, active: Integers, first: int, seen_rows: Integers, seen_places: Integers) -> None:
-    """Set the scores [active × items from place `first`] of consumed items (sorted by row) to minus infinity."""
+def _exclude(tile: Tile, active: Integers, first: int, seen_rows: Integers, seen_places: Integers) -> None:
+    """Take the hits of consumed items (sorted by row) out of a tile of `active` users × items from place `first` on."""
     entry = np.searchsorted(seen_rows, active[0])
     for slot in range(len(active)):
         row = active[slot]
         while entry < len(seen_rows) and seen_rows[entry] < row:
             entry += 1
         while entry < len(seen_rows) and seen_rows[entry] == row:
-            scores[slot, seen_places[entry] - first] = -np.inf
+            place = seen_places[entry] - first
+            tile.hits[slot, place // PANEL] &= ~(1 << place % PANEL)
             entry += 1
 
 
 @compiled
-def keep_reachable(active: Integers, norms: Doubles, longest: float, floor: Floats) -> int:
+def keep_reachable(active: Integers, norms: Doubles, leeway: Floats, longest: float, floor: Floats) -> int:
     """Move users who may still find an item no longer than `longest` to the front of `active`: how many they are."""
     kept = 0
     for row in active:
-        if norms[row] * longest >= floor[row]:
+        if norms[row] * longest * (1.0 + ROUNDING) + leeway[row] >= floor[row]:
             active[kept] = row
             kept += 1
     return kept
@@ -135,14 +171,15 @@ def _histogram_bar(scores: Floats, k: int) -> float:
 def _tighten(candidates: Candidates, row: int, count: int) -> int:
     """Raise the floor as far as k candidates allow and drop what is below it: how many are left."""
     places = candidates.places[row]
-    scores = candidates.scores[row]
-    bar = _histogram_bar(scores[:count], candidates.k) - 2.0 * candidates.slack[row]
-    floor = max(candidates.floor[row], np.float32(bar))
+    highest = candidates.highest[row]
+    lowest = candidates.lowest[row]
+    floor = max(candidates.floor[row], np.float32(_histogram_bar(lowest[:count], candidates.k)))
     kept = 0
     for i in range(count):
         places[kept] = places[i]
-        scores[kept] = scores[i]
-        kept += scores[i] >= floor
+        highest[kept] = highest[i]
+        lowest[kept] = lowest[i]
+        kept += highest[i] >= floor
     candidates.floor[row] = floor
     return kept
 
@@ -174,7 +211,7 @@ def _score(key: int) -> np.float32:
 
 @compiled
 def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
-    """Keep the exact best k, where ties leave too many candidates for screen scores to tell apart: k."""
+    """Keep the exact best k, where there are more candidates than bounds can tell apart: k."""
     k = candidates.k
     keys = np.empty(count, np.int64)
     for i in range(count):
@@ -183,47 +220,74 @@ def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
     keys.sort()
     for i in range(k):
         candidates.places[row, i] = items.position[keys[i] & LOW_BITS]
-        candidates.scores[row, i] = _score(keys[i])
-    candidates.floor[row] = max(candidates.floor[row], _score(keys[k - 1]) - candidates.slack[row])
+        candidates.highest[row, i] = candidates.lowest[row, i] = _score(keys[i])
+    candidates.floor[row] = max(candidates.floor[row], _score(keys[k - 1]))
     return k
 
 
 @compiled
 def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> int:
-    """Drop candidates until one more chunk of them finds room: how many are left."""
+    """Drop candidates until one more panel of them finds room: how many are left."""
     count = _tighten(candidates, row, count)
-    if count + CHUNK > candidates.places.shape[1]:
+    if count + PANEL > candidates.places.shape[1]:
         count = _settle(items, candidates, row, count)
     return count
 
 
 @compiled
-def collect(scores: Floats, active: Integers, first: int, items: Items, candidates: Candidates) -> None:
-    """Add what reaches the floor, among screen scores [active × items from place `first`], to the candidates."""
-    places, kept_scores = candidates.places, candidates.scores
+def _collect(  # noqa: PLR0917 - compiled kernels take no names
+    tile: Tile, active: Integers, queries: Queries, start: int, first: int, items: Items, candidates: Candidates
+) -> None:
+    """Add what reaches the floor, in the tile of the users `active` and the items from place `first` on."""
+    places, highest, lowest = candidates.places, candidates.highest, candidates.lowest
     for slot in range(len(active)):
         row = active[slot]
-        line = scores[slot]
         floor = candidates.floor[row]
         before = count = candidates.counts[row]
-        for start in range(0, len(line), CHUNK):
-            end = min(start + CHUNK, len(line))
-            hits = np.int32(0)
-            for i in range(start, end):
-                hits += np.int32(line[i] >= floor)
+        leeway, gap = 2 * queries.leeway[start + slot], 2 * queries.margin * queries.units[start + slot]
+        for panel in range(min(tile.hits.shape[1], len(items.panels) - first // PANEL)):
+            hits = tile.hits[slot, panel]
             if hits == 0:
                 continue
-            if count + CHUNK > places.shape[1]:
+            if count + PANEL > places.shape[1]:
                 count = _make_room(items, candidates, row, count)
                 floor = candidates.floor[row]
-            for i in range(start, end):
-                if line[i] >= floor and line[i] > -np.inf:
-                    places[row, count] = first + i
-                    kept_scores[row, count] = line[i]
+            for i in range(PANEL):
+                if hits >> i & 1 and tile.bounds[slot, panel, i] >= floor:
+                    place = first + panel * PANEL + i
+                    places[row, count] = place
+                    highest[row, count] = tile.bounds[slot, panel, i]
+                    lowest[row, count] = highest[row, count] - gap * items.units[place] - leeway
                     count += 1
         if count > before and count > candidates.k + candidates.k // 2 + 4:
             count = _tighten(candidates, row, count)
         candidates.counts[row] = count
+
+
+@compiled
+def scan(  # noqa: PLR0917 - compiled kernels take no names
+    queries: Queries,
+    active: Integers,
+    first: int,
+    items: Items,
+    seen_rows: Integers,
+    seen_places: Integers,
+    tile: Tile,
+    candidates: Candidates,
+) -> None:
+    """Add what a block of items, from place `first` on, has for the users `active`, whose queries these are.
+
+    What is in `tile` is lost.
+    """
+    for start in range(0, len(active), USERS_PER_TILE):
+        some = active[start : start + USERS_PER_TILE]
+        for slot in range(len(some)):
+            queries.floors[start + slot] = candidates.floor[some[slot]]
+        for panel in range(min(tile.hits.shape[1], len(items.panels) - first // PANEL)):
+            for slot in range(0, len(some), ROWS):
+                bound(queries, start + slot, items, first // PANEL + panel, tile, slot, panel)
+        _exclude(tile, some, first, seen_rows, seen_places)
+        _collect(tile, some, queries, start, first, items, candidates)
 
 
 @compiled

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recoflow.campaigns import rank_integers
 from recoflow.campaigns import rank_kernels as kernels
+from recoflow.campaigns.rank_integers import PANEL
+from recoflow.campaigns.rank_product import ROWS
 from recoflow.workers import workers
 
 if TYPE_CHECKING:
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
 USERS_PER_BLOCK = 2048
 CANDIDATES_PER_BLOCK = 4_000_000
-USERS_PER_TILE = 1024
-ITEMS_PER_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Search:
 def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
     """Answer all users: `groups` are pairs of a row of masks (-1 for none) and the users that it filters."""
 
-    capacity = 4 * search.items.shape[1] + 2 * kernels.CHUNK
+    capacity = 4 * search.items.shape[1] + 8 * PANEL
     fair = -(-len(search.items) // threads)
     size = max(1, min(USERS_PER_BLOCK, CANDIDATES_PER_BLOCK // capacity, fair))
 
@@ -71,8 +72,10 @@ class _Worker:
         self._search = search
         self._k = search.items.shape[1]
         self._places = np.empty((size, capacity), np.int32)
-        self._scores = np.empty((size, capacity), np.float32)
-        self._tile = np.empty(USERS_PER_TILE * ITEMS_PER_BLOCK, np.float32)
+        self._highest = np.empty((size, capacity), np.float32)
+        self._lowest = np.empty((size, capacity), np.float32)
+        panels = kernels.USERS_PER_TILE, kernels.ITEMS_PER_BLOCK // PANEL
+        self._tile = kernels.Tile(np.empty((*panels, PANEL), np.float32), np.empty(panels, np.uint16))
         self._mask = -1
         self._index = search.index
 
@@ -82,46 +85,45 @@ class _Worker:
             self._index = self._search.index.restrict(self._search.masks[mask])
             self._mask = mask
         index = self._index
-        items = kernels.Items(index.factors, index.order, index.position)
-        users, lengths = self._search.users[rows], self._search.lengths[rows]
-        balanced = users @ index.to_balanced
-        norms = np.sqrt(np.einsum("ij,ij->i", balanced, balanced))
+        items = kernels.Items(index.factors, index.order, index.position, index.panels, index.units)
+        users = self._search.users[rows]
         candidates = kernels.Candidates(
             k=self._k,
             users=users,
-            slack=index.slack(lengths, norms),
             floor=np.full(len(rows), -np.inf, np.float32),
             counts=np.zeros(len(rows), np.int64),
             places=self._places,
-            scores=self._scores,
+            highest=self._highest,
+            lowest=self._lowest,
         )
-        self._scan(rows, balanced.astype(np.float32), norms, items, candidates)
+        self._scan(rows, users @ index.to_balanced, items, candidates)
         self._answer(rows, items, candidates)
 
-    def _scan(
-        self, rows: Longs, users: Floats, norms: Doubles, items: kernels.Items, candidates: kernels.Candidates
-    ) -> None:
+    def _scan(self, rows: Longs, users: Doubles, items: kernels.Items, candidates: kernels.Candidates) -> None:
         """Find all candidates of the block; users leave it as soon as no item that is left can reach their floor."""
+        norms = np.sqrt(np.einsum("ij,ij->i", users, users))
+        leeway = self._index.leeway(self._search.lengths[rows], norms)
         starts, seen_rows, seen_places = kernels.bucket_seen(
-            self._search.seen_indptr, self._search.seen_indices, rows, items.position, ITEMS_PER_BLOCK
+            self._search.seen_indptr, self._search.seen_indices, rows, items.position, kernels.ITEMS_PER_BLOCK
+        )
+        everybody = kernels.Queries(
+            rank_integers.integers(users, norms),
+            self._index.user_units(norms),
+            leeway,
+            candidates.floor,
+            np.float32(rank_integers.margin(users.shape[1])),
         )
         active = np.flatnonzero(norms).astype(np.int32)
-        packed = users[active]
-        for block, first in enumerate(range(0, len(items.order), ITEMS_PER_BLOCK)):
-            left = kernels.keep_reachable(active, norms, self._index.norms[first], candidates.floor)
+        queries = _of(everybody, active)
+        for block, first in enumerate(range(0, len(items.order), kernels.ITEMS_PER_BLOCK)):
+            left = kernels.keep_reachable(active, norms, leeway, self._index.norms[first], candidates.floor)
             if left == 0:
                 return
             if left < len(active):
                 active = active[:left].copy()
-                packed = users[active]
-            factors = self._index.screen[first : first + ITEMS_PER_BLOCK]
+                queries = _of(everybody, active)
             seen = slice(starts[block], starts[block + 1])
-            for start in range(0, left, USERS_PER_TILE):
-                some = active[start : start + USERS_PER_TILE]
-                tile = self._tile[: len(some) * len(factors)].reshape(len(some), len(factors))
-                np.matmul(packed[start : start + USERS_PER_TILE], factors.T, out=tile)
-                kernels.exclude(tile, some, first, seen_rows[seen], seen_places[seen])
-                kernels.collect(tile, some, first, items, candidates)
+            kernels.scan(queries, active, first, items, seen_rows[seen], seen_places[seen], self._tile, candidates)
 
     def _answer(self, rows: Longs, items: kernels.Items, candidates: kernels.Candidates) -> None:
         """Sort the candidates by exact score; items with a score of zero by nature join where they may belong."""
@@ -136,3 +138,14 @@ class _Worker:
             kernels.write_zero_keys(unscored, self._search.seen_indices[seen], keys[row, width:])
         keys.sort(axis=1)
         kernels.read_keys(keys, rows, self._search.items, self._search.scores)
+
+
+def _of(queries: kernels.Queries, rows: Integers) -> kernels.Queries:
+    """Those of `rows`, some repeated at the end, so that products have whole groups of rows."""
+    padded = np.resize(rows, -(-len(rows) // ROWS) * ROWS)
+    return queries._replace(
+        integers=queries.integers[padded],
+        units=queries.units[padded],
+        leeway=queries.leeway[padded],
+        floors=queries.floors[padded],
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 

@@ -32,6 +32,10 @@ FACTORS = {
     "zipf-like lengths": lambda random, rows, f: random.standard_normal((rows, f)) / (1 + np.arange(rows))[:, None],
     "equal lengths": lambda random, rows, f: np.sign(random.standard_normal((rows, f))),
     "columns of different scales": lambda random, rows, f: random.standard_normal((rows, f)) * 10.0 ** -np.arange(f),
+    "one row far longer than all others": lambda random, rows, f: (
+        random.standard_normal((rows, f)) * np.where(np.arange(rows) == rows // 2, 1e6, 1.0)[:, None]
+    ),
+    "nearly equal rows": lambda random, rows, f: 1.0 + 1e-6 * random.standard_normal((rows, f)),
     "tiny": lambda random, rows, f: random.standard_normal((rows, f)) * 1e-30,
 }
 
@@ -97,6 +101,15 @@ def test_threads_blocks_and_a_prepared_index_never_change_a_byte(factors):
     parts = [top_k(users[start : start + 700], index, 10) for start in range(0, len(users), 700)]
     assert (np.concatenate([items for items, _ in parts]) == whole[0]).all()
     assert (np.concatenate([scores for _, scores in parts]) == whole[1]).all()
+
+
+def test_many_factors_which_leave_bounds_less_room_are_answered_exactly():
+    random = np.random.default_rng(3)
+    users, items = (random.standard_normal((rows, 301)).astype(np.float32) for rows in (70, 1100))
+    best, best_scores = brute_force(users, items, 20, np.ones((len(users), len(items)), bool))
+    answer = top_k(users, items, 20)
+    assert (answer[0] == best).all()
+    assert (answer[1] == best_scores).all()
 
 
 def test_an_index_that_knows_no_users_gives_the_same_answers(factors):
