@@ -6,6 +6,8 @@ the upload (`storage.mailbox`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import polars as pl
 from recoflow import schema
 from recoflow.campaigns import filename, response
 from recoflow.campaigns.request import Request
+from recoflow.campaigns.response import Response
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
 
@@ -21,12 +24,16 @@ Files = list[tuple[Path, str]]  # local path, name in responses/
 MANIFEST = "manifest.json"
 
 
-def render(answered: Staged | StagedAudiences | Request, folder: Path) -> Files:
+def render(
+    answered: Staged | StagedAudiences | Request, folder: Path, audit: Callable[[], object] = lambda: None
+) -> Files:
     """Write the files that answer a request; the response itself, or the errors of a refused request, come last.
 
     Args:
-        answered: the audited campaign, or the request that was refused as a whole.
+        answered: the staged campaign, or the request that was refused as a whole.
         folder: of the campaign.
+        audit: of a staged campaign, unless it was audited before. It runs while the response is written; before it is
+            done nothing new is to be seen in the folder, and what it raises is raised here.
     """
     errors = folder / "errors.csv", filename.errors_name(answered.name)
     manifest = folder / MANIFEST, filename.manifest_name(answered.name)
@@ -34,7 +41,7 @@ def render(answered: Staged | StagedAudiences | Request, folder: Path) -> Files:
         response.write_errors(answered.errors, errors[0])
         response.write_rejection(answered, manifest[0])
         return [manifest, errors]
-    rendered = response.write(answered, folder / "response")
+    rendered = _audited(answered, folder / "response", audit)
     response.write_manifest(answered, rendered, manifest[0])
     files = [manifest, (rendered.path, answered.name)]
     refused = pl.read_parquet(answered.errors)
@@ -42,6 +49,16 @@ def render(answered: Staged | StagedAudiences | Request, folder: Path) -> Files:
         response.write_errors(refused, errors[0])
         files.insert(0, errors)
     return files
+
+
+def _audited(answered: Staged | StagedAudiences, path: Path, audit: Callable[[], object]) -> Response:
+    with ThreadPoolExecutor(1) as thread:
+        auditing = thread.submit(audit)
+        try:
+            return response.write(answered, path, approve=auditing.result)
+        except Exception:
+            auditing.result()  # a file that cannot be rendered is one that the audit refuses: that says why
+            raise
 
 
 def is_rendered(folder: Path) -> bool:

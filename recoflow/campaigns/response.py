@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,8 +56,14 @@ def columns(information_fields: tuple[str, ...]) -> tuple[str, ...]:
     return (*schema.RESPONSE_COLUMNS, *information_fields, "rank")
 
 
-def write(staged: Staged | StagedAudiences, path: Path) -> Response:
-    """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes."""
+def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], object] = lambda: None) -> Response:
+    """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes.
+
+    Args:
+        staged: what is written.
+        path: the file.
+        approve: called when all is written and nothing is to be seen yet; what it raises leaves `path` as it was.
+    """
     rows, digest = 0, hashlib.sha256()
 
     def lines() -> Iterator[memoryview]:
@@ -72,6 +78,7 @@ def write(staged: Staged | StagedAudiences, path: Path) -> Response:
         with _compressing(counted, is_compressed) as sink, closing(ahead(lines(), STRETCHES)) as stretches:
             sink.write(csv_rows.header(_kinds(staged)))
             sink.writelines(stretches)
+        approve()
 
     artifacts.write_atomic(path, render)
     return Response(path, rows, digest.hexdigest())

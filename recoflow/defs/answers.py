@@ -138,7 +138,7 @@ class Answers:
         }
 
     def response(self, key: str) -> dg.MaterializeResult:
-        """Audit, render, publish and note in the lake: `campaign_response`.
+        """Render, audited meanwhile, publish and note in the lake: `campaign_response`.
 
         Raises:
             AuditError: the staged campaign is not fit for publication.
@@ -146,9 +146,8 @@ class Answers:
         """
         watch = Stopwatch()
         case = self._case(key, inputs.load(self._campaigns / key), watch)
-        opened, answered = case.docket, self._audited(case, watch)
-        with watch.stage("write files"):
-            files = publication.render(answered, self._campaigns / opened.key)
+        opened, answered = case.docket, self._staged(case)
+        files = self._files(case, answered, watch)
         shown: dict[str, Any] = {"campaign": opened.key, "campaign_id": answered.campaign_id}
         if opened.claim_id is None:
             shown["state"] = "kept locally: the request did not come by SFTP"
@@ -300,17 +299,27 @@ class Answers:
             check_results=metadata.check_results(findings, CHECKS, self._recommendations, about),
         )
 
-    def _audited(self, case: _Case, watch: Stopwatch) -> Answered | Request:
-        """What is to be published: the staged campaign after its audit, or the request that was refused as a whole."""
+    def _staged(self, case: _Case) -> Answered | Request:
+        """What is to be published: the staged campaign, or the request that was refused as a whole."""
         if case.request.rejection is not None:
             return case.request
-        staging = self._campaigns / case.docket.key / STAGING
         kind: type[Answered] = StagedAudiences if case.request.is_for_audiences else Staged
-        answered = staged.load(staging, kind)
+        return staged.load(self._campaigns / case.docket.key / STAGING, kind)
+
+    def _files(self, case: _Case, answered: Answered | Request, watch: Stopwatch) -> Files:
+        """The files of the answer, audited while they are written."""
+        folder = self._campaigns / case.docket.key
+        if isinstance(answered, Request):
+            with watch.stage("write files"):
+                return publication.render(answered, folder)
         bundle = self._up_to_date(case, watch)
-        with watch.stage("audit"):
-            if isinstance(answered, Staged):
-                audit.audit(answered, bundle)
-            else:
-                audience_audit.audit(answered, bundle)
-        return answered
+
+        def audited() -> None:
+            with watch.stage("audit"):
+                if isinstance(answered, Staged):
+                    audit.audit(answered, bundle)
+                else:
+                    audience_audit.audit(answered, bundle)
+
+        with watch.stage("write files"):
+            return publication.render(answered, folder, audited)
