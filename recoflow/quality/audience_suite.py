@@ -6,11 +6,11 @@ What belongs here: checks as values. What does not: those of lists, and how camp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from recoflow.quality.expectations import Check, Expectation
 from recoflow.quality.finding import Finding
-from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, in_order, in_set, judge, no_rows
+from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, found, in_order, in_set, judge, none_found
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
@@ -34,6 +34,31 @@ _DERIVED: Final = {
         + " FROM recommendations GROUP BY ALL"
     ),
     "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
+    "problems": found(
+        {
+            "one_campaign": (
+                "SELECT campaign_id FROM groups JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
+            ),
+            "ranks_without_gaps": (
+                "SELECT row FROM audiences WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM people"
+            ),
+            "no_item_twice_in_a_list": "SELECT row FROM audiences WHERE subjects <> people",
+            "items_recommendable": (
+                "SELECT best_item FROM (SELECT best_item, catalogue FROM recommendations "
+                "JOIN campaigns USING (_campaign)) AS chosen ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
+                "AS fit ON chosen.catalogue = fit.catalogue AND best_item = fit.item_id"
+            ),
+            "rows_answered": (
+                "SELECT row FROM audiences AS given FULL JOIN requests AS asked USING (_campaign, row) "
+                "WHERE asked.line IS NULL OR coalesce(given.people, 0) <> asked.people "
+                "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
+            ),
+            "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
+            "list_sizes_kept": "SELECT row FROM requests WHERE people > audience_size",
+            "scores_fall_with_rank": "SELECT row FROM audiences WHERE unscored > 0 OR rising > 0",
+            "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
+        }
+    ),
 }
 
 
@@ -62,58 +87,10 @@ def _checks(columns: Sequence[str]) -> list[Check]:
             [Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})],
         ),
         "required_values_present": ("groups", [in_set(f"missing_{name}", [0]) for name in (*_REQUIRED, "id")]),
-        "one_campaign": (
-            "groups",
-            [
-                no_rows(
-                    "SELECT campaign_id FROM {batch} JOIN campaigns USING (_campaign) "
-                    "WHERE campaign_id IS DISTINCT FROM id"
-                )
-            ],
-        ),
-        "ranks_without_gaps": (
-            "audiences",
-            [no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM people")],
-        ),
-        "no_item_twice_in_a_list": ("audiences", [no_rows("SELECT row FROM {batch} WHERE subjects <> people")]),
-        "items_recommendable": (
-            "recommendations",
-            [
-                no_rows(
-                    "SELECT best_item FROM (SELECT best_item, catalogue FROM {batch} JOIN campaigns USING (_campaign)) "
-                    "AS chosen ANTI JOIN (FROM items WHERE is_enabled AND is_available) AS fit "
-                    "ON chosen.catalogue = fit.catalogue AND best_item = fit.item_id"
-                )
-            ],
-        ),
-        "rows_answered": (
-            "audiences",
-            [
-                no_rows(
-                    "SELECT row FROM {batch} AS given FULL JOIN requests AS asked USING (_campaign, row) "
-                    "WHERE asked.line IS NULL OR coalesce(given.people, 0) <> asked.people "
-                    "OR given.first_id <> asked.request_id OR given.last_id <> asked.request_id"
-                )
-            ],
-        ),
-        "requests_distinct": (
-            "requests",
-            [no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")],
-        ),
-        "list_sizes_kept": ("requests", [no_rows("SELECT row FROM {batch} WHERE people > audience_size")]),
-        "scores_fall_with_rank": ("audiences", [no_rows("SELECT row FROM {batch} WHERE unscored > 0 OR rising > 0")]),
-        "has_recommendations": (
-            "groups",
-            [no_rows("SELECT _campaign FROM campaigns ANTI JOIN {batch} USING (_campaign)")],
-        ),
     }
-    return [
-        Check(
-            name,
-            expectations[name][0],
-            description,
-            tuple(expectations[name][1]),
-            severity="warn" if name == "has_recommendations" else "error",
-        )
-        for name, description in MEANINGS.items()
-    ]
+    checks = []
+    for name, description in MEANINGS.items():
+        table, expected = expectations.get(name, ("problems", [none_found(name)]))
+        severity: Literal["error", "warn"] = "warn" if name == "has_recommendations" else "error"
+        checks.append(Check(name, table, description, tuple(expected), severity=severity))
+    return checks

@@ -31,19 +31,10 @@ CAMPAIGN_CHECKS: Final = {
     "has_recommendations": "The campaign recommends something.",
 }
 
-_TABLE_OF: Final = {  # the others look at the recommendations themselves
+_TABLE_OF: Final = {  # the others look at what is wrong
+    "columns_complete": "recommendations",
     "required_values_present": "groups",
-    "one_campaign": "groups",
     "user_groups_known": "groups",
-    "has_recommendations": "groups",
-    "ranks_without_gaps": "lists",
-    "rows_answered": "lists",
-    "scores_fall_with_rank": "lists",
-    "no_item_twice_in_a_list": "repeated",
-    "no_item_repeated": "repeated",
-    "requests_distinct": "requests",
-    "list_sizes_kept": "requests",
-    "fallback_share": "requests",
 }
 _REQUIRED: Final = ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
 
@@ -58,16 +49,11 @@ def in_order(counted: str, *more: str) -> str:
     return f"""
         SELECT
             _campaign, row, count(*) AS {counted}, max(rank) AS last_rank,
-            min(request_id) AS first_id, max(request_id) AS last_id,
+            min(hash(request_id)) AS first_id, max(hash(request_id)) AS last_id,
             count_if(rank IS DISTINCT FROM CASE WHEN is_same THEN rank_before + 1 ELSE 1 END) AS out_of_place,
             {"".join(f"{aggregate}, " for aggregate in more)}
             count_if(NOT isfinite(score)) AS unscored, count_if(is_same AND score > score_before) AS rising
-        FROM (
-            SELECT
-                *, row = lag(row) OVER () AND _campaign = lag(_campaign) OVER () AS is_same,
-                lag(rank) OVER () AS rank_before, lag(score) OVER () AS score_before
-            FROM recommendations
-        )
+        FROM neighbours
         GROUP BY _campaign, row
     """
 
@@ -78,7 +64,7 @@ _VARIED: Final = " OR ".join(
     f"bit_count(bit_or(1::UBIGINT << (hash(item_id) >> {shift} & 63))) = count(*)" for shift in (0, 6, 12, 18)
 )
 
-# Three passes over the recommendations, whose files stand in the order of the request: expectations over every single
+# Few passes over the recommendations, whose files stand in the order of the request: expectations over every single
 # recommendation would each read them once or twice, and some sort them.
 _DERIVED: Final = {
     "groups": (
@@ -100,6 +86,34 @@ _DERIVED: Final = {
         SELECT _campaign, person, row, item_id, may_repeat
         FROM recommendations JOIN suspects USING (_campaign, row)
     """,
+}
+
+_PROBLEMS: Final = {  # check → the query that is to find nothing
+    "one_campaign": (
+        "SELECT campaign_id FROM groups JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
+    ),
+    "ranks_without_gaps": "SELECT row FROM lists WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items",
+    "no_item_twice_in_a_list": "SELECT row FROM repeated GROUP BY _campaign, row, item_id HAVING count(*) > 1",
+    "no_item_repeated": (
+        "SELECT person FROM repeated GROUP BY _campaign, person, item_id "
+        "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
+    ),
+    "items_recommendable": (
+        "SELECT item_id FROM (FROM recommendations JOIN campaigns USING (_campaign)) "
+        "ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (catalogue, item_id)"
+    ),
+    "rows_answered": (
+        "SELECT row FROM lists AS given FULL JOIN requests AS asked USING (_campaign, row) "
+        "WHERE asked.line IS NULL OR coalesce(given.items, 0) <> asked.items "
+        "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
+    ),
+    "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
+    "list_sizes_kept": "SELECT row FROM requests WHERE items > list_size",
+    "scores_fall_with_rank": (
+        "SELECT row FROM (FROM lists WHERE unscored > 0 OR rising > 0) JOIN requests USING (_campaign, row) "
+        "WHERE unscored > 0 OR is_by_score"
+    ),
+    "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
 }
 
 
@@ -139,7 +153,9 @@ def campaigns(
     Returns:
         Key of a campaign → a finding for each of CAMPAIGN_CHECKS.
     """
-    return judge(staged, _checks(columns, provider, max_fallback_share), _DERIVED)
+    over = f"GROUP BY _campaign HAVING avg((user_group = 'fallback')::INT) > {float(max_fallback_share)}"
+    problems = _PROBLEMS | {"fallback_share": f"SELECT _campaign FROM requests {over}"}
+    return judge(staged, _checks(columns, provider), _DERIVED | {"problems": found(problems)})
 
 
 def judge(staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str]) -> dict[str, list[Finding]]:
@@ -164,6 +180,13 @@ def _tables(staged: Sequence[Campaign]) -> dict[str, str]:
         "recommendations": _together((f"{number} AS _campaign", each.parts) for number, each in enumerate(staged)),
         "requests": _together((f"{number} AS _campaign", [each.requests]) for number, each in enumerate(staged)),
         "items": _together((f"{number} AS catalogue", [path]) for number, path in enumerate(catalogues)),
+        # File by file, or one core alone would do it; no list stands in two files.
+        "neighbours": " UNION ALL ".join(
+            "SELECT *, row = lag(row) OVER () AS is_same, lag(rank) OVER () AS rank_before, "
+            f"lag(score) OVER () AS score_before FROM ({_together([(f'{number} AS _campaign', [path])])})"
+            for number, each in enumerate(staged)
+            for path in each.parts
+        ),
     }
 
 
@@ -174,67 +197,20 @@ def _together(files: Iterable[tuple[str, Sequence[Path]]]) -> str:
     )
 
 
-def _checks(columns: Sequence[str], provider: str, max_fallback_share: float) -> list[Check]:
+def _checks(columns: Sequence[str], provider: str) -> list[Check]:
     expectations = {
         "columns_complete": [
             Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
         ],
         "required_values_present": [in_set(f"missing_{name}", [0]) for name in _REQUIRED],
-        "one_campaign": [
-            no_rows(
-                "SELECT campaign_id FROM {batch} JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
-            )
-        ],
         "user_groups_known": [in_set("user_group", [provider, "fallback"])],
-        "ranks_without_gaps": [
-            no_rows("SELECT row FROM {batch} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items")
-        ],
-        "no_item_twice_in_a_list": [
-            no_rows("SELECT row, item_id FROM {batch} GROUP BY _campaign, row, item_id HAVING count(*) > 1")
-        ],
-        "no_item_repeated": [
-            no_rows(
-                "SELECT person, item_id FROM {batch} GROUP BY _campaign, person, item_id "
-                "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
-            )
-        ],
-        "items_recommendable": [
-            no_rows(
-                "SELECT item_id FROM (FROM {batch} JOIN campaigns USING (_campaign)) "
-                "ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (catalogue, item_id)"
-            )
-        ],
-        "rows_answered": [
-            no_rows(
-                "SELECT row FROM {batch} AS given FULL JOIN requests AS asked USING (_campaign, row) "
-                "WHERE asked.line IS NULL OR coalesce(given.items, 0) <> asked.items "
-                "OR given.first_id <> asked.request_id OR given.last_id <> asked.request_id"
-            )
-        ],
-        "requests_distinct": [
-            no_rows("SELECT request_id FROM {batch} GROUP BY _campaign, request_id HAVING count(*) > 1")
-        ],
-        "list_sizes_kept": [no_rows("SELECT row FROM {batch} WHERE items > list_size")],
-        "scores_fall_with_rank": [
-            no_rows(
-                "SELECT row FROM (FROM {batch} WHERE unscored > 0 OR rising > 0) JOIN requests USING (_campaign, row) "
-                "WHERE unscored > 0 OR is_by_score"
-            )
-        ],
-        "fallback_share": [
-            no_rows(
-                "SELECT avg((user_group = 'fallback')::INT) AS share FROM {batch} GROUP BY _campaign "
-                f"HAVING share > {float(max_fallback_share)}"
-            )
-        ],
-        "has_recommendations": [no_rows("SELECT _campaign FROM campaigns ANTI JOIN {batch} USING (_campaign)")],
     }
     return [
         Check(
             name,
-            _TABLE_OF.get(name, "recommendations"),
+            _TABLE_OF.get(name, "problems"),
             description,
-            tuple(expectations[name]),
+            tuple(expectations.get(name) or [none_found(name)]),
             severity="warn" if name == "has_recommendations" else "error",
         )
         for name, description in CAMPAIGN_CHECKS.items()
@@ -246,6 +222,15 @@ def in_set(column: str, values: Sequence[str | int]) -> Expectation:
     return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
-def no_rows(query: str) -> Expectation:
-    """The query finds nothing; `{batch}` is the table."""
+def found(problems: Mapping[str, str]) -> str:
+    """The query for a row with the check's name for each row that its query finds.
+
+    It is made a table, because an expectation would compute the query twice: for the rows, and for their number.
+    """
+    return " UNION ALL ".join(f"SELECT {quoted(check)} AS problem FROM ({query})" for check, query in problems.items())
+
+
+def none_found(check: str) -> Expectation:
+    """The check's query `found` nothing."""
+    query = f"SELECT problem FROM {{batch}} WHERE problem = {quoted(check)}"
     return Expectation("UnexpectedRowsExpectation", {"unexpected_rows_query": query})
