@@ -10,7 +10,16 @@ from typing import Final, Literal
 
 from recoflow.quality.expectations import Check, Expectation
 from recoflow.quality.finding import Finding
-from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, found, in_order, in_set, judge, none_found
+from recoflow.quality.suites import (
+    CAMPAIGN_CHECKS,
+    NOTHING_MISSING,
+    Campaign,
+    found,
+    in_order,
+    judge,
+    missing,
+    none_found,
+)
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
@@ -25,14 +34,13 @@ MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "scores_fall_with_rank": "Scores are finite and never rise with the rank.",
     "has_recommendations": "The campaign chooses somebody.",
 }
-_REQUIRED: Final = ("campaign_id", "request_id", "item_id", "rank", "subject", "best_item", "score")
+_REQUIRED: Final = {
+    name: f"count({name}) < count(*)"
+    for name in ("campaign_id", "request_id", "item_id", "rank", "subject", "best_item", "score")
+} | {"id": "count_if((user_id IS NULL) = (device_id IS NULL)) > 0"}
 
 _DERIVED: Final = {
-    "groups": (
-        "SELECT _campaign, campaign_id, count_if((user_id IS NULL) = (device_id IS NULL)) AS missing_id, "
-        + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
-        + " FROM recommendations GROUP BY ALL"
-    ),
+    "groups": (f"SELECT _campaign, campaign_id, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL"),
     "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
     "problems": found(
         {
@@ -86,7 +94,7 @@ def _checks(columns: Sequence[str]) -> list[Check]:
             "recommendations",
             [Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})],
         ),
-        "required_values_present": ("groups", [in_set(f"missing_{name}", [0]) for name in (*_REQUIRED, "id")]),
+        "required_values_present": ("groups", [NOTHING_MISSING]),
     }
     checks = []
     for name, description in MEANINGS.items():

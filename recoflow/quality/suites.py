@@ -39,6 +39,18 @@ _TABLE_OF: Final = {  # the others look at what is wrong
 _REQUIRED: Final = ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
 
 
+NOTHING_MISSING: Final = Expectation("ExpectColumnValuesToBeNull", {"column": "missing"})
+
+
+def missing(conditions: Mapping[str, str]) -> str:
+    """The aggregate `missing`: the names of the conditions that a group meets, null where it meets none.
+
+    One column for all of them, because great-expectations takes 20 ms for each column that it looks at.
+    """
+    names = (f"CASE WHEN {condition} THEN 'missing_{name}' END" for name, condition in conditions.items())
+    return f"nullif(concat_ws(', ', {', '.join(names)}), '') AS missing"
+
+
 def in_order(counted: str, *more: str) -> str:
     """The query for one row per row of the request: what was answered, and whether ranks and scores follow each other.
 
@@ -68,9 +80,8 @@ _VARIED: Final = " OR ".join(
 # recommendation would each read them once or twice, and some sort them.
 _DERIVED: Final = {
     "groups": (
-        "SELECT _campaign, campaign_id, user_group, "
-        + ", ".join(f"count(*) - count({name}) AS missing_{name}" for name in _REQUIRED)
-        + " FROM recommendations GROUP BY ALL"
+        f"SELECT _campaign, campaign_id, user_group, {missing({name: f'count({name}) < count(*)' for name in _REQUIRED})} "
+        "FROM recommendations GROUP BY ALL"
     ),
     "lists": in_order("items", f"{_VARIED} AS is_varied"),
     # Of those alone who ask for several lists, and of lists that may hold an item twice: mostly of few.
@@ -202,8 +213,10 @@ def _checks(columns: Sequence[str], provider: str) -> list[Check]:
         "columns_complete": [
             Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
         ],
-        "required_values_present": [in_set(f"missing_{name}", [0]) for name in _REQUIRED],
-        "user_groups_known": [in_set("user_group", [provider, "fallback"])],
+        "required_values_present": [NOTHING_MISSING],
+        "user_groups_known": [
+            Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
+        ],
     }
     return [
         Check(
@@ -215,11 +228,6 @@ def _checks(columns: Sequence[str], provider: str) -> list[Check]:
         )
         for name, description in CAMPAIGN_CHECKS.items()
     ]
-
-
-def in_set(column: str, values: Sequence[str | int]) -> Expectation:
-    """Every value of the column is one of these."""
-    return Expectation("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
 def found(problems: Mapping[str, str]) -> str:
