@@ -40,7 +40,7 @@ _REQUIRED: Final = {
 } | {"id": "count_if((user_id IS NULL) = (device_id IS NULL)) > 0"}
 
 _DERIVED: Final = {
-    "groups": (f"SELECT _campaign, campaign_id, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL"),
+    "groups": f"SELECT _campaign, campaign_id, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL",
     "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
     "problems": found(
         {

@@ -36,7 +36,10 @@ _TABLE_OF: Final = {  # the others look at what is wrong
     "required_values_present": "groups",
     "user_groups_known": "groups",
 }
-_REQUIRED: Final = ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
+_REQUIRED: Final = {
+    name: f"count({name}) < count(*)"
+    for name in ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
+}
 
 
 NOTHING_MISSING: Final = Expectation("ExpectColumnValuesToBeNull", {"column": "missing"})
@@ -79,10 +82,7 @@ _VARIED: Final = " OR ".join(
 # Few passes over the recommendations, whose files stand in the order of the request: expectations over every single
 # recommendation would each read them once or twice, and some sort them.
 _DERIVED: Final = {
-    "groups": (
-        f"SELECT _campaign, campaign_id, user_group, {missing({name: f'count({name}) < count(*)' for name in _REQUIRED})} "
-        "FROM recommendations GROUP BY ALL"
-    ),
+    "groups": f"SELECT _campaign, campaign_id, user_group, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL",
     "lists": in_order("items", f"{_VARIED} AS is_varied"),
     # Of those alone who ask for several lists, and of lists that may hold an item twice: mostly of few.
     "repeated": """
