@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from recoflow import xxh64
 from recoflow.compiled import inlined, lean
+from recoflow.sources import memory
 from recoflow.sources.spans import ABSENT, TEXT, Bytes, Places, Spans, Words, find_word
 from recoflow.sources.spantext import write_hexadecimal, write_object, write_whole
 from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, of_views, view_of
@@ -71,13 +72,13 @@ def read(data: Bytes, spans: Spans, rules: Rules, longest_record: int) -> Column
     count, size = len(spans.is_odd), len(rules.plan)
     key_size = int(rules.words.starts[-1]) + 3 * len(rules.others)  # of an object without its values
     found = Columns(
-        np.zeros((size, count, 2), np.uint64),
+        memory.empty((size, count, 2), np.uint64),
         np.zeros((size, count // 8 + 1), np.uint8),
-        np.empty((size, count)),
-        np.empty(count, np.int64),
-        np.zeros(count, np.uint64),
-        np.empty(count * _ID_LENGTH, np.uint8),
-        np.empty(len(data) + count * key_size if len(rules.others) else 0, np.uint8),
+        memory.empty((size, count), np.float64),
+        memory.empty(count, np.int64),
+        memory.empty(count, np.uint64),
+        memory.empty(count * _ID_LENGTH, np.uint8),
+        memory.empty(len(data) + count * key_size if len(rules.others) else 0, np.uint8),
     )
     longest = longest_record + 2 * key_size + 21 * size
     scratch = np.zeros((longest // 8 + 2) * _AT_ONCE, np.uint64)
@@ -101,6 +102,9 @@ def _read_records(data, spans, rules, found, bits, scratch, text, sizes, parts, 
     size_of_one = len(scratch) // _AT_ONCE
     for block in range(0, len(is_odd), _AT_ONCE):
         count = min(_AT_ONCE, len(is_odd) - block)
+        for field in range(len(plan)):
+            for record in range(block, block + count):
+                views[field, record, 0] = views[field, record, 1] = 0
         for index in range(count):
             record = block + index
             if is_odd[record]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.compiled import inlined, lean
+from recoflow.sources import memory
 from recoflow.sources.wide import WIDTH, cell_end, equals, text_end
 
 ABSENT: Final = 0
@@ -78,7 +79,10 @@ def csv_spans(data: Bytes, begins: Places, ends: Places, columns: int) -> Spans:
 def _empty(records: int, columns: int) -> Spans:
     shape = (columns, records)  # one column after the other in memory, because all that follows goes by columns
     return Spans(
-        np.zeros(shape, np.uint8), np.empty(shape, np.int32), np.full(shape, -1, np.int32), np.zeros(records, bool)
+        memory.full(shape, ABSENT, np.uint8),
+        memory.empty(shape, np.int32),
+        memory.full(shape, -1, np.int32),
+        np.zeros(records, bool),
     )
 
 
