@@ -17,6 +17,7 @@ from recoflow.compiled import inlined, lean
 
 _U = np.uint64
 _P1, _P2, _P3 = _U(0x9E3779B185EBCA87), _U(0xC2B2AE3D27D4EB4F), _U(0x165667B19E3779F9)
+_AT_ONCE = 16  # texts; one that has just been written byte by byte is slow to read word by word
 _P4, _P5 = _U(0x85EBCA77C2B2AE63), _U(0x27D4EB2F165667C5)
 
 
@@ -36,21 +37,27 @@ def of_texts(
     longest = int(np.diff(offsets).max(initial=0)) + max(map(len, encoded))
     found = np.empty(len(texts), np.uint64)
     word_data = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
-    _of_texts(data, offsets, word_data, starts, codes, np.zeros(longest // 8 + 2, np.uint64), found)
+    _of_texts(data, offsets, word_data, starts, codes, np.zeros((longest // 8 + 2) * _AT_ONCE, np.uint64), found)
     return found
 
 
 @lean
 def _of_texts(data, offsets, word_data, starts, codes, scratch, found):  # noqa: PLR0917 (a kernel takes arrays)
-    text = scratch.view(np.uint8)
-    for index in range(len(found)):
-        first, size = np.uintp(starts[codes[index]]), np.uintp(starts[codes[index] + 1] - starts[codes[index]])
-        for place in range(size):
-            text[place] = word_data[first + place]
-        begin, length = np.uintp(offsets[index]), np.uintp(offsets[index + 1] - offsets[index])
-        for place in range(length):
-            text[size + place] = data[begin + place]
-        found[index] = digest(scratch, 0, size + length, np.uint64(0))
+    text, words = scratch.view(np.uint8), len(scratch) // _AT_ONCE
+    for block in range(0, len(found), _AT_ONCE):
+        end = min(block + _AT_ONCE, len(found))
+        for index in range(block, end):
+            at = np.uintp((index - block) * words * 8)
+            first, size = np.uintp(starts[codes[index]]), np.uintp(starts[codes[index] + 1] - starts[codes[index]])
+            for place in range(size):
+                text[at + place] = word_data[first + place]
+            begin, length = np.uintp(offsets[index]), np.uintp(offsets[index + 1] - offsets[index])
+            for place in range(length):
+                text[at + size + place] = data[begin + place]
+        for index in range(block, end):
+            code = codes[index]
+            size = starts[code + 1] - starts[code] + offsets[index + 1] - offsets[index]
+            found[index] = digest(scratch, (index - block) * words, size, np.uint64(0))
 
 
 @lean

@@ -15,7 +15,7 @@ from recoflow.sources.collect import Piece
 
 MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
 
-_CACHED: Final = 256 * 1024  # bytes that are compared at once, so that the result is still in the processor's cache
+COMPILED_FROM: Final = 2 * 1024**2  # bytes; fewer are searched before the compiled search is loaded
 
 Read = Callable[[int], bytes]  # gives about so many bytes, none at the end
 
@@ -50,17 +50,23 @@ class Chunk(Protocol):
 def places(text: bytes, mark: bytes) -> NDArray[np.int64]:
     """Positions of one byte in a text."""
     data = np.frombuffer(text, np.uint8)
-    starts = range(0, len(data), _CACHED)
-    found = [np.flatnonzero(data[start : start + _CACHED] == ord(mark)) + start for start in starts]
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+    if len(data) < COMPILED_FROM:
+        return np.flatnonzero(data == ord(mark))
+    from recoflow.sources import wide  # noqa: PLC0415 (loads numba)
+
+    found = np.empty(wide.count_byte(data, ord(mark)), np.int64)
+    wide.find_byte(data, ord(mark), found)
+    return found
 
 
 def count(text: bytes | memoryview, mark: bytes) -> int:
     """How often one byte stands in a text; where it is frequent, `bytes.count` takes ten times as long."""
     data = np.frombuffer(text, np.uint8)
-    return sum(
-        int(np.count_nonzero(data[start : start + _CACHED] == ord(mark))) for start in range(0, len(data), _CACHED)
-    )
+    if len(data) < COMPILED_FROM:
+        return int(np.count_nonzero(data == ord(mark)))
+    from recoflow.sources import wide  # noqa: PLC0415 (loads numba)
+
+    return int(wide.count_byte(data, ord(mark)))
 
 
 def line_bounds(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

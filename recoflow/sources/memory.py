@@ -2,8 +2,8 @@
 
 What belongs here: where arrays of a chunk's size come from. What does not: what is in them.
 
-numpy gives memory of this size back to the kernel at once, which then wipes each page before the next chunk may have it:
-a tenth of what reading a chunk takes. Arrow's pool keeps what was freed for a moment.
+numpy gives memory of this size back to the kernel at once, which wipes each page before the next chunk may have it: a
+tenth of what reading a chunk takes. Arrow's pool keeps what was freed for a moment.
 """
 
 from __future__ import annotations

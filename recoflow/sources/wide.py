@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from recoflow.compiled import inlined
+from recoflow.compiled import inlined, lean
 
 _U = np.uint64
 _QUOTE, _BACKSLASH, _COMMA, _SPACE = 0x22, 0x5C, 0x2C, 0x20
@@ -60,6 +60,16 @@ def _zeros_below(_typing, word):  # noqa: ARG001
 
     def generate(_context, builder, _signature, values):
         return builder.cttz(values[0], ir.IntType(1)(1))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def _count_bits(_typing, word):  # noqa: ARG001
+    """How many bits are set."""
+
+    def generate(_context, builder, _signature, values):
+        return builder.ctpop(values[0])
 
     return types.uint64(types.uint64), generate
 
@@ -116,6 +126,37 @@ def _splat(builder, byte):
 
 def _bits(builder, booleans):
     return builder.zext(builder.bitcast(booleans, ir.IntType(_VECTOR.count)), _WORD)
+
+
+@lean
+def count_byte(data, byte):
+    """How often a byte stands in a text."""
+    place, last, count = np.uintp(0), np.uintp(len(data)), np.uint64(0)
+    while place + WIDTH <= last:
+        count += _count_bits(_places_of(data, place, byte))
+        place += WIDTH
+    while place < last:
+        count += np.uint64(data[place] == byte)
+        place += _ONE
+    return np.int64(count)
+
+
+@lean
+def find_byte(data, byte, found):
+    """Write the positions of a byte, so many as `found` holds."""
+    place, last, count = np.uintp(0), np.uintp(len(data)), 0
+    while place + WIDTH <= last:
+        bits = _places_of(data, place, byte)
+        while bits != _U(0):
+            found[count] = place + np.uintp(_zeros_below(bits))
+            count += 1
+            bits &= bits - _U(1)
+        place += WIDTH
+    while place < last:
+        if data[place] == byte:
+            found[count] = place
+            count += 1
+        place += _ONE
 
 
 @inlined

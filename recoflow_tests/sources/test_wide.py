@@ -49,3 +49,13 @@ def test_bytes_are_compared_copied_and_packed_within_their_arrays(
     assert (guarded[len(second) :] == 0xEE).all()
     word = first[at : at + length][:8].ljust(8, b"\0")
     assert int(wide.first_word(data, at, length)) == int.from_bytes(word, "little")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(b"\nab"), max_size=100).map(bytes))
+def test_a_byte_is_counted_and_found_wherever_it_stands(text: bytes) -> None:
+    data, mark = np.frombuffer(text, np.uint8), ord("\n")
+    expected = [place for place, byte in enumerate(text) if byte == mark]
+    found = np.empty(wide.count_byte(data, mark), np.int64)
+    wide.find_byte(data, mark, found)
+    assert found.tolist() == expected
