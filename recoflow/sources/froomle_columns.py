@@ -22,7 +22,7 @@ from recoflow.sources.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.sources.csvtext import CsvChunk
 from recoflow.sources.fields import NO_IDENTITY
 from recoflow.sources.spanevents import Columns, Rules
-from recoflow.sources.spans import Bytes, Spans
+from recoflow.sources.spans import Bytes, Form
 
 MAX_ODD: Final = 0.05  # share of odd records above which a second look for names is worth it
 
@@ -57,7 +57,7 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
 
 def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     if isinstance(chunk, CsvChunk):
-        return _parse(chunk, list(chunk.header), _csv_spans(chunk), arrival)
+        return _parse(chunk, list(chunk.header), spans.csv_form(len(chunk.header)), arrival)
     count = len(chunk.records.begins)
     names = sampled_names(chunk, np.arange(count))
     frame, is_easy = _parse_json(chunk, sorted(names), arrival)
@@ -69,28 +69,21 @@ def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
 
 
 def _parse_json(chunk: Chunk, names: list[str], arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
-    found = spans.json_spans(np.frombuffer(chunk.text, np.uint8), *chunk.records[:2], names)
-    return _parse(chunk, names, found, arrival)
+    return _parse(chunk, names, spans.json_form(names), arrival)
 
 
-def _csv_spans(chunk: CsvChunk) -> Spans:
-    return spans.csv_spans(np.frombuffer(chunk.text, np.uint8), *chunk.records[:2], len(chunk.header))
-
-
-def _parse(chunk: Chunk, names: list[str], found: Spans, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+def _parse(chunk: Chunk, names: list[str], form: Form, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     data = np.frombuffer(chunk.text, np.uint8)
-    found.is_odd[is_not_utf8(chunk)] = True
+    is_odd = is_not_utf8(chunk)
     fields = [name for name in _ORDER if name in _ALWAYS or _columns(name, names)]
     if "timestamp" not in fields:
-        found.is_odd[:] = True
+        is_odd[:] = True
     rules = _rules(fields, names, arrival)
-    longest = int((chunk.records.ends - chunk.records.begins).max(initial=0))
-    columns = spanevents.read(data, found, rules, longest)
-    is_easy = ~found.is_odd
+    columns = spanevents.read(data, *chunk.records[:2], form, rules, is_odd)
     frame = pl.DataFrame(_series(fields, columns, data, rules))
-    if not is_easy.all():
-        frame = frame.filter(pl.Series(is_easy))
-    return _complete(frame, arrival), is_easy
+    if is_odd.any():
+        frame = frame.filter(pl.Series(~is_odd))
+    return _complete(frame, arrival), ~is_odd
 
 
 def _columns(field: str, names: list[str]) -> list[int]:

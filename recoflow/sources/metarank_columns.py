@@ -32,11 +32,9 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
     """Rows of the chunk's easy records."""
     data = np.frombuffer(chunk.text, np.uint8)
     others = sampled_names(chunk, np.arange(len(chunk.records.begins))) - {*NAMES}
-    table = _Table(
-        data,
-        [*NAMES, *sorted(others)],
-        spans.json_spans(data, *chunk.records[:2], [*NAMES, *sorted(others)], has_lists=True),
-    )
+    names = [*NAMES, *sorted(others)]
+    found = spans.of_chunk(data, *chunk.records[:2], spans.json_form(names, has_lists=True))
+    table = _Table(data, names, found)
     table.is_odd |= is_not_utf8(chunk)
     what = _classify(table)
     return _rows(table, what, arrival)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from recoflow import xxh64
 from recoflow.compiled import inlined, lean
 from recoflow.sources import memory
-from recoflow.sources.spans import ABSENT, TEXT, Bytes, Places, Spans, Words, find_word
+from recoflow.sources.spans import ABSENT, TEXT, Bytes, Form, Places, Words, empty, find_spans, find_word
 from recoflow.sources.spantext import write_hexadecimal, write_object, write_whole
 from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, of_views, view_of
 from recoflow.sources.times import SECONDS_BELOW
@@ -35,6 +35,7 @@ ROLE, COLUMN, OTHER_COLUMN, NEED, NAME, FIRST_WORD, LAST_WORD = range(7)
 UNIQUE, REPEATING, IDENTITY, KNOWN, TYPE, NUMBER, RANK, TIME, OTHERS = range(9)
 
 _AT_ONCE: Final = 16  # records; a text that has just been written byte by byte is slow to read word by word
+_IN_CACHE: Final = 1 << 12  # values whose spans, 9 bytes each, stay in a core's own cache until they are read
 _SEEN_BITS: Final = 6  # of how many long texts are remembered per field
 _ID_LENGTH: Final = 32
 _HASH: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -67,9 +68,9 @@ class Columns(NamedTuple):
     objects: Bytes  # properties
 
 
-def read(data: Bytes, spans: Spans, rules: Rules, longest_record: int) -> Columns:
-    """Read the records of a chunk that are not odd yet and mark those that turn out to be in `spans.is_odd`."""
-    count, size = len(spans.is_odd), len(rules.plan)
+def read(data: Bytes, begins: Places, ends: Places, form: Form, rules: Rules, is_odd: NDArray[np.bool_]) -> Columns:
+    """Read the records of a chunk that are not odd yet and mark those that turn out to be in `is_odd`."""
+    count, size = len(begins), len(rules.plan)
     key_size = int(rules.words.starts[-1]) + 3 * len(rules.others)  # of an object without its values
     found = Columns(
         memory.empty((size, count, 2), np.uint64),
@@ -80,12 +81,15 @@ def read(data: Bytes, spans: Spans, rules: Rules, longest_record: int) -> Column
         memory.empty(count * _ID_LENGTH, np.uint8),
         memory.empty(len(data) + count * key_size if len(rules.others) else 0, np.uint8),
     )
-    longest = longest_record + 2 * key_size + 21 * size
+    longest = int((ends - begins).max(initial=0)) + 2 * key_size + 21 * size
     scratch = np.zeros((longest // 8 + 2) * _AT_ONCE, np.uint64)
     parts, seen = np.zeros((size, 3), np.int64), np.zeros((size, 1 << _SEEN_BITS), np.int64)
     bits, text = found.numbers.view(np.int64), scratch.view(np.uint8)
     sizes, end_of_objects = np.zeros(_AT_ONCE, np.int64), np.zeros(1, np.int64)
-    _read_records(data, spans, rules, found, bits, scratch, text, sizes, parts, seen, end_of_objects)
+    stretch = empty((_IN_CACHE // max(form.columns, 1) // _AT_ONCE + 1) * _AT_ONCE, form)
+    _read_records(
+        data, begins, ends, form, stretch, rules, found, is_odd, bits, scratch, text, sizes, parts, seen, end_of_objects
+    )
     return found
 
 
@@ -95,37 +99,49 @@ def texts(found: Columns, field: int, *data: Bytes) -> pl.Series:
 
 
 @lean
-def _read_records(data, spans, rules, found, bits, scratch, text, sizes, parts, seen, end_of_objects):
-    kinds, starts, lengths, is_odd = spans
+def _read_records(
+    data, begins, ends, form, spans, rules, found, is_odd, bits, scratch, text, sizes, parts, seen, end_of_objects
+):  # fmt: skip
+    kinds, starts, lengths, is_odd_row = spans
     plan, (word_data, word_starts), needed, default_type, latest, max_rank, others = rules
     views, valid, numbers, moments, hashes, ids, objects = found
     size_of_one = len(scratch) // _AT_ONCE
-    for block in range(0, len(is_odd), _AT_ONCE):
-        count = min(_AT_ONCE, len(is_odd) - block)
-        for field in range(len(plan)):
-            for record in range(block, block + count):
-                views[field, record, 0] = views[field, record, 1] = 0
-        for index in range(count):
-            record = block + index
-            if is_odd[record]:
-                continue
-            is_odd[record] = not _read_record(
-                data, kinds, starts, lengths, plan, word_data, word_starts, needed, default_type, latest, max_rank,
-                others, record, parts, seen, end_of_objects, views, valid, numbers, bits, moments, objects,
-            )  # fmt: skip
-            begin = index * size_of_one * 8
-            sizes[index] = _write_content(data, word_data, word_starts, objects, plan, parts, text, begin) - begin
-        for index in range(count):
-            if not is_odd[block + index]:
-                _sign(scratch, index * size_of_one, sizes[index], block + index, views, valid, hashes, ids)
+    for first in range(0, len(is_odd), len(is_odd_row)):
+        last = min(first + len(is_odd_row), len(is_odd))
+        find_spans(data, begins, ends, first, last, form, spans)
+        for block in range(first, last, _AT_ONCE):
+            end_of_block = min(block + _AT_ONCE, last)
+            _clear(views, block, end_of_block)
+            for record in range(block, end_of_block):
+                row, begin = record - first, (record - block) * size_of_one * 8
+                is_odd[record] |= is_odd_row[row]
+                if not is_odd[record]:
+                    is_odd[record] = not _read_record(
+                        data, kinds, starts, lengths, plan, word_data, word_starts, needed, default_type, latest,
+                        max_rank, others, row, record, parts, seen, end_of_objects, views, valid, numbers, bits,
+                        moments, objects,
+                    )  # fmt: skip
+                    end = _write_content(data, word_data, word_starts, objects, plan, parts, text, begin)
+                    sizes[record - block] = end - begin
+            for record in range(block, end_of_block):
+                if not is_odd[record]:
+                    index = record - block
+                    _sign(scratch, index * size_of_one, sizes[index], record, views, valid, hashes, ids)
+
+
+@inlined
+def _clear(views, begin, end):
+    for field in range(len(views)):
+        for record in range(begin, end):
+            views[field, record, 0] = views[field, record, 1] = 0
 
 
 @inlined
 def _read_record(
     data, kinds, starts, lengths, plan, word_data, word_starts, needed, default_type, latest, max_rank,
-    others, record, parts, seen, end_of_objects, views, valid, numbers, bits, moments, objects,
+    others, row, record, parts, seen, end_of_objects, views, valid, numbers, bits, moments, objects,
 ):  # fmt: skip
-    """Read all fields; whether the record is easy and has what its event type needs."""
+    """Read all fields from a row of the spans; whether the record is easy and has what its event type needs."""
     present, event_type = 0, -1
     for field in range(len(plan)):
         role = plan[field, ROLE]
@@ -133,29 +149,31 @@ def _read_record(
         is_easy = True
         if role in (UNIQUE, REPEATING, IDENTITY):
             is_easy = _read_text(
-                data, kinds, starts, lengths, plan, word_data, word_starts, field, record, parts, seen, views, valid
-            )
+                data, kinds, starts, lengths, plan, word_data, word_starts, field, row, record, parts, seen, views,
+                valid,
+            )  # fmt: skip
         elif role in (KNOWN, TYPE):
             default = default_type if role == TYPE else _ABSENT
             word = _read_word(
-                data, kinds, starts, lengths, plan, word_data, word_starts, default, field, record, parts, views, valid
-            )
+                data, kinds, starts, lengths, plan, word_data, word_starts, default, field, row, record, parts, views,
+                valid,
+            )  # fmt: skip
             event_type = word - plan[field, FIRST_WORD] if role == TYPE and word >= 0 else event_type
             is_easy = word != _UNKNOWN
         elif role in (NUMBER, RANK):
-            is_easy = _read_number(data, kinds, starts, lengths, plan, max_rank, field, record, parts, numbers, bits)
+            is_easy = _read_number(
+                data, kinds, starts, lengths, plan, max_rank, field, row, record, parts, numbers, bits
+            )
         elif role == TIME:
             column = plan[field, COLUMN]
-            kind, begin, length = kinds[column, record], starts[column, record], lengths[column, record]
+            kind, begin, length = kinds[column, row], starts[column, row], lengths[column, row]
             moments[record] = moment_of(data, kind, begin, length, latest, SECONDS_BELOW)
             is_easy = moments[record] > ODD
             _set_part(parts, field, _WHOLE, moments[record], 0)
         else:
             begin = end_of_objects[0]
             keys = plan[field, FIRST_WORD]
-            end = write_object(
-                data, kinds, starts, lengths, others, word_data, word_starts, keys, record, objects, begin
-            )
+            end = write_object(data, kinds, starts, lengths, others, word_data, word_starts, keys, row, objects, begin)
             end_of_objects[0] = end
             if end > begin:
                 _set_part(parts, field, _OBJECTS, begin, end - begin)
@@ -168,13 +186,13 @@ def _read_record(
 
 
 @inlined
-def _column(kinds, lengths, plan, field, record):
+def _column(kinds, lengths, plan, field, row):
     """Which of a text's names has it: _ABSENT when none has, _UNKNOWN when both have or it is no text."""
     found = _ABSENT
     for place in (COLUMN, OTHER_COLUMN):
         column = plan[field, place]
-        if column >= 0 and lengths[column, record] > 0 and kinds[column, record] != ABSENT:
-            if found != _ABSENT or kinds[column, record] != TEXT:
+        if column >= 0 and lengths[column, row] > 0 and kinds[column, row] != ABSENT:
+            if found != _ABSENT or kinds[column, row] != TEXT:
                 return _UNKNOWN
             found = column
     return found
@@ -182,12 +200,12 @@ def _column(kinds, lengths, plan, field, record):
 
 @inlined
 def _read_text(
-    data, kinds, starts, lengths, plan, word_data, word_starts, field, record, parts, seen, views, valid
+    data, kinds, starts, lengths, plan, word_data, word_starts, field, row, record, parts, seen, views, valid
 ):  # fmt: skip
-    column = _column(kinds, lengths, plan, field, record)
+    column = _column(kinds, lengths, plan, field, row)
     if column < 0:
         return column == _ABSENT
-    begin, length = np.int64(starts[column, record]), np.int64(lengths[column, record])
+    begin, length = np.int64(starts[column, row]), np.int64(lengths[column, row])
     role = plan[field, ROLE]
     if role == IDENTITY and is_one_of(
         data, begin, length, word_data, word_starts, plan[field, FIRST_WORD], plan[field, LAST_WORD]
@@ -214,15 +232,15 @@ def _first_place(data, begin, length, seen, field):
 
 @inlined
 def _read_word(
-    data, kinds, starts, lengths, plan, word_data, word_starts, default, field, record, parts, views, valid
+    data, kinds, starts, lengths, plan, word_data, word_starts, default, field, row, record, parts, views, valid
 ):  # fmt: skip
     """Index of the word; the default where the text is absent."""
-    column = _column(kinds, lengths, plan, field, record)
+    column = _column(kinds, lengths, plan, field, row)
     if column == _UNKNOWN:
         return _UNKNOWN
     found = default
     if column >= 0:
-        begin, length = np.int64(starts[column, record]), np.int64(lengths[column, record])
+        begin, length = np.int64(starts[column, row]), np.int64(lengths[column, row])
         first, last = plan[field, FIRST_WORD], plan[field, LAST_WORD]
         found = find_word(data, begin, length, word_data, word_starts, first, last)
         if found < 0:
@@ -235,12 +253,12 @@ def _read_word(
 
 
 @inlined
-def _read_number(data, kinds, starts, lengths, plan, max_rank, field, record, parts, numbers, bits):
+def _read_number(data, kinds, starts, lengths, plan, max_rank, field, row, record, parts, numbers, bits):
     column = plan[field, COLUMN]
-    value = number_of(data, kinds[column, record], starts[column, record], lengths[column, record])
+    value = number_of(data, kinds[column, row], starts[column, row], lengths[column, row])
     numbers[field, record] = value
     if np.isnan(value):
-        return kinds[column, record] == ABSENT or lengths[column, record] <= 0
+        return kinds[column, row] == ABSENT or lengths[column, row] <= 0
     is_rank = plan[field, ROLE] == RANK
     if is_rank and (value != np.floor(value) or value < 0 or value > max_rank):
         return False

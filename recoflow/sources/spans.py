@@ -7,7 +7,8 @@ odd: escapes, nesting, unknown or doubled keys, numbers that could be printed in
 path, so a tokenizer never has to explain or repair. What does not: what a value means.
 
 All functions take `data`, the chunk's bytes (uint8), and the half-open bounds of each record. A `Spans` is three
-matrices [names × records]: the kind of each value, and the position and length of its text, without quotes.
+matrices [names × records]: the kind of each value, and the position and length of its text, without quotes. It holds a
+whole chunk, or a stretch of it that stays in the processor's cache until it has been read.
 """
 
 from __future__ import annotations
@@ -61,29 +62,60 @@ def words(names: list[str]) -> Words:
     return Words(np.frombuffer(b"".join(encoded) + bytes(int(WIDTH)), np.uint8), starts)
 
 
-def json_spans(data: Bytes, begins: Places, ends: Places, names: list[str], *, has_lists: bool = False) -> Spans:
-    """Spans of JSON objects, one per record; columns as in `names`. Values are flat, or lists where that is allowed."""
-    spans = _empty(len(begins), len(names))
-    guesses = np.zeros(len(names) + 1, np.int64)  # the key at this place in the record before
-    _json_records(data, begins, ends, *words(names), has_lists, guesses, *spans)
-    return spans
+class Form(NamedTuple):
+    """How the records of a chunk are written: as CSV with so many cells, or as JSON objects with these keys."""
+
+    columns: int
+    is_csv: bool
+    has_lists: bool  # JSON: values are flat, or lists where that is allowed
+    names: Words
+    guesses: Places  # JSON: index of the key at this place in the record before
 
 
-def csv_spans(data: Bytes, begins: Places, ends: Places, columns: int) -> Spans:
-    """Spans of CSV records with as many cells as `columns`; an empty cell is absent."""
-    spans = _empty(len(begins), columns)
-    _csv_records(data, begins, ends, columns, *spans)
-    return spans
+def csv_form(columns: int) -> Form:
+    """Records with as many cells as `columns`; an empty cell is absent."""
+    return Form(columns, True, False, words([]), np.zeros(1, np.int64))
 
 
-def _empty(records: int, columns: int) -> Spans:
-    shape = (columns, records)  # one column after the other in memory, because all that follows goes by columns
+def json_form(names: list[str], *, has_lists: bool = False) -> Form:
+    """JSON objects, one per record; columns as in `names`."""
+    return Form(len(names), False, has_lists, words(names), np.zeros(len(names) + 1, np.int64))
+
+
+def empty(records: int, form: Form) -> Spans:
+    """Room for the spans of so many records."""
+    shape = (form.columns, records)  # one column after the other in memory, because all that follows goes by columns
     return Spans(
-        memory.full(shape, ABSENT, np.uint8),
+        memory.empty(shape, np.uint8),
         memory.empty(shape, np.int32),
-        memory.full(shape, -1, np.int32),
-        np.zeros(records, bool),
+        memory.empty(shape, np.int32),
+        np.empty(records, bool),
     )
+
+
+def of_chunk(data: Bytes, begins: Places, ends: Places, form: Form) -> Spans:
+    """Spans of all records."""
+    spans = empty(len(begins), form)
+    find_spans(data, begins, ends, 0, len(begins), form, spans)
+    return spans
+
+
+@lean
+def find_spans(data, begins, ends, first, last, form, spans):
+    """Write the spans of the records from `first` to before `last`."""
+    kinds, starts, lengths, is_odd = spans
+    columns, is_csv, has_lists, (word_data, word_starts), guesses = form
+    for column in range(columns):
+        for row in range(last - first):
+            kinds[column, row], lengths[column, row] = ABSENT, -1
+    for row in range(last - first):
+        at, end = begins[first + row], ends[first + row]
+        if is_csv:
+            is_odd[row] = not _csv_record(data, at, end, columns, row, kinds, starts, lengths)
+        else:
+            is_odd[row] = not _json_record(
+                data, at, end, word_data, word_starts, has_lists, guesses, row, kinds, starts, lengths
+            )
 
 
 @inlined
@@ -94,15 +126,6 @@ def find_word(data, begin, length, word_data, word_starts, first, last):
         if word_starts[word + 1] - start == length and equals(data, begin, word_data, start, length):
             return word
     return -1
-
-
-@lean
-def _json_records(data, begins, ends, word_data, word_starts, has_lists, guesses, kinds, starts, lengths, is_odd):
-    for record in range(len(begins)):
-        at, end = begins[record], ends[record]
-        is_odd[record] = not _json_record(
-            data, at, end, word_data, word_starts, has_lists, guesses, record, kinds, starts, lengths
-        )
 
 
 @inlined
@@ -244,17 +267,10 @@ def skip_blank(data, at, end):
     return at
 
 
-@lean
-def _csv_records(data, begins, ends, columns, kinds, starts, lengths, is_odd):
-    for record in range(len(begins)):
-        end = ends[record]
-        if end > begins[record] and data[end - 1] == _RETURN:
-            end -= 1
-        is_odd[record] = not _csv_record(data, begins[record], end, columns, record, kinds, starts, lengths)
-
-
 @inlined
 def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
+    if end > at and data[end - 1] == _RETURN:
+        end -= 1
     if at >= end:
         return False
     for column in range(columns):
