@@ -106,7 +106,7 @@ class Workbench:
         tables = inputs.current_tables(self.lake)
         bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
         moment = as_of or datetime.now(UTC)
-        settings = registry.effective(self.environment, registry.Register(self.lake).history(), moment)
+        settings = registry.effective(self.environment, registry.Register(self.lake).history(), as_of)
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
         with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
             path = Path(folder) / "request.csv"

@@ -1,11 +1,12 @@
-"""The inputs of a campaign: which model and which versions of the tables answer it, chosen once and kept.
+"""The inputs of a campaign: which model, tables and settings answer it, chosen once and kept.
 
 What belongs here: the choice and its file. What does not: what is made of the inputs (see `freshness`).
 
-    <campaign>/inputs.json    {"model_version": …, "tables": {name: version}}
+    <campaign>/inputs.json    {"model_version": …, "tables": {name: version}, "settings": {section: …}}
 
-A campaign that was rendered keeps its inputs, so that a re-run gives the same bytes though events arrived meanwhile.
-Until then a new champion is taken up: a campaign that a bad model cannot answer is answered by the next one.
+A campaign that was rendered keeps its inputs, so that a re-run gives the same bytes though events arrived, the
+environment's file was edited or configurations were registered meanwhile. Until then a new champion and new settings
+are taken up: a campaign that a bad model or a wrong setting keeps from its answer is answered after the cure.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import pydantic
 
 from recoflow.campaigns import publication
 from recoflow.campaigns.freshness import TABLES
+from recoflow.environment import Environment
 from recoflow.errors import CampaignError, ModelError
 from recoflow.models import versions
 from recoflow.storage import artifacts
@@ -33,16 +37,36 @@ class Inputs:
     Attributes:
         model_version: of the bundle.
         tables: name → version, None for a table that does not exist yet; for each of `freshness.TABLES`.
+        settings: of the environment, as JSON values, the configurations among them that were registered by then.
         chosen_anew: why these are not the ones that an earlier attempt had, None when they are or there was none.
     """
 
     model_version: str
     tables: Mapping[str, int | None]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # campaigns of older versions of recoflow kept none
     chosen_anew: str | None = field(default=None, compare=False)
 
+    def environment(self) -> Environment:
+        """The environment with these settings.
 
-def in_service(models: Path, lake: Lake) -> Inputs:
+        Raises:
+            CampaignError: this version of recoflow cannot read them.
+        """
+        try:
+            return Environment.model_validate(self.settings)
+        except pydantic.ValidationError as error:
+            problem = f"has settings of another version of recoflow ({error.errors()[0]['msg']})"
+            cure = "Materialize campaign_request and campaign_recommendations of this campaign again"
+            raise CampaignError(f"{FILE} of this campaign", problem, cure) from None
+
+
+def in_service(models: Path, lake: Lake, environment: Environment) -> Inputs:
     """What a campaign that begins now is answered from.
+
+    Args:
+        models: the folder of the environment's model versions.
+        lake: of the environment.
+        environment: with the configurations that are registered.
 
     Raises:
         ModelError: there is no champion, or its pointer is damaged.
@@ -50,7 +74,7 @@ def in_service(models: Path, lake: Lake) -> Inputs:
     champion = versions.champion_version(models)
     if champion is None:
         raise ModelError(str(models), "has no champion", f"Materialize factors and champion of {models.name}")
-    return Inputs(champion, current_tables(lake))
+    return Inputs(champion, current_tables(lake), environment.model_dump(mode="json"))
 
 
 def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
@@ -65,7 +89,7 @@ def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
     before = _read(folder)
     if before == now:
         return now
-    reason = None if before is None else _obstacle(before, folder, models, lake, now.model_version)
+    reason = None if before is None else _obstacle(before, folder, models, lake, now)
     if before is not None and reason is None:
         return before
     chosen = replace(now, chosen_anew=reason)
@@ -101,12 +125,23 @@ def _read(folder: Path) -> Inputs | None:
         raise CampaignError(str(folder / FILE), f"is damaged ({error})", "Remove it: inputs are chosen anew") from None
 
 
-def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, champion: str) -> str | None:
-    """Why a campaign cannot be answered from its inputs any more, None when it can."""
+def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, now: Inputs) -> str | None:
+    """Why a campaign is not to be answered from its inputs any more, None when it is."""
     if inputs.model_version not in versions.known(models):
         return f"model version {inputs.model_version} is gone"
-    if not publication.is_rendered(folder) and inputs.model_version != champion:
-        return f"nothing was published yet, and {inputs.model_version} is not the champion any more"
+    if not publication.is_rendered(folder):
+        if inputs.model_version != now.model_version:
+            return f"nothing was published yet, and {inputs.model_version} is not the champion any more"
+        if inputs.settings != now.settings:
+            return "nothing was published yet, and the environment has other settings now"
+    try:
+        inputs.environment()
+    except CampaignError as error:
+        return str(error)
+    return _missing_version(inputs, lake)
+
+
+def _missing_version(inputs: Inputs, lake: Lake) -> str | None:
     for name, version in inputs.tables.items():
         if version is None and lake.version(name) is not None:
             return f"{name} did not exist yet"

@@ -57,10 +57,10 @@ class Trial:
 
     def __init__(self, path: Path, environment: Environment, layout: Layout, lake: Lake, now: datetime) -> None:
         self._now, self._lake = now, lake
-        self._inputs = inputs.in_service(layout.models(environment.name), lake)
+        self._environment = registry.effective(environment, Register(lake).history())
+        self._inputs = inputs.in_service(layout.models(environment.name), lake, self._environment)
         model = bundle.load(layout.models(environment.name) / self._inputs.model_version)
         self._bundle = freshness.with_current_items(model, lake, self._inputs.tables)
-        self._environment = registry.effective(environment, Register(lake).history(), now)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.request: Request = request.parse(

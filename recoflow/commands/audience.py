@@ -35,7 +35,7 @@ def audience(  # noqa: PLR0917 - typer makes options of them
     settings = terminal.environment_of(environment, data)
     layout = Layout(data.absolute())
     lake, models = Lake(layout.lake(environment)), layout.models(environment)
-    chosen = inputs.in_service(models, lake)
+    chosen = inputs.in_service(models, lake, settings)
     model = freshness.with_current_items(bundle.load(models / chosen.model_version), lake, chosen.tables)
     found = audiences.choose(item, size, model, audiences.consumers(item, lake, settings))
     if out is not None:

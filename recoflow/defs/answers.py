@@ -46,7 +46,7 @@ from recoflow.quality import audience_suite, expectations, suites
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
-from recoflow.storage.registry import History, Register
+from recoflow.storage.registry import Register
 
 SHOWN_ERRORS = 20
 TAKING_IN = "take in what happened since the training"
@@ -82,6 +82,7 @@ class Answers:
         self._catalogues: dict[tuple[str, int | None], tuple[Bundle, frozenset[str], Catalogue]] = {}
         self._recommendations = names.key(environment, "campaign_recommendations")
         self._requested: dict[str, _Case] = {}  # until they are staged
+        self._environments: dict[str, Environment] = {}  # as the settings of a key's campaign have it
         self._watches: dict[str, Stopwatch] = {}  # of what `stage` did for a key
 
     def request(self, key: str) -> dg.MaterializeResult:
@@ -89,9 +90,11 @@ class Answers:
         watch = Stopwatch()
         case = self._requested[key] = self._case(key, self._choose(key), watch)
         read = case.request
+        chosen = {name: value for name, value in asdict(case.inputs).items() if name != "settings"}
         shown: dict[str, Any] = {
             "stages": metadata.stages(watch),
-            "inputs": dg.MetadataValue.json(asdict(case.inputs)),
+            "inputs": dg.MetadataValue.json(chosen),
+            "settings": dg.MetadataValue.path(str(self._campaigns / key / inputs.FILE)),
             "campaign_id": read.campaign_id,
             "file": read.name,
             "rows_read": read.counts.read,
@@ -195,19 +198,15 @@ class Answers:
 
     @cached_property
     def _in_service(self) -> Inputs:
-        return inputs.in_service(self._models, self._lake)
-
-    @cached_property
-    def _registered(self) -> History:
-        return Register(self._lake).history()
+        environment = registry.effective(self._environment, Register(self._lake).history())
+        return inputs.in_service(self._models, self._lake, environment)
 
     def _choose(self, key: str) -> Inputs:
         return inputs.choose(self._campaigns / key, self._models, self._lake, self._in_service)
 
     def _case(self, key: str, chosen: Inputs, watch: Stopwatch) -> _Case:
-        opened = docket.load(self._campaigns, key)
-        # With the configurations that were registered when the request came in.
-        environment = registry.effective(self._environment, self._registered, opened.as_of)
+        opened, environment = docket.load(self._campaigns, key), chosen.environment()
+        self._environments[key] = environment
         with watch.stage("load model"):  # by the first of several campaigns
             bundle, attributes, catalogue = self._with_items(chosen)
         with watch.stage("parse request"):
@@ -245,19 +244,26 @@ class Answers:
             for key, result in answered.items()
         }
         of_audiences = [seen[key] for key, result in answered.items() if isinstance(result, StagedAudiences)]
-        chosen = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names())
-        return chosen | suites.campaigns(
-            [seen[key] for key, result in answered.items() if isinstance(result, Staged)],
-            columns=staged.columns(self._environment.campaigns.information_fields).names(),
-            provider=self._environment.campaigns.provider,
-            max_fallback_share=self._environment.quality.max_fallback_share,
-        )
+        findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names())
+        of_lists: dict[tuple[tuple[str, ...], str], list[suites.Campaign]] = {}  # those that must look alike together
+        for key, result in answered.items():
+            if isinstance(result, Staged):
+                settings = self._environments[key].campaigns
+                of_lists.setdefault((settings.information_fields, settings.provider), []).append(seen[key])
+        for (information_fields, provider), campaigns in of_lists.items():
+            findings |= suites.campaigns(
+                campaigns,
+                columns=staged.columns(information_fields).names(),
+                provider=provider,
+                max_fallback_share=self._environment.quality.max_fallback_share,
+            )
+        return findings
 
     def _recommended(self, key: str, result: Answered, findings: list[Finding]) -> dg.MaterializeResult:
         about = {"campaign": key, "campaign_id": result.campaign_id, "model_version": result.model_version}
         preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
         if isinstance(result, Staged):
-            counts, balance = self._lists(result)
+            counts, balance = self._lists(result, self._environments[key])
         else:
             message = "not applicable: the request is for audiences"
             counts = {"dagster/row_count": result.counts.people, **asdict(result.counts)}
@@ -276,7 +282,7 @@ class Answers:
             check_results=metadata.check_results([*findings, *balance], CHECKS, self._recommendations, about),
         )
 
-    def _lists(self, result: Staged) -> tuple[dict[str, int], list[Finding]]:
+    def _lists(self, result: Staged, environment: Environment) -> tuple[dict[str, int], list[Finding]]:
         """What is shown of lists, and whether their experiments are balanced."""
         counts = {
             "dagster/row_count": result.counts.items,
@@ -287,7 +293,7 @@ class Answers:
             "empty_lists": result.counts.empty,
         }
         arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
-        return counts, [experiments.balance(arms, self._environment.campaigns, result.suspended)]
+        return counts, [experiments.balance(arms, environment.campaigns, result.suspended)]
 
     def _refused(self, key: str, read: Request) -> dg.MaterializeResult:
         assert read.rejection is not None

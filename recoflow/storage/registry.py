@@ -3,7 +3,8 @@
 What belongs here: keeping them, telling them apart by time, and an environment that has them. What does not: HTTP
 (`gateway`), and what a configuration does (`campaigns`).
 
-Rows are only ever added, so that a campaign that is answered again sees what was registered when its request came in.
+Rows are only ever added, each later than all before it, so that what stood at any time can be told. Campaigns do not
+ask by time: clocks differ, and what a campaign was answered with is kept beside it (see `campaigns.inputs`).
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def effective(environment: Environment, history: History, as_of: datetime | None
     Args:
         environment: as its file has it.
         history: of the environment's register.
-        as_of: for a campaign the time when its request came in; null: now.
+        as_of: a time by the writers' clocks; null: what stands now, whatever they say.
     """
     found: dict[str, Configuration] = {}
     for name, entry in history.standing(as_of).items():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from recoflow.errors import CampaignError, ModelError
 from recoflow.models import bundle as bundles
 from recoflow.models import versions
 from recoflow.storage.lake import Lake
+from recoflow_tests.campaigns.conftest import make_environment
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ def place(tmp_path: Path, newsroom: bundles.Bundle) -> SimpleNamespace:
     return SimpleNamespace(folder=tmp_path / "campaign", models=models, lake=lake, items=newsroom.items)
 
 
-def choose(place: SimpleNamespace) -> inputs.Inputs:
-    now = inputs.in_service(place.models, place.lake)
+def choose(place: SimpleNamespace, **campaigns: str) -> inputs.Inputs:
+    now = inputs.in_service(place.models, place.lake, make_environment(**campaigns))
     return inputs.choose(place.folder, place.models, place.lake, now)
 
 
@@ -38,7 +41,8 @@ def rendered(place: SimpleNamespace) -> None:
 
 def test_inputs_are_what_is_in_service_and_stay_though_tables_change(place):
     first = choose(place)
-    assert first == inputs.Inputs("v1", {"interactions": None, "items": place.lake.version("items"), "identity": None})
+    versions = {"interactions": None, "items": place.lake.version("items"), "identity": None}
+    assert first == inputs.Inputs("v1", versions, make_environment().model_dump(mode="json"))
     assert first.chosen_anew is None
     place.lake.overwrite("items", place.items.head(3))
     assert choose(place) == first == inputs.load(place.folder)
@@ -58,6 +62,48 @@ def test_a_campaign_that_was_rendered_keeps_its_model(place):
     rendered(place)
     versions.promote(place.models, "v2")
     assert choose(place) == first
+
+
+def test_until_something_is_rendered_new_settings_are_taken_up_and_then_no_more(place):
+    choose(place)
+    second = choose(place, provider="mended")
+    assert "has other settings now" in str(second.chosen_anew)
+    assert second.environment() == make_environment(provider="mended")
+    rendered(place)
+    assert choose(place, provider="edited later") == second == inputs.load(place.folder)
+
+
+def test_settings_come_back_as_they_were(place):
+    environment = make_environment(
+        information_fields=("url", "title"),
+        lists={"Top": "varied"},
+        configurations={
+            "varied": {
+                "filters": {"section": ["sport", "news"]},
+                "constraints": [{"query": {"key": "n", "match": {"value": 1, "not": True}}, "limit": {"max": 1}}],
+                "boosts": [{"query": {"key": "is_free", "contains": {"value": True}}, "factor": 1.5}],
+                "minimum_score": -math.inf,
+                "consumed": [],
+            }
+        },
+        experiments={"trial": {"arms": {"a": {"weight": 1}, "b": {"weight": 0.1, "configuration": "varied"}}}},
+    )
+    now = inputs.in_service(place.models, place.lake, environment)
+    inputs.choose(place.folder, place.models, place.lake, now)
+    assert inputs.load(place.folder) == now
+    assert inputs.load(place.folder).environment() == environment
+
+
+@pytest.mark.parametrize("settings", [{}, {"name": "lorem", "a_key_of_another_recoflow": 1}])
+def test_settings_of_another_version_of_recoflow_are_chosen_anew_and_said(place, settings):
+    kept = {"model_version": "v1", "tables": dict(choose(place).tables), "settings": settings}
+    (place.folder / inputs.FILE).write_text(json.dumps(kept))
+    rendered(place)
+    with pytest.raises(CampaignError, match="another version of recoflow"):
+        inputs.load(place.folder).environment()
+    again = choose(place)
+    assert "another version of recoflow" in str(again.chosen_anew)
+    assert again.environment() == make_environment()
 
 
 def test_a_model_or_a_table_version_that_is_gone_is_chosen_anew_and_said(place):
@@ -84,7 +130,7 @@ def test_a_table_that_did_not_exist_is_not_read_as_if_it_had(place):
 
 def test_nothing_can_be_answered_without_a_champion(place, tmp_path):
     with pytest.raises(ModelError, match="no champion"):
-        inputs.in_service(tmp_path / "none", place.lake)
+        inputs.in_service(tmp_path / "none", place.lake, make_environment())
 
 
 def test_a_campaign_without_inputs_or_with_damaged_ones_is_an_error(place):
