@@ -152,7 +152,7 @@ class Gateway(Section):
     """Who may send over HTTP, and how much at once."""
 
     token_files: tuple[Path, ...] = ()  # each holds one token; relative to the data folder unless absolute
-    token_variables: tuple[str, ...] = ()  # names of process variables, each with one token; no token at all: open
+    token_variables: tuple[str, ...] = ()  # names of process variables, each with one token; none: open
     max_body_bytes: int = Field(4 * 1024**2, ge=1024, le=16 * 1024**2)
     max_events: int = Field(10_000, ge=1)  # of one request
     max_pending_bytes: int = Field(64 * 1024**2, ge=1024)  # bodies that are read or wait for the disk; beyond: 429

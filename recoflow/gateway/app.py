@@ -145,6 +145,7 @@ class Gateway:
     async def post_forget(self, request: Request) -> Response:
         """A person is to be forgotten, with all events that were acknowledged until now."""
         intake = self._intake(request)
+        self._check_entitled(intake, request)
 
         async def keep(asked: forgetting.Asked) -> str:
             await intake.seal()
@@ -176,6 +177,8 @@ class Gateway:
         """GET, PUT or DELETE of one configuration."""
         intake, configuration_id = self._intake(request), request.path_params["configuration_id"]
         about = *self._configured(intake.environment.name), configuration_id
+        if request.method != "GET":
+            self._check_entitled(intake, request)
         if request.method == "PUT":
 
             async def keep(body: configurations.Body) -> tuple[configurations.Shown, bool]:
@@ -251,6 +254,13 @@ class Gateway:
     def _check_running(self) -> None:
         if self.is_stopping:
             raise HTTPException(503, "The gateway is stopping; try again", _AGAIN | _GONE)
+
+    def _check_entitled(self, intake: Intake, request: Request) -> None:
+        """What changes more than it adds is taken with a token, or from this machine."""
+        name = intake.environment.name
+        if self._tokens.is_open(name) and not reading.is_from_here(request):
+            cure = f"name one in gateway.token_files of {name}.yaml, and send it"
+            raise HTTPException(403, f"{name} has no token, so that this is taken from this machine alone: {cure}")
 
     def _intake(self, request: Request) -> Intake:
         self._check_running()

@@ -5,8 +5,13 @@ What belongs here: looking at one request of HTTP. What does not: what it is ans
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+
+_LOOPBACK: Final = re.compile(r"localhost|127(\.\d{1,3}){3}|::1|\[::1\]")
 
 
 class TooLargeError(Exception):
@@ -18,7 +23,19 @@ def token(request: Request) -> str | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return request.query_params.get("token") if request.url.path.endswith("/pubsub") else None
+    return request.query_params.get("token") if request.scope["path"].endswith("/pubsub") else None
+
+
+def is_from_here(request: Request) -> bool:
+    """Whether a program of this machine sent a request: nobody behind a proxy, and no page of a site in a browser.
+
+    A browser sends what a page of any site tells it to loopback too: it names that site as the origin, or as the host
+    where the site has had its name resolved to loopback.
+    """
+    host = request.headers.get("host", "")
+    peer = request.client.host if request.client else ""  # as a proxy tells it, where there is one
+    is_own = request.headers.get("origin") in {None, f"http://{host}"}
+    return is_own and all(_LOOPBACK.fullmatch(name) for name in (peer, re.sub(r":\d+$", "", host)))
 
 
 def check_media_type(request: Request) -> None:

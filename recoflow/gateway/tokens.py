@@ -46,9 +46,13 @@ class Tokens:
             for place, token in places:
                 self._add(environment.name, place, token.strip())
 
+    def is_open(self, environment: str) -> bool:
+        """Whether an environment has no token."""
+        return environment not in self._guarded
+
     def access(self, environment: str, token: str | None) -> Access:
         """What a token, or none, is worth at an environment."""
-        if environment not in self._guarded:
+        if self.is_open(environment):
             return Access.GRANTED
         digest = _digest(token or "")
         found = [owner for known, owner in self._owners.items() if hmac.compare_digest(known, digest)]

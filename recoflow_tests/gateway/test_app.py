@@ -77,6 +77,45 @@ def test_json_without_a_list_of_events_is_400(gateway: Running, body: bytes) -> 
     assert answer.json()["message"].startswith("Events contain errors: ")
 
 
+FROM_ELSEWHERE = [
+    {"Host": "rebound.example:8080"},
+    {"Host": "127.0.0.1.rebound.example"},
+    {"Host": "["},
+    {"Origin": "http://site.example"},
+    {"Origin": "null"},
+    {"X-Forwarded-For": "203.0.113.9"},
+]
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "forget", {"user_id": "somebody"}),
+        ("PUT", "configurations/fresh", {"algorithm": "newest"}),
+        ("DELETE", "configurations/fresh", None),
+    ],
+)
+def test_without_a_token_only_this_machine_forgets_people_and_changes_configurations(
+    gateway: Running, headers: dict[str, str], method: str, path: str, body: object
+) -> None:
+    answer = gateway.client.request(method, f"/api/lorem/{path}", json=body, headers=headers)
+    assert answer.status_code == 403
+    assert "gateway.token_files of lorem.yaml" in answer.json()["message"]
+    with_token = headers | {"Authorization": "Bearer ipsum-secret"}
+    assert gateway.client.request(method, f"/api/ipsum/{path}", json=body, headers=with_token).status_code != 403
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+def test_without_a_token_events_are_taken_from_everywhere(gateway: Running, headers: dict[str, str]) -> None:
+    assert gateway.post([view()], headers=headers).status_code == 200
+
+
+def test_the_gateways_own_pages_count_as_this_machine(gateway: Running) -> None:
+    answer = gateway.client.delete("/api/lorem/configurations/none", headers={"Origin": gateway.url})
+    assert answer.status_code == 404
+
+
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/csv"}, {"Content-Encoding": "gzip"}])
 def test_other_formats_are_415(gateway: Running, headers: dict[str, str]) -> None:
     assert gateway.post([view()], headers=headers).status_code == 415
