@@ -17,7 +17,8 @@ from recoflow.campaigns.docket import Docket
 from recoflow.defs import bursts, names
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.storage.mailbox import Intake
+from recoflow.storage.claims import Delivery
+from recoflow.storage.mailbox import Intake, Mailbox
 
 MOST = 5
 FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
@@ -36,8 +37,7 @@ def due(
     context: dg.SensorEvaluationContext, environment: Environment, pending: Sequence[Intake], moment: datetime
 ) -> list[Intake]:
     """Those of `pending` that a run must be started for: none is under way, and the last failed long enough ago."""
-    # Of any job: a person may be materializing the assets of a campaign by hand.
-    running = {campaign for campaign, _ in _runs(context.instance, environment, dg.RunsFilter(statuses=ACTIVE))}
+    running = _running(context, environment)
     idle = [intake for intake in pending if key(environment, intake) not in running]
     ended: dict[str, float] = {}
     if any(intake.attempts for intake in idle):
@@ -54,6 +54,15 @@ def due(
         if intake.attempts < MOST
         and moment.timestamp() >= ended.get(key(environment, intake), 0) + _pause(intake.attempts).total_seconds()
     ]
+
+
+def orphans(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox) -> list[Delivery]:
+    """Deliveries whose campaign no run is at work at, so that none is going to note them."""
+    if not mailbox.delivered():
+        return []
+    running = _running(context, environment)
+    # Asked again: runs that ended meanwhile have noted their own.
+    return [delivery for delivery in mailbox.delivered() if delivery.reference not in running]
 
 
 def key(environment: Environment, intake: Intake) -> str:
@@ -73,6 +82,11 @@ def opened(environment: Environment, installation: Installation, intake: Intake,
         received_at=received_at,
         claim_id=intake.claim_id,
     )
+
+
+def _running(context: dg.SensorEvaluationContext, environment: Environment) -> set[str]:
+    """The campaigns that a run of any job is at work at: a person may be materializing the assets of one by hand."""
+    return {campaign for campaign, _ in _runs(context.instance, environment, dg.RunsFilter(statuses=ACTIVE))}
 
 
 def _pause(attempts: int) -> timedelta:

@@ -9,6 +9,7 @@ import dagster as dg
 from recoflow.defs import (
     bursts,
     campaigns,
+    deliveries,
     event_checks,
     events,
     interactions,
@@ -48,11 +49,12 @@ def build_environment(environment: Environment, installation: Installation) -> d
         for name, stage in STAGES.items()
     }
     burst = bursts.build_job(environment, installation)
+    noting = deliveries.build_job(environment, installation)
     return dg.Definitions(
         assets=assets,
         asset_checks=event_checks.build_checks(environment),
-        jobs=[*jobs.values(), burst, *scheduled.build_jobs(environment), upkeep.build_job(environment)],
-        sensors=sensors.build_sensors(environment, installation, [jobs["campaign"], burst]),
+        jobs=[*jobs.values(), burst, noting, *scheduled.build_jobs(environment), upkeep.build_job(environment)],
+        sensors=sensors.build_sensors(environment, installation, [jobs["campaign"], burst, noting]),
         schedules=[
             _schedule(environment, "training", environment.schedules.training),
             _schedule(environment, "retention", environment.schedules.retention),

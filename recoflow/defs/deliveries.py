@@ -4,13 +4,22 @@ What belongs here: from a delivery to rows of `responses`. What does not: the pu
 the rows are (`campaigns.publication`).
 
 A run notes what it published itself. The mailbox finishes publications without a run, too, and a run can die right
-behind one: those are noted by the nightly retention (see `upkeep`).
+behind one: for those the request sensor starts the job of this module.
 """
 
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+
+import dagster as dg
 
 from recoflow.campaigns import publication, staged
 from recoflow.campaigns.staged import Staged
+from recoflow.defs import names
+from recoflow.defs.resources import Installation
+from recoflow.environment import Environment
+from recoflow.errors import CampaignError
 from recoflow.storage.claims import Delivery
 from recoflow.storage.lake import Lake
 
@@ -30,3 +39,38 @@ def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
     """
     answered = staged.load(campaigns / delivery.reference / STAGING, Staged)
     lake.append("responses", publication.rows(answered, delivery.at), transaction=delivery.reference)
+
+
+def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
+    """`<environment>_deliveries`; bound to its resource here for the reason that `bursts.build_job` gives."""
+
+    @dg.op(name=names.job(environment, "note_deliveries"), description="Everything that was published and not noted.")
+    def note_deliveries(context: dg.OpExecutionContext, installation: Installation) -> None:
+        folder, lake = installation.layout.campaigns(environment.name), installation.lake(environment)
+        with installation.mailbox(environment) as mailbox:
+            for delivery in mailbox.delivered():
+                try:
+                    note(delivery, folder, lake)
+                except CampaignError as error:  # a person of that campaign was forgotten meanwhile
+                    context.log.warning(f"campaign {delivery.reference} was published, not noted: {error}")
+                mailbox.acknowledge(delivery)
+
+    @dg.job(
+        name=names.job(environment, "deliveries"),
+        description=f"{environment.title or environment.name}: publications that outlived their run, in the lake.",
+        tags={names.ENVIRONMENT_TAG: environment.name},
+        resource_defs={"installation": installation},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        note_deliveries()
+
+    return job
+
+
+def run_requests(environment: Environment, orphans: Sequence[Delivery], moment: datetime) -> list[dg.RunRequest]:
+    """One run for deliveries that no run is going to note, none where there are none; once an hour for the same."""
+    if not orphans:
+        return []
+    claims = hashlib.sha256(" ".join(each.claim_id for each in orphans).encode()).hexdigest()
+    return [dg.RunRequest(f"{moment:%Y-%m-%dT%H}:{claims}", job_name=names.job(environment, "deliveries"))]

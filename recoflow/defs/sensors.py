@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import attempts, bursts, names
+from recoflow.defs import attempts, bursts, deliveries, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
@@ -123,21 +123,27 @@ def _requests(
         with installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
+            runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
             pending = mailbox.pending(REQUESTS)
             for name, problem in mailbox.held():
                 context.log.warning(f"{name} is held back: {problem}")
-            if not pending:
-                return dg.SkipReason("no request file")
-            if not versions.champion_version(installation.layout.models(environment.name)):
-                return dg.SkipReason(f"{len(pending)} request files wait for the first model of {environment.name}")
-            due = attempts.due(context, environment, pending, now())
-            runs = [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
+            has_model = versions.champion_version(installation.layout.models(environment.name)) is not None
+            due = attempts.due(context, environment, pending, now()) if pending and has_model else []
+            runs += [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
         if not runs:
-            return dg.SkipReason(f"{len(pending)} request files are being answered, or wait for their next attempt")
+            return dg.SkipReason(_why_nothing(environment, len(pending), has_model=has_model))
         added = names.campaigns(environment).build_add_request([attempts.key(environment, intake) for intake in due])
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
+
+
+def _why_nothing(environment: Environment, pending: int, *, has_model: bool) -> str:
+    if not pending:
+        return "no request file"
+    if not has_model:
+        return f"{pending} request files wait for the first model of {environment.name}"
+    return f"{pending} request files are being answered, or wait for their next attempt"
 
 
 def _interval(environment: Environment) -> int:

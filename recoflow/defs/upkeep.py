@@ -6,18 +6,17 @@ from pathlib import Path
 
 import dagster as dg
 
-from recoflow.defs import deliveries, names
+from recoflow.defs import names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import CampaignError
 from recoflow.storage.lake import TABLES
 
 AGES = {"events": "timestamp", "quarantine": "received_at", "responses": "published_at"}  # environment.Retention
 
 
 def build_job(environment: Environment) -> dg.JobDefinition:
-    """`<environment>_retention`: sweep the account, note deliveries, forget old campaigns, vacuum the lake."""
+    """`<environment>_retention`: sweep the account, forget old campaigns, vacuum the lake."""
 
     @dg.op(name=f"{environment.name}_sweep", description="Responses after their retention, and claimed originals.")
     def sweep(context: dg.OpExecutionContext, installation: Installation) -> None:
@@ -28,39 +27,7 @@ def build_job(environment: Environment) -> dg.JobDefinition:
             for name in getattr(swept, kind):
                 context.log.warning(f"{kind} file left alone: {name}")
 
-    note_deliveries, forget_campaigns = _campaign_ops(environment)
-    expire, vacuum = _lake_ops(environment)
-
-    @dg.job(
-        name=names.job(environment, "retention"),
-        executor_def=dg.in_process_executor,
-        tags={names.ENVIRONMENT_TAG: environment.name},
-    )
-    def retention() -> None:
-        sweep()
-        forget_campaigns(note_deliveries())
-        vacuum(expire())
-
-    return retention
-
-
-def _campaign_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinition]:
-    @dg.op(name=f"{environment.name}_note_deliveries", description="Publications that outlived their run, in the lake.")
-    def note_deliveries(context: dg.OpExecutionContext, installation: Installation) -> None:
-        folder, lake = installation.layout.campaigns(environment.name), installation.lake(environment)
-        with installation.mailbox(environment) as mailbox:
-            for delivery in mailbox.delivered():
-                try:
-                    deliveries.note(delivery, folder, lake)
-                except CampaignError as error:  # a person of that campaign was forgotten meanwhile
-                    context.log.warning(f"campaign {delivery.reference} was published, not noted: {error}")
-                mailbox.acknowledge(delivery)
-
-    @dg.op(
-        name=f"{environment.name}_forget_campaigns",
-        ins={"noted": dg.In(dg.Nothing)},
-        description="Folders and partitions of campaigns long past.",
-    )
+    @dg.op(name=f"{environment.name}_forget_campaigns", description="Folders and partitions of campaigns long past.")
     def forget_campaigns(context: dg.OpExecutionContext, installation: Installation) -> None:
         kept_for = environment.retention.campaigns
         if kept_for is None:
@@ -73,7 +40,19 @@ def _campaign_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefin
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
 
-    return note_deliveries, forget_campaigns
+    expire, vacuum = _lake_ops(environment)
+
+    @dg.job(
+        name=names.job(environment, "retention"),
+        executor_def=dg.in_process_executor,
+        tags={names.ENVIRONMENT_TAG: environment.name},
+    )
+    def retention() -> None:
+        sweep()
+        forget_campaigns()
+        vacuum(expire())
+
+    return retention
 
 
 def _lake_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinition]:

@@ -89,22 +89,23 @@ def test_an_answer_that_a_newer_file_supersedes_leaves_no_rows(
     assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
 
 
-def test_what_is_published_without_a_run_is_noted_by_the_nightly_upkeep(
+def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(transfer, "upload", refuse)
         assert not trained.campaign(asked).success
     before = datetime.now(UTC)
-    trained.tick("lorem_requests")
+    (noting,) = trained.run_requests("lorem_requests")  # it publishes what was held back
     assert NAME in trained.responses()
     assert noted(trained).is_empty()
 
-    for _ in range(2):
-        assert trained.run("lorem_retention").success
-        assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
-        assert noted(trained).height == len(sent(trained))
-        assert noted(trained)["published_at"].min() >= before
+    assert noting.job_name == "lorem_deliveries"
+    assert trained.campaign(noting).success
+    assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
+    assert noted(trained).height == len(sent(trained))
+    assert noted(trained)["published_at"].min() >= before
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
 
 
 def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
@@ -114,6 +115,24 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
         patch.setattr(deliveries, "note", refuse)
         assert not trained.campaign(asked).success
     assert NAME in trained.responses()
-    assert trained.run("lorem_retention").success
+    for _ in range(2):
+        assert trained.run("lorem_deliveries").success
     assert trained.campaign(asked).success  # by hand: what was noted is not noted twice
     assert noted(trained).height == len(sent(trained)) == 50
+
+
+def test_what_a_run_is_going_to_note_itself_gets_no_other_run(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries, "note", refuse)
+        assert not trained.campaign(asked).success
+    at_work = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": str(asked.partition_key)},
+    )
+    trained.instance.add_run(at_work)
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    trained.instance.delete_run(at_work.run_id)
+    assert isinstance(trained.tick("lorem_requests"), dg.SensorResult)

@@ -100,6 +100,13 @@ def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
             digests = [hashlib.sha256(made.fetch(name).encode()).hexdigest() for name in names]
             assert [manifest["response_sha256"] for manifest in manifests] == digests
             lake = made.definitions.resources["installation"].lake(made.environment("lorem"))
+            # The last one is noted behind its publication, what the killed worker had published by another run.
+            services.await_true(
+                lambda: lake.scan("responses").collect()["campaign_id"].n_unique() == len(names),
+                [child],
+                60,
+                "the rows",
+            )
             noted = lake.scan("responses").collect().group_by("campaign_id").len()
             assert sorted(noted["campaign_id"]) == sorted(manifest["campaign_id"] for manifest in manifests)
             assert noted["len"].unique().to_list() == [manifests[0]["rows"]]
