@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from recoflow.ahead import ahead
 from recoflow.campaigns import identifiers, part, reasons, rules, staged
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns.ranking import Ranking, blocks
+from recoflow.campaigns.request import LIST
 from recoflow.errors import CampaignError
 from recoflow.stopwatch import Stopwatch
 
@@ -73,9 +75,10 @@ def answer(
     watch = stopwatch or Stopwatch()
     staged.clear(staging)
     eligible = np.flatnonzero(rules.is_eligible(bundle.items))
-    with watch.stage("map ids"):
+    with watch.stage("map ids"), ThreadPoolExecutor(1) as thread:
+        ids = thread.submit(identifiers.of_rows, request.rows, request.campaign_id, LIST)
         lists = planning.plan(request, bundle, environment)
-        requests = _requests(request, lists, environment.campaigns.provider)
+        requests = _requests(request, ids.result(), lists, environment.campaigns.provider)
     fields = environment.campaigns.information_fields
     filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
     attributes = [field for field in fields if field != schema.BECAUSE_OF]
@@ -115,10 +118,10 @@ def answer(
     return result
 
 
-def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
+def _requests(request: Request, ids: pl.Series, lists: Lists, provider: str) -> pl.DataFrame:
     group = pl.when(pl.Series(lists.is_fallback)).then(pl.lit(FALLBACK)).otherwise(pl.lit(provider))
     return request.rows.with_columns(
-        identifiers.of_rows(request.rows, request.campaign_id, ("user_id", "device_id", "list_name")),
+        ids,
         lists.keys.alias("subject"),
         group.alias("user_group"),
         pl.Series("may_repeat", lists.may_repeat),

@@ -54,9 +54,10 @@ class Asked:
         """From the staged file; the bundle is the one at hand."""
         requests = pl.read_parquet(staged.requests)
         person = np.full(len(requests), -1, np.int64)
-        several = np.flatnonzero(requests["subject"].is_duplicated().to_numpy())
-        people = pl.DataFrame({"subject": requests["subject"].gather(several), "row": several})
-        person[several] = people.select(pl.col("row").min().over("subject")).to_series().to_numpy()
+        if requests["subject"].hash().n_unique() < len(requests):
+            several = np.flatnonzero(requests["subject"].is_duplicated().to_numpy())
+            people = pl.DataFrame({"subject": requests["subject"].gather(several), "row": several})
+            person[several] = people.select(pl.col("row").min().over("subject")).to_series().to_numpy()
         return cls(
             requests=requests,
             subjects=bundle.rows_of(requests["subject"]),

@@ -204,8 +204,8 @@ def _filters(configuration: Configuration, cells: list[tuple[str, str | None]]) 
 def _order(keys: pl.Series, size: Longs, may_repeat: Flags) -> tuple[Longs, Longs]:
     """The list before each one of the same subject, and how many items the earlier ones may hold that it must not."""
     previous, earlier = np.full(len(keys), -1, np.int64), np.zeros(len(keys), np.int64)
-    several = np.flatnonzero(keys.is_duplicated().to_numpy())  # most subjects have one list: nothing to follow
-    if len(several):
+    if keys.hash().n_unique() < len(keys):  # or every subject has one list, as in most requests: nothing to follow
+        several = np.flatnonzero(keys.is_duplicated().to_numpy())
         ordered = pl.DataFrame({"key": keys.gather(several), "row": several, "size": size[several]}).select(
             pl.col("row").shift(1).over("key").fill_null(-1).alias("previous"),
             (pl.col("size").cum_sum().over("key") - pl.col("size")).alias("earlier"),
