@@ -11,13 +11,17 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recoflow.sources import memory
 from recoflow.sources.collect import Piece
 
 MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
 
 COMPILED_FROM: Final = 2 * 1024**2  # bytes; fewer are searched before the compiled search is loaded
 
-Read = Callable[[int], bytes]  # gives about so many bytes, none at the end
+_LOOKED_AT: Final = 64 * 1024  # bytes that are searched at once from the end
+
+Text = bytes | memoryview  # read only
+Read = Callable[[memoryview], int]  # fills the memory from its beginning and tells how far, 0 at the end of the stream
 
 
 class Records(NamedTuple):
@@ -32,7 +36,7 @@ class Chunk(Protocol):
     """A stretch of a file."""
 
     @property
-    def text(self) -> bytes:
+    def text(self) -> Text:
         """The records with a line end between each two."""
 
     @property
@@ -47,7 +51,24 @@ class Chunk(Protocol):
         """The events of these records with their exact places, texts and values."""
 
 
-def places(text: bytes, mark: bytes) -> NDArray[np.int64]:
+def refilled(rest: Text, read: Read, size: int) -> tuple[memoryview, bool]:
+    """The rest of a text and about `size` bytes that follow in the stream, in one piece; and whether any followed."""
+    text = memory.empty(len(rest) + size, np.uint8).data
+    text[: len(rest)] = rest
+    more = read(text[len(rest) :])
+    return text[: len(rest) + more].toreadonly(), more > 0
+
+
+def last_place(text: Text, mark: bytes) -> int:
+    """Position of the last such byte, -1 when there is none."""
+    for end in range(len(text), 0, -_LOOKED_AT):
+        begin = max(0, end - _LOOKED_AT)
+        if (place := bytes(text[begin:end]).rfind(mark)) >= 0:
+            return begin + place
+    return -1
+
+
+def places(text: Text, mark: bytes) -> NDArray[np.int64]:
     """Positions of one byte in a text."""
     data = np.frombuffer(text, np.uint8)
     if len(data) < COMPILED_FROM:
@@ -59,7 +80,7 @@ def places(text: bytes, mark: bytes) -> NDArray[np.int64]:
     return found
 
 
-def count(text: bytes | memoryview, mark: bytes) -> int:
+def count(text: Text, mark: bytes) -> int:
     """How often one byte stands in a text; where it is frequent, `bytes.count` takes ten times as long."""
     data = np.frombuffer(text, np.uint8)
     if len(data) < COMPILED_FROM:
@@ -69,9 +90,9 @@ def count(text: bytes | memoryview, mark: bytes) -> int:
     return int(wide.count_byte(data, ord(mark)))
 
 
-def line_bounds(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def line_bounds(text: Text) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each line of a text begins and ends, without its line end."""
     ends = places(text, b"\n")
-    if not text.endswith(b"\n"):
+    if text[-1:] != b"\n":
         ends = np.append(ends, len(text))
     return np.append(0, ends[:-1] + 1), ends

@@ -54,10 +54,10 @@ def sampled_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
 def is_not_utf8(chunk: Chunk) -> Bools:
     """Records with bytes above 127 in a chunk that is not UTF-8 as a whole."""
     is_odd = np.zeros(len(chunk.records.begins), bool)
-    if chunk.text.isascii():
+    if np.frombuffer(chunk.text, np.int8).min(initial=0) >= 0:
         return is_odd
     try:
-        chunk.text.decode()
+        str(chunk.text, "utf-8")
     except UnicodeDecodeError:
         high = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) > 127)
         is_odd[np.searchsorted(chunk.records.begins, high, side="right") - 1] = True

@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.errors import SourceError
-from recoflow.sources.chunks import MAX_EVENT, Read, Records, count, line_bounds, places
+from recoflow.sources.chunks import (
+    MAX_EVENT,
+    Read,
+    Records,
+    Text,
+    count,
+    last_place,
+    line_bounds,
+    places,
+    refilled,
+)
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
@@ -30,7 +40,7 @@ class CsvChunk:
     """A stretch of a CSV file without its header."""
 
     header: tuple[str, ...]
-    text: bytes
+    text: Text
     first_line: int
     broken: tuple[Piece, ...] = ()
 
@@ -39,7 +49,7 @@ class CsvChunk:
         """Each record: a line, or several where a quoted cell has line ends."""
         begins, ends = line_bounds(self.text)
         lines = np.arange(len(begins)) + self.first_line
-        if b'"' not in self.text:
+        if not count(self.text, b'"'):
             return Records(begins, ends, lines)
         quotes = np.searchsorted(places(self.text, b'"'), np.stack([begins, ends]))
         odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
@@ -56,7 +66,7 @@ class CsvChunk:
         """These records with their exact places, texts and cells by name; empty cells are None, blank lines nothing."""
         records = self.records
         for index in indices:
-            raw = self.text[records.begins[index] : records.ends[index]]
+            raw = bytes(self.text[records.begins[index] : records.ends[index]])
             if raw.strip():
                 yield self._piece(raw, int(records.lines[index]))._replace(record=index)
 
@@ -64,9 +74,9 @@ class CsvChunk:
         """How many lines the record has; 1 when its quotes do not match, so that the next line is a record again."""
         quotes = 0
         for line in range(start, min(start + MAX_LINES, len(begins))):
-            quotes += self.text.count(b'"', begins[line], ends[line])
+            quotes += count(self.text[begins[line] : ends[line]], b'"')
             if quotes % 2 == 0:
-                is_record = _has_width(self.text[begins[start] : ends[line]], len(self.header))
+                is_record = _has_width(bytes(self.text[begins[start] : ends[line]]), len(self.header))
                 return line - start + 1 if is_record else 1
         return 1
 
@@ -108,31 +118,32 @@ def header_of(head: bytes, name: str) -> tuple[str, ...]:
 
 def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]:
     """Cut what follows the header into chunks of about `size` bytes that end where a record does."""
-    rest, line = b"", 2  # no line end in the rest is outside of quotes
-    while block := read(size):
-        cut = _last_record_end(block, is_quoted=rest.count(b'"') % 2 == 1)
+    rest: Text = b""
+    line = 2
+    while True:
+        text, is_more = refilled(rest, read, size)
+        if not is_more:
+            break
+        block = text[len(rest) :]  # no line end in the rest is outside of quotes
+        cut = _last_record_end(block, is_quoted=count(rest, b'"') % 2 == 1)
         if not cut and len(rest) > MAX_EVENT:  # a quote that never closes: the exact path finds the next record
-            cut = block.rindex(b"\n") + 1 if b"\n" in block else len(block)
-        if cut:
-            text = b"".join((rest, memoryview(block)[:cut]))
-            rest = block[cut:]
-            yield CsvChunk(header, text, line)
-            line += count(text, b"\n")
-        else:
-            rest += block
-    if rest.strip():
+            cut = last_place(block, b"\n") + 1 or len(block)
+        end = len(rest) + cut if cut else 0
+        if end:
+            yield CsvChunk(header, text[:end], line)
+            line += count(text[:end], b"\n")
+        rest = text[end:]
+    if bytes(rest).strip():
         yield CsvChunk(header, rest, line)
 
 
-def _last_record_end(text: bytes, *, is_quoted: bool) -> int:
+def _last_record_end(text: Text, *, is_quoted: bool) -> int:
     """Position behind the last line end that is outside of quotes, given whether the beginning is inside; else 0."""
-    end = text.rfind(b"\n") + 1
-    if not is_quoted and b'"' not in text:
-        return end
-    quotes = is_quoted + count(memoryview(text)[:end], b'"')
+    end = last_place(text, b"\n") + 1
+    quotes = is_quoted + count(text[:end], b'"')
     while end and quotes % 2:
-        before = text.rfind(b"\n", 0, end - 1) + 1
-        quotes -= text.count(b'"', before, end)
+        before = last_place(text[: end - 1], b"\n") + 1
+        quotes -= count(text[before:end], b'"')
         end = before
     return end
 

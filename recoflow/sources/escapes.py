@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from recoflow.compiled import inlined, lean
-from recoflow.sources.chunks import places
+from recoflow.sources.chunks import Text, count, places
 from recoflow.sources.wide import WIDTH, copy_bytes
 
 _BACKSLASH, _SLASH, _U = 0x5C, 0x2F, 0x75
@@ -21,9 +21,9 @@ _HARMLESS = np.isin(np.arange(128), np.frombuffer(b"/&<>'=#%!$()*;?@^_`|~", np.u
 _STAYS = -1  # instead of a character
 
 
-def spelled_out(text: bytes) -> bytes:
+def spelled_out(text: Text) -> Text:
     """The text with its harmless escapes as UTF-8; the same object when it has none. Lines stay lines."""
-    if b"\\" not in text:
+    if not count(text, b"\\"):
         return text
     data, out = np.frombuffer(text, np.uint8), np.empty(len(text) + int(WIDTH), np.uint8)
     return out[: _spell_out(data, places(text, b"\\"), _HARMLESS, out)].tobytes()

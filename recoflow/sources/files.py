@@ -26,7 +26,7 @@ from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
 from recoflow.sources import collect, csvtext, froomle, items, jsonstream, metarank
-from recoflow.sources.chunks import Chunk, Read
+from recoflow.sources.chunks import Chunk, Read, refilled
 from recoflow.sources.collect import Arrival, Collector, Dialect
 from recoflow.sources.jsonstream import JsonChunk
 
@@ -65,7 +65,7 @@ def read(
     """
     shown = name or path.name
     with _opened(path, shown) as stream:
-        head = stream(HEAD_BYTES)
+        head = bytes(refilled(b"", stream, HEAD_BYTES)[0])
         if head.startswith(_UTF16):
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
         head = head.removeprefix(_UTF8)
@@ -221,25 +221,30 @@ def _opened(path: Path, name: str) -> Iterator[Read]:
             file.seek(0)
             if magic.startswith(_GZIP):
                 with gzip.open(file) as unzipped:
-                    yield unzipped.read
+                    yield unzipped.readinto
             elif magic == _ZSTD:
                 with pa.CompressedInputStream(pa.PythonFile(file), "zstd") as unzipped:
-                    yield unzipped.read
+                    yield unzipped.readinto
             else:
-                yield file.read
+                yield file.readinto
     except (EOFError, zlib.error, OSError) as error:
         raise SourceError(name, f"cannot be read to its end: {error}", "Send it again, whole") from error
 
 
 def _rejoined(head: bytes, more: Read) -> Read:
     """A reader that gives `head` again before it goes on."""
-    waiting = [head] if head else []
+    rest = memoryview(head)
 
-    def read_next(size: int) -> bytes:
-        return waiting.pop() if waiting else more(size)
+    def read_next(into: memoryview) -> int:
+        nonlocal rest
+        if not rest:
+            return more(into)
+        length = min(len(rest), len(into))
+        into[:length], rest = rest[:length], rest[length:]
+        return length
 
     return read_next
 
 
-def _nothing(_size: int) -> bytes:
-    return b""
+def _nothing(_into: memoryview) -> int:
+    return 0

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from recoflow.sources import jsontext
-from recoflow.sources.chunks import MAX_EVENT, Read, Records, count, line_bounds
+from recoflow.sources.chunks import MAX_EVENT, Read, Records, Text, count, last_place, line_bounds, refilled
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
@@ -33,7 +33,7 @@ class JsonChunk:
     `numbers` are the file's line numbers of the lines in `text`; None when they count up from `first_line`.
     """
 
-    text: bytes
+    text: Text
     first_line: int = 1
     numbers: list[int] | None = None
     broken: list[Piece] = field(default_factory=list)
@@ -49,7 +49,7 @@ class JsonChunk:
         """The events of these records with their exact places, texts and values; blank lines have none."""
         records = self.records
         for index in indices:
-            line = self.text[records.begins[index] : records.ends[index]]
+            line = bytes(self.text[records.begins[index] : records.ends[index]])
             if line.strip():
                 found = jsontext.pieces(line, int(records.lines[index]))
                 yield from (piece._replace(record=index) for piece in found)
@@ -74,35 +74,38 @@ def _has_lines(head: bytes) -> bool:
 
 
 def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
-    rest, line = b"", 1
-    while block := read(size):
-        cut = block.rfind(b"\n")
+    rest: Text = b""
+    line = 1
+    while True:
+        text, is_more = refilled(rest, read, size)
+        if not is_more:
+            break
+        cut = last_place(text, b"\n")
         if cut >= 0:
-            text = b"".join((rest, memoryview(block)[:cut]))
-            rest = block[cut + 1 :]
-            yield JsonChunk(text, line)
-            line += count(text, b"\n") + 1
-        else:
-            rest += block
+            yield JsonChunk(text[:cut], line)
+            line += count(text[:cut], b"\n") + 1
+        rest = text[cut + 1 :]
         if len(rest) > MAX_EVENT:
             yield JsonChunk(b"", broken=[_too_long(rest, line)])
             rest = _skip_line(read, size)
             line += 1
-    if rest.strip():
+    if bytes(rest).strip():
         yield JsonChunk(rest, line)
 
 
 def _skip_line(read: Read, size: int) -> bytes:
-    while block := read(size):
-        _, newline, rest = block.partition(b"\n")
+    is_more = True
+    while is_more:
+        block, is_more = refilled(b"", read, size)
+        _, newline, rest = bytes(block).partition(b"\n")
         if newline:
             return rest
     return b""
 
 
-def _too_long(text: bytes, line: int) -> Piece:
+def _too_long(text: Text, line: int) -> Piece:
     message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
-    return Piece(line, text[:1000].decode(errors="replace"), EventError("too_long", None, message))
+    return Piece(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
 
 
 def _value_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
@@ -228,9 +231,9 @@ class _Values:
 
     def _refill(self) -> None:
         kept = self._text[self._at :]
-        block = self._read(max(self._size, len(kept)))
-        self._is_complete = not block
-        self._text = kept + self._decode.decode(block, final=not block)
+        block, is_more = refilled(b"", self._read, max(self._size, len(kept)))
+        self._is_complete = not is_more
+        self._text = kept + self._decode.decode(bytes(block), final=not is_more)
         self._at = 0
 
 
