@@ -18,7 +18,7 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.ahead import ahead
-from recoflow.campaigns import identifiers, part, reasons, rules, staged
+from recoflow.campaigns import identifiers, memory, part, reasons, rules, staged
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.campaigns.request import LIST
@@ -73,6 +73,7 @@ def answer(
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
     watch = stopwatch or Stopwatch()
+    memory.reuse()
     staged.clear(staging)
     eligible = np.flatnonzero(rules.is_eligible(bundle.items))
     with watch.stage("map ids"), ThreadPoolExecutor(1) as thread:

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from recoflow import schema
-from recoflow.campaigns import filename, response
+from recoflow.campaigns import filename, memory, response
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.response import Response
 from recoflow.campaigns.staged import Staged
@@ -52,6 +52,7 @@ def render(
 
 
 def _audited(answered: Staged | StagedAudiences, path: Path, audit: Callable[[], object]) -> Response:
+    memory.reuse()
     with ThreadPoolExecutor(1) as thread:
         auditing = thread.submit(audit)
         try:
