@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +28,7 @@ from recoflow import schema
 from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
 from recoflow.events import dedupe
+from recoflow.quality.importing import uncollected
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources import collect
 from recoflow.sources.collect import Dialect
@@ -104,10 +105,16 @@ def ingest_file(
     batches = files.read(path, environment, received_at, name=name, dialect=dialect)
     with ThreadPoolExecutor(1, thread_name_prefix="begin") as reading:
         # While the hash is made. What is wrong with it is told when it is used, which a known file's is not.
-        begin = reading.submit(lambda: list(itertools.islice(batches, 1)))
+        begin = reading.submit(_first, batches)
         sha256 = artifacts.sha256(path)
         parts = (part() for part in (begin.result, lambda: batches))
         return ingest_batches(itertools.chain.from_iterable(parts), lake, received_at, name=name, sha256=sha256)
+
+
+def _first(batches: Iterator[ParsedBatch]) -> list[ParsedBatch]:
+    """The first batch, if there is one; for it compiled loops are loaded, which make many objects that stay."""
+    with uncollected():
+        return list(itertools.islice(batches, 1))
 
 
 def ingest_batches(
