@@ -88,11 +88,11 @@ class Lookup:
             f"FROM {sql.parquet([file.path for file in arrived])}"
         )
         connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
-        twice = pl.DataFrame({ID_HASH: _repeated(table, arrived)}).to_arrow()
-        connection.register("new_hashes", twice)
+        repeated, self.heads = _repeated(table, arrived)
+        connection.register("new_hashes", pl.DataFrame({ID_HASH: repeated}).to_arrow())
         connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hash AS FROM new_hashes")
         connection.unregister("new_hashes")
-        [(self.heads,)] = connection.execute("SELECT count(*) FROM arrivals WHERE part <= 1").fetchall()
+        self._has_suspects = len(repeated) > 0
 
     def compare(self, files: Sequence[str]) -> bool:
         """Look the delivery's keys up in files of the lake, each file once; returns whether that found any new ones."""
@@ -105,6 +105,7 @@ class Lookup:
             return False
         suspects = sql.parquet([files[index] for (index,) in sorted(candidates)])
         [(found,)] = self._connection.execute(FOUND.format(columns=self._columns, files=suspects)).fetchall()
+        self._has_suspects |= found > 0
         return bool(found)
 
     def dropped(self) -> pl.DataFrame:
@@ -114,20 +115,22 @@ class Lookup:
             file (index into `arrived`), row (0-based), is_head (stands for its source event), is_conflict (else it is
             a duplicate); ordered by file and row.
         """
-        return sql.frame(self._connection, DROPPED, COLUMNS)
+        return sql.frame(self._connection, DROPPED, COLUMNS) if self._has_suspects else pl.DataFrame(schema=COLUMNS)
 
 
-def _repeated(table: str, files: Sequence[StagedFile]) -> NDArray[np.int64]:
-    """Hashes of ids that more than one source event of the files has: sorting numbers is the fastest way to find them.
+def _repeated(table: str, files: Sequence[StagedFile]) -> tuple[NDArray[np.int64], int]:
+    """Hashes of ids that more than one source event of the files has, and how many source events there are.
 
-    Hashes are evenly spread, so that a share of them at a time keeps memory within bounds.
+    Sorting numbers is the fastest way to find them. Hashes are evenly spread, so that a share of them at a time keeps
+    memory within bounds.
     """
     rows = pl.scan_parquet([file.path for file in files], glob=False)
     heads = rows.filter(pl.col("part") <= 1) if table == "events" else rows
     shares = 1 + sum(file.rows for file in files) // AT_ONCE
-    found = []
+    found, count = [], 0
     for share in range(shares):
         mine = heads.select(ID_HASH) if shares == 1 else heads.select(ID_HASH).filter(pl.col(ID_HASH) % shares == share)
         hashes = np.sort(mine.collect()[ID_HASH].to_numpy())
         found.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
-    return np.concatenate(found)
+        count += len(hashes)
+    return np.concatenate(found), count
