@@ -32,7 +32,6 @@ LIST: Final = 5  # from bracket to bracket; only its brackets and texts have bee
 COMMA, QUOTE, COLON, _BACKSLASH, _SPACE = 0x2C, 0x22, 0x3A, 0x5C, 0x20
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST, _MINUS, _POINT, _ZERO, _NINE = 0x7B, 0x7D, 0x5B, 0x5D, 0x2D, 0x2E, 0x30, 0x39
 _TAB, _RETURN = 0x09, 0x0D
-_NEXT: Final = np.uintp(1)  # unsigned positions need no test for negative ones, which halves the time of a loop
 _MAX_DIGITS: Final = 15  # so many decimal digits survive a double unchanged
 
 Bytes = NDArray[np.uint8]
