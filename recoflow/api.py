@@ -103,6 +103,8 @@ class Workbench:
 
         from recoflow.campaigns import answer, freshness, inputs, reasons, request, rules  # noqa: PLC0415
 
+        if isinstance(users, str):
+            raise CampaignError("users", "is one text, not a list of user ids", f"Write [{users!r}]")
         tables = inputs.current_tables(self.lake)
         bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
         moment = as_of or datetime.now(UTC)
@@ -121,7 +123,8 @@ class Workbench:
             )
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)
-                raise CampaignError(f"column {first['column']}", first["message"], f"({first['code']})")
+                culprit = f"column {first['column']}" if first["column"] else "users"
+                raise CampaignError(culprit, first["message"].removesuffix("."), f"({first['code']})")
             bundle = freshness.with_current_people(bundle, asked.rows, self.lake, tables)
             weights = reasons.weights(bundle, asked.rows, settings, self.lake, tables)
             staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment, weights=weights)

@@ -21,7 +21,7 @@ _NUMBER: Final = {"type": ["number", "string", "null"]}
 _PROBLEMS: Final[Mapping[int, str]] = {
     400: "Refused as a whole: the message names each event's index, field and reason",
     401: "No bearer token, or an unknown one",
-    403: "The token is another environment's, or none is set up and this is taken from the gateway's own machine alone",
+    403: "Not allowed with this token, or without one; the message says why",
     404: "There is no such environment",
     408: "The body took too long to arrive",
     413: "More than the environment takes in one request",

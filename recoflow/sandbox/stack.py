@@ -6,6 +6,7 @@ single process is started and stopped (`services`).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -54,6 +55,12 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     """
     if not (root / "workspace.yaml").exists():
         raise ConfigurationError(str(root), "has no workspace.yaml", "Run this in the repository's root")
+    with _alone(root), _started(root, layout, tell) as stack:
+        yield stack
+
+
+@contextmanager
+def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stack]:
     environments = load_all(layout.environments)
     logs = layout.root / "logs"
     ui_port = _port(UI_PORT, "the Dagster UI", tell)
@@ -94,6 +101,18 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
                 tell(f"Dagster UI   {url}")
                 read_again = partial(code.restart, variables, root)
                 yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the installation: two daemons would start every run twice, and each take the SFTP port for its own."""
+    with (root / "workspace.yaml").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "is in use: `recoflow up` or `recoflow demo` runs here already"
+            raise ConfigurationError(str(root), problem, "Stop that one first, or use its addresses") from None
+        yield
 
 
 def _server(address: Path) -> dict[str, str]:

@@ -37,6 +37,11 @@ def test_a_campaign_uses_what_was_registered_when_its_request_came_in(trained: S
     with pytest.raises(CampaignError, match="is not registered"):
         bench.recommend(["somebody"], 5, configuration_id="fresh")
 
+    with pytest.raises(CampaignError, match=r"^users: is one text, not a list of user ids\. Write \['somebody'\]$"):
+        bench.recommend("somebody", 5)
+    with pytest.raises(CampaignError, match=r"from 1 to 1000\. \(bad_list_size\)$"):
+        bench.recommend(["somebody"], 0)
+
     assert put(gateway, algorithm="newest") == 201
     head = "environment,user_id,list_name,list_size,configuration_id,page_type\n"
     trained.drop_request(f"{head}lorem,somebody,For you,5,fresh,email\nlorem,somebody,For me,5,stale,email\n", NAME)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recoflow_tests.scenario import REPOSITORY
+from recoflow_tests.scenario import REPOSITORY, Scenario
 
 README = (REPOSITORY / "README.md").read_text()
 RUN_BY_CI = {"make demo", "make test"}
@@ -60,6 +60,30 @@ def test_a_command_of_the_readme_works(home: Path, command: str) -> None:
 def test_the_python_example_works(home: Path) -> None:
     (example,) = blocks("python")
     run([sys.executable, "-W", "error", "-c", example], home)
+
+
+def test_the_sftp_session_and_the_request_of_the_readme_work(trained: Scenario) -> None:
+    if not shutil.which("sftp"):
+        pytest.skip("OpenSSH's client is not installed")
+    (session,) = blocks("console")
+    command, *acts = session.replace(" 2222 ", f" {trained.port} ").splitlines()
+    put, get = (act.removeprefix("sftp> ") for act in acts)
+    request, _ = blocks("csv")
+    root = trained.layout.root
+    (root / put.split()[1]).write_text(request)
+
+    def sftp(act: str) -> None:
+        words = command.replace("data/", "").split()
+        batch = [words[0], "-b", "-", *words[1:]]
+        done = subprocess.run(batch, cwd=root, input=act, text=True, capture_output=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+
+    sftp(put)
+    (asked,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(asked).success
+    (root / put.split()[1]).unlink()
+    sftp(get)
+    assert '"reader-00001",,"recoflow"' in (root / put.split()[1]).read_text()
 
 
 def test_a_run_leaves_nothing_outside_data(home: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services, stack
 from recoflow.sandbox.services import Service, ServiceError
+from recoflow.storage.layout import Layout
 
 WAITS = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -32,6 +34,23 @@ def test_a_taken_port_gives_another_one_and_is_told() -> None:
 def test_a_free_port_is_the_one_that_was_wished() -> None:
     wished = services.free_port(0)
     assert services.free_port(wished) == wished
+
+
+def test_an_installation_that_runs_already_is_not_started_a_second_time(tmp_path: Path) -> None:
+    (tmp_path / "workspace.yaml").touch()
+    told: list[str] = []
+    with (
+        stack._alone(tmp_path),
+        pytest.raises(ConfigurationError, match="is in use: `recoflow up` or `recoflow demo` runs here already"),
+        stack.up(tmp_path, Layout(tmp_path / "data"), told.append),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigurationError, match="has no environment"),
+        stack.up(tmp_path, Layout(tmp_path / "data"), told.append),
+    ):
+        pass
+    assert told == []
 
 
 def test_services_are_stopped_when_the_block_ends(tmp_path: Path) -> None:
