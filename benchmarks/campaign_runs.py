@@ -2,7 +2,8 @@
 
     python -m benchmarks.campaign_runs recoflow|limits|implicit FOLDER USERS K
 
-`recoflow`: request file to response file as the job does it, with the checks of great-expectations and the audit.
+`recoflow`: request file to response file as the job does it, with the checks of great-expectations and the audit. Its
+stages overlap: the audit runs while the CSV is written, the next lists are ranked while others are staged.
 `limits`: ranking alone, with compiled code at hand, and pyarrow's writing of the same rows.
 `implicit`: a script as one would write it around implicit: recommend() in its best batches, ids and urls by index, the
 same writer, no check of anything.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -147,6 +149,8 @@ def implicit(root: Path, users: int, k: int) -> dict[str, object]:
 
 
 def main() -> None:
+    if sys.argv[1] == "recoflow":  # a first pass has no files to replace
+        shutil.rmtree(Path(sys.argv[2]) / OUT, ignore_errors=True)
     begin = time.perf_counter()
     run = {"recoflow": recoflow, "limits": limits, "implicit": implicit}[sys.argv[1]]
     (Path(sys.argv[2]) / OUT).mkdir(exist_ok=True)
