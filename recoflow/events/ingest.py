@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
 from recoflow.storage.staging import StagedFile, Staging
 from recoflow.storage.stored import IDS
 
+AHEAD: Final = 4  # batches that are parsed while a file's hash is made
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
 CONFLICT: Final = "conflict"
 
@@ -103,18 +105,30 @@ def ingest_file(
 
     name = name or path.name
     batches = files.read(path, environment, received_at, name=name, dialect=dialect)
+    is_hashed = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="begin") as reading:
         # While the hash is made. What is wrong with it is told when it is used, which a known file's is not.
-        begin = reading.submit(_first, batches)
+        begin = reading.submit(_begun, batches, is_hashed)
         sha256 = artifacts.sha256(path)
-        parts = (part() for part in (begin.result, lambda: batches))
-        return ingest_batches(itertools.chain.from_iterable(parts), lake, received_at, name=name, sha256=sha256)
+        is_hashed.set()
+        return ingest_batches(_continued(begin, batches), lake, received_at, name=name, sha256=sha256)
 
 
-def _first(batches: Iterator[ParsedBatch]) -> list[ParsedBatch]:
-    """The first batch, if there is one; for it compiled loops are loaded, which make many objects that stay."""
-    with uncollected():
-        return list(itertools.islice(batches, 1))
+def _begun(batches: Iterator[ParsedBatch], is_enough: threading.Event) -> deque[ParsedBatch]:
+    """The first batch and those that come before it is enough, `AHEAD` at most."""
+    with uncollected():  # compiled loops are loaded for the first one: many objects that stay
+        found = deque(itertools.islice(batches, 1))
+    while not is_enough.is_set() and len(found) < AHEAD and (batch := next(batches, None)) is not None:
+        found.append(batch)
+    return found
+
+
+def _continued(begin: Future[deque[ParsedBatch]], batches: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
+    """The batches that were begun with, none of which stays in memory, and all others."""
+    begun = begin.result()
+    while begun:
+        yield begun.popleft()
+    yield from batches
 
 
 def ingest_batches(
