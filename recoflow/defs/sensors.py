@@ -16,7 +16,8 @@ import dagster as dg
 from recoflow.defs import attempts, bursts, deliveries, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
+from recoflow.environment import Environment, load_all
+from recoflow.errors import ConfigurationError
 from recoflow.events import inbox
 from recoflow.models import versions
 from recoflow.storage.mailbox import Intake, Mailbox
@@ -62,7 +63,7 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
             context.update_cursor(str(postponed + 1))
             return dg.SkipReason(f"{len(arrived)} files have come in and more are coming")
         context.update_cursor("0")
-        if obstacle := _obstacle(context.instance, job, now()):
+        if obstacle := _unreadable(installation) or _obstacle(context.instance, job, now()):
             return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/files": str(len(arrived))})
 
@@ -83,7 +84,7 @@ def _spool(environment: Environment, installation: Installation) -> dg.SensorDef
         sealed = inbox.segments(installation.layout.spool(environment.name))
         if not sealed:
             return dg.SkipReason("nothing came over the network")
-        if obstacle := _obstacle(context.instance, job, now()):
+        if obstacle := _unreadable(installation) or _obstacle(context.instance, job, now()):
             return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/segments": str(len(sealed))})
 
@@ -104,6 +105,8 @@ def _first_training(environment: Environment, installation: Installation) -> dg.
         version = installation.lake(environment).version("interactions")
         if not version:
             return dg.SkipReason("there are no interactions yet")
+        if wrong := _unreadable(installation):
+            return dg.SkipReason(wrong)
         return dg.RunRequest(run_key=f"{environment.name}:{version}")
 
     return first_training
@@ -123,10 +126,12 @@ def _requests(
         with installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
-            runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
             pending = mailbox.pending(REQUESTS)
             for name, problem in mailbox.held():
                 context.log.warning(f"{name} is held back: {problem}")
+            if pending and (wrong := _unreadable(installation)):
+                return dg.SkipReason(wrong)
+            runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
             has_model = versions.champion_version(installation.layout.models(environment.name)) is not None
             due = attempts.due(context, environment, pending, now()) if pending and has_model else []
             runs += [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
@@ -136,6 +141,18 @@ def _requests(
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
+
+
+def _unreadable(installation: Installation) -> str | None:
+    """Why no run could start, None when it could: each is a process that reads the files of all environments.
+
+    A run that cannot start counts as an attempt, and a request file has five.
+    """
+    try:
+        load_all(installation.layout.environments)
+    except ConfigurationError as error:
+        return f"no run starts until this is mended: {error}"
+    return None
 
 
 def _why_nothing(environment: Environment, pending: int, *, has_model: bool) -> str:

@@ -36,7 +36,7 @@ class Changes:
             load_all(self.stack.layout.environments)
         except ConfigurationError as error:
             self._read = present
-            self.tell(f"What was read before stays in force: {error}")
+            self.tell(f"No run starts until this is mended: {error}")
             return
         try:
             if self.stack.ui.is_busy():

@@ -15,6 +15,7 @@ from recoflow.sandbox import world
 from recoflow.storage.registry import Register
 from recoflow_tests.scenario import Scenario
 
+TICKS = 4  # within which a file is taken in
 OLD, NEW = (f"lorem_weekly_mail_2026-11-{day}T06:00:00Z.csv" for day in (22, 23))
 
 
@@ -70,3 +71,18 @@ def test_a_configuration_that_was_put_counts_though_the_clock_of_its_writer_is_a
     answered(trained, row, OLD)
     assert trained.fetch(OLD).splitlines()[1:] == []  # the second: no item is of that type
     assert OLD.replace(".csv", ".errors.csv") not in trained.responses()
+
+
+def test_no_attempt_is_wasted_while_an_environments_file_is_wrong(trained: Scenario, sample: world.World) -> None:
+    path, lorem = trained.layout.environments / "lorem.yaml", trained.environment("lorem")
+    sound = path.read_text()
+    path.write_text(sound.replace("poll_seconds", "poll_secconds"))
+    trained.drop_request(world.request(sample, sample.users[:5]), OLD)
+    told = [str(getattr(trained.tick("lorem_requests"), "skip_message", "")) for _ in range(TICKS)]
+    assert told[-1].startswith("no run starts until this is mended: ")
+    assert "lorem.yaml:" in told[-1]
+    assert "Did you mean 'poll_seconds'?" in told[-1]
+    with trained.definitions.resources["installation"].mailbox(lorem) as mailbox:
+        assert [intake.attempts for intake in mailbox.pending("requests")] == [0]
+    path.write_text(sound)
+    assert isinstance(trained.tick("lorem_requests"), dg.SensorResult)
