@@ -33,10 +33,9 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, object]:
     from recoflow.campaigns import answer, audit, publication, request, rules, staged
     from recoflow.models import bundle as bundles
     from recoflow.models import bundle_files
-    from recoflow.quality import expectations, suites
+    from recoflow.quality import suites
     from recoflow.stopwatch import Stopwatch
 
-    expectations.prepare()
     watch, folder = Stopwatch(), campaign_world.Folder(root)
     environment, file = folder.environment, folder.request(users, k)
     with watch.stage("load bundle"):

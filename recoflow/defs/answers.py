@@ -42,7 +42,7 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
 from recoflow.models.bundle import Bundle
-from recoflow.quality import audience_suite, expectations, suites
+from recoflow.quality import audience_suite, suites
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
@@ -111,7 +111,6 @@ class Answers:
 
     def stage(self, key: str) -> Answered | Request:
         """Rank and stage: the first half of `campaign_recommendations`; the request itself where it is refused."""
-        expectations.prepare()
         watch = self._watches[key] = Stopwatch()
         case = self._requested.pop(key, None) or self._case(key, self._choose(key), watch)
         if case.request.rejection is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from recoflow.quality.finding import Finding
 from recoflow.quality.importing import later, uncollected
 
 EXAMPLES = 5
-_IMPORT = threading.Lock()
 UNUSED = ("altair", "scipy.stats")  # a third of great-expectations' import, for expectations about distributions
 
 
@@ -54,14 +53,6 @@ class Check:
     description: str
     expectations: tuple[Expectation, ...]
     severity: Literal["error", "warn"] = "error"
-
-
-def prepare() -> None:
-    """Begin to import great-expectations on a thread of its own: `validate` waits for what is left of it.
-
-    It takes two seconds of one core, and most of what campaigns do first leaves the interpreter to others.
-    """
-    threading.Thread(target=_great_expectations, name="import great_expectations").start()
 
 
 def validate(
@@ -137,7 +128,8 @@ def _fetch_at_once(_connection: Any, cursor: Any, *execution: Any) -> None:
 
 def _great_expectations() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # or it reports its use to its makers
-    with _IMPORT, later(*UNUSED), uncollected():
+    with warnings.catch_warnings(), later(*UNUSED), uncollected():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of modules that it imports
         import great_expectations  # noqa: PLC0415 - 2 to 6 s and 200 MB
 
     return great_expectations

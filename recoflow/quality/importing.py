@@ -1,10 +1,6 @@
 """How a heavy package is imported in less time: without modules that nobody uses, and without looking for garbage.
 
 What belongs here: how. What does not: which packages and modules, and why (see `expectations`).
-
-One thread may do so while others work, and import what they like: they too get a stand-in that turns into its module.
-Nothing here touches warnings: their filters are the whole process's, and who changes them and puts them back undoes
-what others did meanwhile.
 """
 
 from __future__ import annotations
@@ -12,13 +8,10 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
-
-_REMOVING = threading.Lock()
 
 
 class _Later(ModuleType):
@@ -60,6 +53,5 @@ def uncollected() -> Iterator[None]:
 
 
 def _remove(stand: ModuleType) -> None:
-    with _REMOVING:
-        if sys.modules.get(stand.__name__) is stand:
-            del sys.modules[stand.__name__]
+    if sys.modules.get(stand.__name__) is stand:
+        del sys.modules[stand.__name__]
