@@ -9,16 +9,19 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from benchmarks import world_m
 from recoflow import environment, schema
 from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
 from recoflow.models import bundle_files
 from recoflow.models.bundle import Bundle
+
+if TYPE_CHECKING:
+    from benchmarks.world_m import World
 
 NAME = "bench"
 VERSION = "20261122T000000Z-benchmark"
@@ -57,8 +60,10 @@ def item_ids(count: int) -> pl.Series:
     return pl.select(pl.format("item-{}", pl.int_range(count).cast(pl.String).str.zfill(7))).to_series()
 
 
-def prepare(world: world_m.World, users: int, k: int) -> Folder:
+def prepare(world: World, users: int, k: int) -> Folder:
     """The files of a world and a request for its first `users` users, made unless they are there."""
+    from benchmarks import world_m  # here, because what only reads a world is not to wait for what trains one
+
     cached = world_m.CACHE / f"campaign-{world.name}-format{bundle_files.FORMAT}"
     if not cached.exists():
         building = cached.with_name(f".{cached.name}.partial")
@@ -73,7 +78,9 @@ def prepare(world: world_m.World, users: int, k: int) -> Folder:
     return folder
 
 
-def _bundle(world: world_m.World) -> Bundle:
+def _bundle(world: World) -> Bundle:
+    from benchmarks import world_m
+
     matrix, user_factors, item_factors = world_m.load(world)
     matrix.sort_indices()
     popular = np.bincount(matrix.indices, minlength=world.items).astype(np.float32)
