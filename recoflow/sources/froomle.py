@@ -171,7 +171,7 @@ def _check_required(row: Mapping[str, Value], event_type: str) -> None:
     for column in REQUIRED[event_type]:
         if row[column] is None:
             name = ALIASES.get(column, (column,))[0]
-            raise EventError("missing_field", name, f"{name} is missing; a {event_type} needs it")
+            raise EventError("missing_field", name, f"{name} is missing; {event_type} events need it")
 
 
 def _rank(event: Mapping[str, object]) -> int | None:

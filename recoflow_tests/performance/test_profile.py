@@ -74,7 +74,7 @@ def test_counts_and_refusals_are_those_of_an_ingest(read: Read) -> None:
     found = read(visit, visit, event("page_visit"), event("page_visit", 5))
 
     assert (found.counts.read, found.counts.accepted, found.counts.quarantined, found.counts.duplicates) == (4, 1, 2, 1)
-    assert found.reasons.rows() == [("missing_field", 2, "page_type is missing; a page_visit needs it")]
+    assert found.reasons.rows() == [("missing_field", 2, "page_type is missing; page_visit events need it")]
     assert [each.file for each in found.files] == ["lorem_events.jsonl", "lorem_items.jsonl"]
 
 
