@@ -6,20 +6,10 @@ What belongs here: checks as values. What does not: those of lists, and how camp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
-from recoflow.quality.expectations import Check, Expectation
 from recoflow.quality.finding import Finding
-from recoflow.quality.suites import (
-    CAMPAIGN_CHECKS,
-    NOTHING_MISSING,
-    Campaign,
-    found,
-    in_order,
-    judge,
-    missing,
-    none_found,
-)
+from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, alike, checks, found, in_order, judge, missing
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
@@ -43,28 +33,16 @@ _DERIVED: Final = {
     "groups": f"SELECT _campaign, campaign_id, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL",
     "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
     "problems": found(
-        {
-            "one_campaign": (
-                "SELECT campaign_id FROM groups JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
-            ),
-            "ranks_without_gaps": (
-                "SELECT row FROM audiences WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM people"
-            ),
+        alike("audiences", "people")
+        | {
             "no_item_twice_in_a_list": "SELECT row FROM audiences WHERE subjects <> people",
             "items_recommendable": (
                 "SELECT best_item FROM (SELECT best_item, catalogue FROM recommendations "
                 "JOIN campaigns USING (_campaign)) AS chosen ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
                 "AS fit ON chosen.catalogue = fit.catalogue AND best_item = fit.item_id"
             ),
-            "rows_answered": (
-                "SELECT row FROM audiences AS given FULL JOIN requests AS asked USING (_campaign, row) "
-                "WHERE asked.line IS NULL OR coalesce(given.people, 0) <> asked.people "
-                "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
-            ),
-            "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
             "list_sizes_kept": "SELECT row FROM requests WHERE people > audience_size",
             "scores_fall_with_rank": "SELECT row FROM audiences WHERE unscored > 0 OR rising > 0",
-            "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
         }
     ),
 }
@@ -85,20 +63,5 @@ def audiences(staged: Sequence[Campaign], *, columns: Sequence[str]) -> dict[str
         for name in CAMPAIGN_CHECKS
         if name not in MEANINGS
     ]
-    return {key: [*findings, *others] for key, findings in judge(staged, _checks(columns), _DERIVED).items()}
-
-
-def _checks(columns: Sequence[str]) -> list[Check]:
-    expectations: dict[str, tuple[str, list[Expectation]]] = {
-        "columns_complete": (
-            "recommendations",
-            [Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})],
-        ),
-        "required_values_present": ("groups", [NOTHING_MISSING]),
-    }
-    checks = []
-    for name, description in MEANINGS.items():
-        table, expected = expectations.get(name, ("problems", [none_found(name)]))
-        severity: Literal["error", "warn"] = "warn" if name == "has_recommendations" else "error"
-        checks.append(Check(name, table, description, tuple(expected), severity=severity))
-    return checks
+    judged = judge(staged, checks(MEANINGS, columns), _DERIVED)
+    return {key: [*findings, *others] for key, findings in judged.items()}

@@ -31,18 +31,10 @@ CAMPAIGN_CHECKS: Final = {
     "has_recommendations": "The campaign recommends something.",
 }
 
-_TABLE_OF: Final = {  # the others look at what is wrong
-    "columns_complete": "recommendations",
-    "required_values_present": "groups",
-    "user_groups_known": "groups",
-}
 _REQUIRED: Final = {
     name: f"count({name}) < count(*)"
     for name in ("user_group", "version", "campaign_id", "request_id", "list_name", "item_id", "rank", "score")
 }
-
-
-NOTHING_MISSING: Final = Expectation("ExpectColumnValuesToBeNull", {"column": "missing"})
 
 
 def missing(conditions: Mapping[str, str]) -> str:
@@ -99,11 +91,32 @@ _DERIVED: Final = {
     """,
 }
 
-_PROBLEMS: Final = {  # check → the query that is to find nothing
-    "one_campaign": (
-        "SELECT campaign_id FROM groups JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
-    ),
-    "ranks_without_gaps": "SELECT row FROM lists WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM items",
+
+def alike(answers: str, counted: str) -> dict[str, str]:
+    """Check → the query that is to find nothing, of checks that mean the same whatever was asked for.
+
+    Args:
+        answers: the table that `in_order` describes.
+        counted: as there; requests have a column of that name, too.
+    """
+    return {
+        "one_campaign": (
+            "SELECT campaign_id FROM groups JOIN campaigns USING (_campaign) WHERE campaign_id IS DISTINCT FROM id"
+        ),
+        "ranks_without_gaps": (
+            f"SELECT row FROM {answers} WHERE out_of_place > 0 OR last_rank IS DISTINCT FROM {counted}"
+        ),
+        "rows_answered": (
+            f"SELECT row FROM {answers} AS given FULL JOIN requests AS asked USING (_campaign, row) "
+            f"WHERE asked.line IS NULL OR coalesce(given.{counted}, 0) <> asked.{counted} "
+            "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
+        ),
+        "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
+        "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
+    }
+
+
+_PROBLEMS: Final = alike("lists", "items") | {
     "no_item_twice_in_a_list": "SELECT row FROM repeated GROUP BY _campaign, row, item_id HAVING count(*) > 1",
     "no_item_repeated": (
         "SELECT person FROM repeated GROUP BY _campaign, person, item_id "
@@ -113,18 +126,11 @@ _PROBLEMS: Final = {  # check → the query that is to find nothing
         "SELECT item_id FROM (FROM recommendations JOIN campaigns USING (_campaign)) "
         "ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (catalogue, item_id)"
     ),
-    "rows_answered": (
-        "SELECT row FROM lists AS given FULL JOIN requests AS asked USING (_campaign, row) "
-        "WHERE asked.line IS NULL OR coalesce(given.items, 0) <> asked.items "
-        "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
-    ),
-    "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
     "list_sizes_kept": "SELECT row FROM requests WHERE items > list_size",
     "scores_fall_with_rank": (
         "SELECT row FROM (FROM lists WHERE unscored > 0 OR rising > 0) JOIN requests USING (_campaign, row) "
         "WHERE unscored > 0 OR is_by_score"
     ),
-    "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
 }
 
 
@@ -166,7 +172,9 @@ def campaigns(
     """
     over = f"GROUP BY _campaign HAVING avg((user_group = 'fallback')::INT) > {float(max_fallback_share)}"
     problems = _PROBLEMS | {"fallback_share": f"SELECT _campaign FROM requests {over}"}
-    return judge(staged, _checks(columns, provider), _DERIVED | {"problems": found(problems)})
+    groups = Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
+    asked = checks(CAMPAIGN_CHECKS, columns, user_groups_known=groups)
+    return judge(staged, asked, _DERIVED | {"problems": found(problems)})
 
 
 def judge(staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str]) -> dict[str, list[Finding]]:
@@ -208,25 +216,24 @@ def _together(files: Iterable[tuple[str, Sequence[Path]]]) -> str:
     )
 
 
-def _checks(columns: Sequence[str], provider: str) -> list[Check]:
-    expectations = {
-        "columns_complete": [
-            Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
-        ],
-        "required_values_present": [NOTHING_MISSING],
-        "user_groups_known": [
-            Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
-        ],
+def checks(meanings: Mapping[str, str], columns: Sequence[str], **of_groups: Expectation) -> list[Check]:
+    """A check for each of these meanings.
+
+    Args:
+        meanings: check → what it means.
+        columns: that the parts must have.
+        of_groups: check → what it expects of the table `groups`; others expect that their query `found` nothing.
+    """
+    complete = Expectation("ExpectTableColumnsToMatchOrderedList", {"column_list": [*columns, "_campaign"]})
+    present = Expectation("ExpectColumnValuesToBeNull", {"column": "missing"})
+    expected = {name: ("groups", expectation) for name, expectation in of_groups.items()} | {
+        "columns_complete": ("recommendations", complete),
+        "required_values_present": ("groups", present),
     }
     return [
-        Check(
-            name,
-            _TABLE_OF.get(name, "problems"),
-            description,
-            tuple(expectations.get(name) or [none_found(name)]),
-            severity="warn" if name == "has_recommendations" else "error",
-        )
-        for name, description in CAMPAIGN_CHECKS.items()
+        Check(name, table, description, (expectation,), severity="warn" if name == "has_recommendations" else "error")
+        for name, description in meanings.items()
+        for table, expectation in [expected.get(name, ("problems", _none_found(name)))]
     ]
 
 
@@ -238,7 +245,7 @@ def found(problems: Mapping[str, str]) -> str:
     return " UNION ALL ".join(f"SELECT {quoted(check)} AS problem FROM ({query})" for check, query in problems.items())
 
 
-def none_found(check: str) -> Expectation:
+def _none_found(check: str) -> Expectation:
     """The check's query `found` nothing."""
     query = f"SELECT problem FROM {{batch}} WHERE problem = {quoted(check)}"
     return Expectation("UnexpectedRowsExpectation", {"unexpected_rows_query": query})
