@@ -93,17 +93,17 @@ class ItemIndex:
         return units
 
     def user_units(self, norms: Doubles) -> Floats:
-        """The same for users of these norms: float32 [users]. The longest item's norm is here, for want of range."""
+        """The same for users of these balanced norms: float32 [users]; the longest item's norm is in it."""
         units: Floats = (norms * self.norms.max(initial=0.0) / rank_integers.LARGEST).astype(np.float32)
         return units
 
-    def leeway(self, lengths: Doubles, norms: Doubles) -> Floats:
-        """How far scores may be from product × units, beside `rank_integers.margin`, for users of these norms.
+    def leeway(self, lengths: Doubles, units: Floats) -> Floats:
+        """How far scores may be from product × units, beside `rank_integers.margin`, for users of these norms as given.
 
-        That is what the change of coordinates distorts (norms as given), and what underflows (norms balanced).
+        That is what the change of coordinates distorts, and what underflows where their `units` are multiplied.
         """
         change = self.distortion * lengths * self.lengths.max(initial=0.0)
-        leeway: Floats = (change + UNDERFLOW * (1.0 + self.user_units(norms))).astype(np.float32)
+        leeway: Floats = (change + UNDERFLOW * (1.0 + units)).astype(np.float32)
         return np.nextafter(leeway, np.float32(np.inf), dtype=np.float32)
 
 

@@ -102,13 +102,14 @@ class _Worker:
     def _scan(self, rows: Longs, users: Doubles, items: kernels.Items, candidates: kernels.Candidates) -> None:
         """Find all candidates of the block; users leave it as soon as no item that is left can reach their floor."""
         norms = np.sqrt(np.einsum("ij,ij->i", users, users))
-        leeway = self._index.leeway(self._search.lengths[rows], norms)
+        units = self._index.user_units(norms)
+        leeway = self._index.leeway(self._search.lengths[rows], units)
         starts, seen_rows, seen_places = kernels.bucket_seen(
             self._search.seen_indptr, self._search.seen_indices, rows, items.position, kernels.ITEMS_PER_BLOCK
         )
         everybody = kernels.Queries(
             rank_integers.integers(users, norms),
-            self._index.user_units(norms),
+            units,
             leeway,
             candidates.floor,
             np.float32(rank_integers.margin(users.shape[1])),
