@@ -5,7 +5,6 @@ What belongs here: the way of a file that lies in a folder. What does not: rules
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from recoflow.campaigns import (
     staged_audiences,
 )
 from recoflow.models import bundle
-from recoflow.storage import registry
+from recoflow.storage import artifacts, registry
 from recoflow.storage.registry import Register
 
 if TYPE_CHECKING:
@@ -61,13 +60,11 @@ class Trial:
         self._inputs = inputs.in_service(layout.models(environment.name), lake, self._environment)
         model = bundle.load(layout.models(environment.name) / self._inputs.model_version)
         self._bundle = freshness.with_current_items(model, lake, self._inputs.tables)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.request: Request = request.parse(
             path,
             name=path.name,
             environment=self._environment,
-            sha256=digest,
+            sha256=artifacts.sha256(path),
             known_attributes=rules.attribute_names(self._bundle.items),
             algorithms=rules.algorithms(self._bundle),
             catalogue=audience.Catalogue(self._bundle),
