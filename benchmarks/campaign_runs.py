@@ -3,7 +3,8 @@
     python -m benchmarks.campaign_runs recoflow|limits|implicit FOLDER USERS K
 
 `recoflow`: request file to response file as the job does it, with the checks of great-expectations and the audit. Its
-stages overlap: the audit runs while the CSV is written, the next lists are ranked while others are staged.
+stages overlap: the process of the checks gets ready while lists are ranked (the peak of its memory is added), the next
+lists are ranked while others are staged, the audit runs while the CSV is written.
 `limits`: ranking alone, with compiled code at hand, and pyarrow's writing of the same rows.
 `implicit`: a script as one would write it around implicit: recommend() in its best batches, ids and urls by index, the
 same writer, no check of anything.
@@ -18,48 +19,53 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 OUT = "out"
 
 
-def peak_bytes() -> int:
-    """The largest resident size of this process; ru_maxrss would count that of its parent too."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+def peak_bytes(process: int | str = "self") -> int:
+    """The largest resident size of a process; ru_maxrss would count that of its parent too."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024
 
 
-def recoflow(root: Path, users: int, k: int) -> dict[str, object]:
+def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
     from benchmarks import campaign_world
     from recoflow.campaigns import answer, audit, publication, request, rules, staged
     from recoflow.models import bundle as bundles
     from recoflow.models import bundle_files
     from recoflow.quality import suites
+    from recoflow.quality.checker import Checker
     from recoflow.stopwatch import Stopwatch
 
     watch, folder = Stopwatch(), campaign_world.Folder(root)
     environment, file = folder.environment, folder.request(users, k)
-    with watch.stage("load bundle"):
-        bundle = bundles.load(folder.bundle)
-    with watch.stage("parse"):
-        read = request.parse(
-            file,
-            name=campaign_world.REQUEST,
-            environment=environment,
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            known_attributes=rules.attribute_names(bundle.items),
-        )
-    assert read.counts.accepted == users, read.errors
-    result = answer.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
-    with watch.stage("checks"):
-        campaign = suites.Campaign(
-            "one", result.campaign_id, result.parts, result.requests, folder.bundle / bundle_files.ITEMS
-        )
-        (findings,) = suites.campaigns(
-            [campaign],
-            columns=staged.columns(result.information_fields).names(),
-            provider=environment.campaigns.provider,
-            max_fallback_share=environment.quality.max_fallback_share,
-        ).values()
+    with Checker() as checker:
+        with watch.stage("load bundle"):
+            bundle = bundles.load(folder.bundle)
+        with watch.stage("parse"):
+            read = request.parse(
+                file,
+                name=campaign_world.REQUEST,
+                environment=environment,
+                sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+                known_attributes=rules.attribute_names(bundle.items),
+            )
+        assert read.counts.accepted == users, read.errors
+        result = answer.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
+        with watch.stage("checks"):
+            campaign = suites.Campaign(
+                "one", result.campaign_id, result.parts, result.requests, folder.bundle / bundle_files.ITEMS
+            )
+            (findings,) = suites.campaigns(
+                [campaign],
+                columns=staged.columns(result.information_fields).names(),
+                provider=environment.campaigns.provider,
+                max_fallback_share=environment.quality.max_fallback_share,
+                validate=checker.validate,
+            ).values()
+        beside = peak_bytes(checker.pid)
     assert all(finding.passed for finding in findings), findings
 
     def audited() -> None:
@@ -68,10 +74,15 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, object]:
 
     with watch.stage("write CSV"):
         files = publication.render(result, root / OUT, audited)
-    return {"stages": watch.seconds, "rows": result.counts.items, "bytes": files[-1][0].stat().st_size}
+    return {
+        "stages": watch.seconds,
+        "rows": result.counts.items,
+        "bytes": files[-1][0].stat().st_size,
+        "beside": beside,
+    }
 
 
-def limits(root: Path, users: int, k: int) -> dict[str, object]:
+def limits(root: Path, users: int, k: int) -> dict[str, Any]:
     import polars as pl
     from pyarrow import csv
 
@@ -96,7 +107,7 @@ def limits(root: Path, users: int, k: int) -> dict[str, object]:
     return {"stages": watch.seconds}
 
 
-def implicit(root: Path, users: int, k: int) -> dict[str, object]:
+def implicit(root: Path, users: int, k: int) -> dict[str, Any]:
     import numpy as np
     import polars as pl
     import scipy.sparse as sp
@@ -154,14 +165,14 @@ def main() -> None:
     run = {"recoflow": recoflow, "limits": limits, "implicit": implicit}[sys.argv[1]]
     (Path(sys.argv[2]) / OUT).mkdir(exist_ok=True)
     found = run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(
         json.dumps(
             {
                 **found,
                 "seconds": time.perf_counter() - begin,
-                "cpu_seconds": used.ru_utime + used.ru_stime,
-                "peak_bytes": peak_bytes(),
+                "cpu_seconds": sum(each.ru_utime + each.ru_stime for each in used),
+                "peak_bytes": peak_bytes() + found.pop("beside", 0),
             }
         )
     )

@@ -43,6 +43,7 @@ from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
 from recoflow.models.bundle import Bundle
 from recoflow.quality import audience_suite, suites
+from recoflow.quality.expectations import Validate
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage import registry
@@ -125,14 +126,18 @@ class Answers:
             case.request, bundle, case.environment, staging, case.docket.as_of, weights=weights, stopwatch=watch
         )
 
-    def recommendations(self, answered: Mapping[str, Answered | Request]) -> dict[str, dg.MaterializeResult]:
+    def recommendations(
+        self, answered: Mapping[str, Answered | Request], validate: Validate
+    ) -> dict[str, dg.MaterializeResult]:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
 
         A check that fails is in the result, not an error.
         """
         checking = Stopwatch()
         with checking.stage("checks (great-expectations)"):
-            findings = self._judge({key: each for key, each in answered.items() if not isinstance(each, Request)})
+            findings = self._judge(
+                {key: each for key, each in answered.items() if not isinstance(each, Request)}, validate
+            )
         for key in findings:
             self._watches[key].seconds |= checking.seconds
         return {
@@ -236,14 +241,14 @@ class Answers:
             people = None if case.request.is_for_audiences else case.request.rows
             return freshness.with_current_people(case.bundle, people, self._lake, case.inputs.tables)
 
-    def _judge(self, answered: Mapping[str, Answered]) -> dict[str, list[Finding]]:
+    def _judge(self, answered: Mapping[str, Answered], validate: Validate) -> dict[str, list[Finding]]:
         """What great-expectations says of the staged files of each campaign."""
         seen = {
             key: suites.Campaign(key, result.campaign_id, result.parts, result.requests, result.items)
             for key, result in answered.items()
         }
         of_audiences = [seen[key] for key, result in answered.items() if isinstance(result, StagedAudiences)]
-        findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names())
+        findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names(), validate=validate)
         of_lists: dict[tuple[tuple[str, ...], str], list[suites.Campaign]] = {}  # those that must look alike together
         for key, result in answered.items():
             if isinstance(result, Staged):
@@ -255,6 +260,7 @@ class Answers:
                 columns=staged.columns(information_fields).names(),
                 provider=provider,
                 max_fallback_share=self._environment.quality.max_fallback_share,
+                validate=validate,
             )
         return findings
 

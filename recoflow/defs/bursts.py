@@ -20,6 +20,7 @@ from recoflow.defs import names
 from recoflow.defs.answers import Answers
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.quality.checker import Checker
 from recoflow.storage.mailbox import Intake
 from recoflow.storage.sftp_wire import LinkLostError
 
@@ -100,13 +101,14 @@ def _op(environment: Environment) -> str:
 def _answer(answers: Answers, keys: Sequence[str], failures: dict[str, str], log: Logger) -> Iterator[Event]:
     """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
     staged = {}
-    for key in keys:
-        with _noting(key, failures, log):
-            read = answers.request(key)
-            staged[key] = answers.stage(key)
-        if key in staged:
-            yield _materialized(read, key)
-    recommended = answers.recommendations(staged)
+    with Checker() as checker:
+        for key in keys:
+            with _noting(key, failures, log):
+                read = answers.request(key)
+                staged[key] = answers.stage(key)
+            if key in staged:
+                yield _materialized(read, key)
+        recommended = answers.recommendations(staged, checker.validate)
     for key, result in recommended.items():
         yield _materialized(result, key)
         if refusals := [each for each in result.check_results or () if _blocks(each)]:

@@ -11,6 +11,7 @@ from recoflow.defs import metadata, names
 from recoflow.defs.answers import CHECKS, Answers
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.quality.checker import Checker
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -44,9 +45,9 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         **names.shown(environment, "campaigns", {"numpy", "polars", "greatexpectations"}),
     )
     def campaign_recommendations(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
-        answers = Answers(environment, installation)
-        campaign = context.partition_key
-        return answers.recommendations({campaign: answers.stage(campaign)})[campaign]
+        answers, campaign = Answers(environment, installation), context.partition_key
+        with Checker() as checker:
+            return answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
 
     return campaign_recommendations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from recoflow.quality.expectations import Validate, validate
 from recoflow.quality.finding import Finding
 from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, alike, checks, found, in_order, judge, missing
 
@@ -48,12 +49,15 @@ _DERIVED: Final = {
 }
 
 
-def audiences(staged: Sequence[Campaign], *, columns: Sequence[str]) -> dict[str, list[Finding]]:
+def audiences(
+    staged: Sequence[Campaign], *, columns: Sequence[str], validate: Validate = validate
+) -> dict[str, list[Finding]]:
     """Check staged audiences of one environment, together as `suites.campaigns` does.
 
     Args:
         staged: the campaigns; their parts hold people.
         columns: that the parts must have.
+        validate: runs the checks.
 
     Returns:
         Key of a campaign → a finding for each of CAMPAIGN_CHECKS; what does not apply has passed and says so.
@@ -63,5 +67,5 @@ def audiences(staged: Sequence[Campaign], *, columns: Sequence[str]) -> dict[str
         for name in CAMPAIGN_CHECKS
         if name not in MEANINGS
     ]
-    judged = judge(staged, checks(MEANINGS, columns), _DERIVED)
+    judged = judge(staged, checks(MEANINGS, columns), _DERIVED, validate)
     return {key: [*findings, *others] for key, findings in judged.items()}

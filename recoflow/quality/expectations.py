@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,11 @@ class Check:
     severity: Literal["error", "warn"] = "error"
 
 
-def validate(
-    tables: Mapping[str, str], checks: Sequence[Check], *, derived: Mapping[str, str] | None = None
-) -> list[Finding]:
+Tables = Mapping[str, str]
+Validate = Callable[[Tables, Sequence[Check], Tables], list[Finding]]  # here, or in another process (see `checker`)
+
+
+def validate(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[Finding]:
     """Run checks over tables.
 
     Args:
@@ -70,7 +72,7 @@ def validate(
         One finding for each check, in their order. An expectation that cannot be computed fails its check.
     """
     results: dict[str, list[Any]] = {check.name: [] for check in checks}
-    with _data_source(tables, derived or {}) as source:
+    with _data_source(tables, derived) as source:
         for table in dict.fromkeys(check.table for check in checks):
             for result in _results(source, table, [check for check in checks if check.table == table]):
                 results[result.expectation_config.meta["check"]].append(result)
@@ -78,7 +80,7 @@ def validate(
 
 
 @contextmanager
-def _data_source(tables: Mapping[str, str], derived: Mapping[str, str]) -> Iterator[Any]:
+def _data_source(tables: Tables, derived: Tables) -> Iterator[Any]:
     """A great-expectations data source of views, and of what is derived from them."""
     with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
         path = Path(folder) / "views.duckdb"  # a file, because each pooled connection would get a memory of its own
@@ -87,7 +89,7 @@ def _data_source(tables: Mapping[str, str], derived: Mapping[str, str]) -> Itera
                 connection.execute(f'CREATE VIEW "{table}" AS {query}')
             for table, query in derived.items():
                 connection.execute(f'CREATE TABLE "{table}" AS {query}')
-        context = _great_expectations().get_context(mode="ephemeral")
+        context = great_expectations().get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_sql("files", connection_string=f"duckdb:///{path}", create_temp_table=False)
         try:
@@ -99,7 +101,7 @@ def _data_source(tables: Mapping[str, str], derived: Mapping[str, str]) -> Itera
 def _results(source: Any, table: str, checks: Iterable[Check]) -> list[Any]:
     import sqlalchemy  # noqa: PLC0415 - late, like great_expectations
 
-    kinds = _great_expectations().expectations
+    kinds = great_expectations().expectations
     expectations = [
         getattr(kinds, each.kind)(**each.arguments, meta={"check": check.name})
         for check in checks
@@ -109,7 +111,7 @@ def _results(source: Any, table: str, checks: Iterable[Check]) -> list[Any]:
     engine = batch.data.execution_engine.engine
     sqlalchemy.event.listen(engine, "after_cursor_execute", _fetch_at_once)
     try:
-        suite = _great_expectations().ExpectationSuite(name=table, expectations=expectations)
+        suite = great_expectations().ExpectationSuite(name=table, expectations=expectations)
         results: list[Any] = batch.validate(suite, result_format="SUMMARY").results
         return results
     finally:
@@ -126,7 +128,8 @@ def _fetch_at_once(_connection: Any, cursor: Any, *execution: Any) -> None:
         context.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(cursor, initial_buffer=rows)
 
 
-def _great_expectations() -> Any:
+def great_expectations() -> Any:
+    """The package, imported when it is first asked for."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # or it reports its use to its makers
     with warnings.catch_warnings(), later(*UNUSED), uncollected():
         warnings.simplefilter("ignore", DeprecationWarning)  # of modules that it imports

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from recoflow.quality.expectations import Check, Expectation, validate
+from recoflow.quality.expectations import Check, Expectation, Validate, validate
 from recoflow.quality.finding import Finding
 from recoflow.storage.sql import parquet, quoted
 
@@ -154,7 +154,12 @@ class Campaign:
 
 
 def campaigns(
-    staged: Sequence[Campaign], *, columns: Sequence[str], provider: str, max_fallback_share: float
+    staged: Sequence[Campaign],
+    *,
+    columns: Sequence[str],
+    provider: str,
+    max_fallback_share: float,
+    validate: Validate = validate,
 ) -> dict[str, list[Finding]]:
     """Check staged campaigns of one environment.
 
@@ -166,6 +171,7 @@ def campaigns(
         columns: that the parts must have.
         provider: user_group of lists that are no fallback.
         max_fallback_share: limit of the share of fallback lists.
+        validate: runs the checks.
 
     Returns:
         Key of a campaign → a finding for each of CAMPAIGN_CHECKS.
@@ -174,18 +180,20 @@ def campaigns(
     problems = _PROBLEMS | {"fallback_share": f"SELECT _campaign FROM requests {over}"}
     groups = Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
     asked = checks(CAMPAIGN_CHECKS, columns, user_groups_known=groups)
-    return judge(staged, asked, _DERIVED | {"problems": found(problems)})
+    return judge(staged, asked, _DERIVED | {"problems": found(problems)}, validate)
 
 
-def judge(staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str]) -> dict[str, list[Finding]]:
+def judge(
+    staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str], validate: Validate
+) -> dict[str, list[Finding]]:
     """Check campaigns together, and where something is wrong, in halves; see `campaigns`."""
     if not staged:
         return {}
-    findings = validate(_tables(staged), checks, derived=derived)
+    findings = validate(_tables(staged), checks, derived)
     if len(staged) == 1 or all(finding.passed for finding in findings):
         return {campaign.key: findings for campaign in staged}
     half = len(staged) // 2
-    return judge(staged[:half], checks, derived) | judge(staged[half:], checks, derived)
+    return judge(staged[:half], checks, derived, validate) | judge(staged[half:], checks, derived, validate)
 
 
 def _tables(staged: Sequence[Campaign]) -> dict[str, str]:

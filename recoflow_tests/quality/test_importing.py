@@ -19,7 +19,7 @@ tables = {"numbers": "SELECT range % 4 AS number FROM range(100)"}
 
 def passes(kind, **arguments):
     check = Check("like", "numbers", "Numbers are alike.", (Expectation(kind, {"column": "number", **arguments}),))
-    return [finding.passed for finding in expectations.validate(tables, [check])] == [True]
+    return [finding.passed for finding in expectations.validate(tables, [check], {})] == [True]
 
 assert passes("ExpectColumnValuesToNotBeNull")
 assert not {"altair", "scipy.stats"} & set(sys.modules)

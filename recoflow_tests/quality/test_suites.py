@@ -162,7 +162,7 @@ def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):
         Check("sound", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),)),
         Check("broken", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "b"}),)),
     ]
-    findings = expectations.validate({"t": f"FROM {sql.parquet([str(tmp_path / 'a.parquet')])}"}, checks)
+    findings = expectations.validate({"t": f"FROM {sql.parquet([str(tmp_path / 'a.parquet')])}"}, checks, {})
     assert [finding.passed for finding in findings] == [True, False]
     assert "could not be computed" in findings[1].message
 
@@ -171,5 +171,5 @@ def test_names_of_files_are_data(tmp_path: Path):
     path = tmp_path / "it's.parquet"
     pl.DataFrame({"a": [None]}, schema={"a": pl.Int64}).write_parquet(path)
     check = Check("present", "t", "a is present.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),))
-    (finding,) = expectations.validate({"t": f"FROM {sql.parquet([str(path)])}"}, [check])
+    (finding,) = expectations.validate({"t": f"FROM {sql.parquet([str(path)])}"}, [check], {})
     assert finding.message == "Not so: a is present. a: 1 of 1 values (None)."
