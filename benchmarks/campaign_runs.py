@@ -32,10 +32,8 @@ def peak_bytes(process: int | str = "self") -> int:
 
 def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
     from benchmarks import campaign_world
-    from recoflow.campaigns import answer, audit, publication, request, rules, staged
+    from recoflow.campaigns import answer, audit, checks, publication, request, rules
     from recoflow.models import bundle as bundles
-    from recoflow.models import bundle_files
-    from recoflow.quality import suites
     from recoflow.quality.checker import Checker
     from recoflow.stopwatch import Stopwatch
 
@@ -55,16 +53,7 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
         assert read.counts.accepted == users, read.errors
         result = answer.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
         with watch.stage("checks"):
-            campaign = suites.Campaign(
-                "one", result.campaign_id, result.parts, result.requests, folder.bundle / bundle_files.ITEMS
-            )
-            (findings,) = suites.campaigns(
-                [campaign],
-                columns=staged.columns(result.information_fields).names(),
-                provider=environment.campaigns.provider,
-                max_fallback_share=environment.quality.max_fallback_share,
-                validate=checker.validate,
-            ).values()
+            (findings,) = checks.check({"one": (result, environment)}, checker.validate).values()
         beside = peak_bytes(checker.pid)
     assert all(finding.passed for finding in findings), findings
 

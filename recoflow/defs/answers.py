@@ -18,8 +18,8 @@ from recoflow.campaigns import (
     audience_answer,
     audience_audit,
     audit,
+    checks,
     docket,
-    experiments,
     freshness,
     inputs,
     publication,
@@ -27,9 +27,9 @@ from recoflow.campaigns import (
     request,
     rules,
     staged,
-    staged_audiences,
 )
 from recoflow.campaigns.audience import Catalogue
+from recoflow.campaigns.checks import CHECKS, Answered
 from recoflow.campaigns.docket import Docket
 from recoflow.campaigns.inputs import Inputs
 from recoflow.campaigns.publication import Files
@@ -42,7 +42,6 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.models import bundle as bundles
 from recoflow.models.bundle import Bundle
-from recoflow.quality import audience_suite, suites
 from recoflow.quality.expectations import Validate
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
@@ -51,8 +50,6 @@ from recoflow.storage.registry import Register
 
 SHOWN_ERRORS = 20
 TAKING_IN = "take in what happened since the training"
-Answered = Staged | StagedAudiences
-CHECKS = suites.CAMPAIGN_CHECKS | experiments.CHECKS  # of campaign_recommendations
 
 
 @dataclass(frozen=True)
@@ -132,12 +129,17 @@ class Answers:
         """Check what `stage` gave for some keys: `campaign_recommendations` of each.
 
         A check that fails is in the result, not an error.
+
+        Args:
+            answered: key → what is staged, or the refused request.
+            validate: runs the checks.
         """
         checking = Stopwatch()
+        given = {
+            key: (each, self._environments[key]) for key, each in answered.items() if not isinstance(each, Request)
+        }
         with checking.stage("checks (great-expectations)"):
-            findings = self._judge(
-                {key: each for key, each in answered.items() if not isinstance(each, Request)}, validate
-            )
+            findings = checks.check(given, validate)
         for key in findings:
             self._watches[key].seconds |= checking.seconds
         return {
@@ -241,64 +243,22 @@ class Answers:
             people = None if case.request.is_for_audiences else case.request.rows
             return freshness.with_current_people(case.bundle, people, self._lake, case.inputs.tables)
 
-    def _judge(self, answered: Mapping[str, Answered], validate: Validate) -> dict[str, list[Finding]]:
-        """What great-expectations says of the staged files of each campaign."""
-        seen = {
-            key: suites.Campaign(key, result.campaign_id, result.parts, result.requests, result.items)
-            for key, result in answered.items()
-        }
-        of_audiences = [seen[key] for key, result in answered.items() if isinstance(result, StagedAudiences)]
-        findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names(), validate=validate)
-        of_lists: dict[tuple[tuple[str, ...], str], list[suites.Campaign]] = {}  # those that must look alike together
-        for key, result in answered.items():
-            if isinstance(result, Staged):
-                settings = self._environments[key].campaigns
-                of_lists.setdefault((settings.information_fields, settings.provider), []).append(seen[key])
-        for (information_fields, provider), campaigns in of_lists.items():
-            findings |= suites.campaigns(
-                campaigns,
-                columns=staged.columns(information_fields).names(),
-                provider=provider,
-                max_fallback_share=self._environment.quality.max_fallback_share,
-                validate=validate,
-            )
-        return findings
-
     def _recommended(self, key: str, result: Answered, findings: list[Finding]) -> dg.MaterializeResult:
         about = {"campaign": key, "campaign_id": result.campaign_id, "model_version": result.model_version}
         preview = pl.scan_parquet(list(result.parts)).head(metadata.PREVIEW_ROWS).collect()
-        if isinstance(result, Staged):
-            counts, balance = self._lists(result, self._environments[key])
-        else:
-            message = "not applicable: the request is for audiences"
-            counts = {"dagster/row_count": result.counts.people, **asdict(result.counts)}
-            balance = [Finding(check, passed=True, message=message) for check in experiments.CHECKS]
         return dg.MaterializeResult(
             self._recommendations,
             metadata={
                 **about,
                 "stages": metadata.stages(self._watches[key]),
-                **counts,
+                **_counts(result),
                 "champion": dg.MetadataValue.asset(names.key(self._environment, "champion")),
                 "catalogue": dg.MetadataValue.asset(names.key(self._environment, "items")),
                 "model_path": dg.MetadataValue.path(str(self._models / result.model_version)),
                 "preview": metadata.preview(preview),
             },
-            check_results=metadata.check_results([*findings, *balance], CHECKS, self._recommendations, about),
+            check_results=metadata.check_results(findings, CHECKS, self._recommendations, about),
         )
-
-    def _lists(self, result: Staged, environment: Environment) -> tuple[dict[str, int], list[Finding]]:
-        """What is shown of lists, and whether their experiments are balanced."""
-        counts = {
-            "dagster/row_count": result.counts.items,
-            "lists": result.counts.answered,
-            "personalized": result.counts.personalized,
-            "fallback": result.counts.fallback,
-            "short_lists": result.counts.short,
-            "empty_lists": result.counts.empty,
-        }
-        arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
-        return counts, [experiments.balance(arms, environment.campaigns, result.suspended)]
 
     def _refused(self, key: str, read: Request) -> dg.MaterializeResult:
         assert read.rejection is not None
@@ -335,3 +295,16 @@ class Answers:
 
         with watch.stage("write files"):
             return publication.render(answered, folder, audited)
+
+
+def _counts(result: Answered) -> dict[str, int]:
+    if isinstance(result, StagedAudiences):
+        return {"dagster/row_count": result.counts.people, **asdict(result.counts)}
+    return {
+        "dagster/row_count": result.counts.items,
+        "lists": result.counts.answered,
+        "personalized": result.counts.personalized,
+        "fallback": result.counts.fallback,
+        "short_lists": result.counts.short,
+        "empty_lists": result.counts.empty,
+    }

@@ -7,8 +7,9 @@ Staged and published are two assets on purpose: the checks of `campaign_recommen
 import dagster as dg
 
 from recoflow.campaigns import experiments
+from recoflow.campaigns.checks import CHECKS
 from recoflow.defs import metadata, names
-from recoflow.defs.answers import CHECKS, Answers
+from recoflow.defs.answers import Answers
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.quality.checker import Checker

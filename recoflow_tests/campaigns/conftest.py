@@ -19,6 +19,7 @@ from recoflow import schema
 from recoflow.campaigns import request as requests
 from recoflow.campaigns import rules
 from recoflow.campaigns.answer import answer
+from recoflow.campaigns.audience import Catalogue
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
 from recoflow.environment import Campaigns, Environment, Sftp, Training
@@ -91,7 +92,12 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
     """Parse a request file with this content."""
 
     def parse(
-        content: str | bytes, *, name: str = NAME, attributes: Sequence[str] = ("categories",), **campaigns: Any
+        content: str | bytes,
+        *,
+        name: str = NAME,
+        attributes: Sequence[str] = ("categories",),
+        catalogue: Catalogue | None = None,
+        **campaigns: Any,
     ) -> Request:
         raw = content.encode() if isinstance(content, str) else content
         path = tmp_path / "request"
@@ -102,6 +108,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
             environment=make_environment(**campaigns),
             sha256=hashlib.sha256(raw).hexdigest(),
             known_attributes=attributes,
+            catalogue=catalogue,
         )
 
     return parse

@@ -7,11 +7,20 @@ import hashlib
 import polars as pl
 import pytest
 
-from recoflow.campaigns import audience, audience_answer, audience_audit, publication, request, staged, staged_audiences
+from recoflow.campaigns import (
+    audience,
+    audience_answer,
+    audience_audit,
+    checks,
+    publication,
+    request,
+    staged,
+    staged_audiences,
+)
 from recoflow.errors import AuditError
 from recoflow.privacy import files, search
 from recoflow.privacy.person import Person
-from recoflow.quality import audience_suite, suites
+from recoflow.quality.expectations import validate
 from recoflow.storage import artifacts
 
 HEADER = "environment,item_id,audience_size,audience_name"
@@ -148,12 +157,10 @@ def test_a_gzipped_request_gets_a_gzipped_response(ask, make, newsroom, tmp_path
     assert gzip.decompress(path.read_bytes()).count(b"\n") == 8
 
 
-def test_sound_audiences_pass_every_check_and_the_audit(result, newsroom):
+def test_sound_audiences_pass_every_check_and_the_audit(result, make, newsroom):
     findings = audience_audit.audit(result, newsroom)
     assert [finding.check for finding in findings] == list(audience_audit.CHECKS)
-    campaign = suites.Campaign("k", result.campaign_id, result.parts, result.requests, result.items)
-    found = audience_suite.audiences([campaign], columns=staged_audiences.PARTS.names())["k"]
-    assert {each.check for each in found} == set(suites.CAMPAIGN_CHECKS)
+    found = checks.check({"k": (result, make.environment())}, validate)["k"]
     assert [each.message for each in found if not each.passed] == []
 
 

@@ -10,13 +10,12 @@ import pytest
 from scipy import sparse
 
 from recoflow import schema
-from recoflow.campaigns import audit, freshness, inputs, reasons, response
-from recoflow.campaigns.staged import columns as columns_of
+from recoflow.campaigns import audit, checks, freshness, inputs, reasons, response
 from recoflow.environment import Model
 from recoflow.models import bundle as bundles
 from recoflow.models import bundle_files, train
 from recoflow.models.matrix import UserItems
-from recoflow.quality import suites
+from recoflow.quality.expectations import validate
 from recoflow.storage.lake import Lake
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type,configuration_id\n"
@@ -126,14 +125,12 @@ def test_each_list_is_explained_by_the_model_that_ranks_it(reply, make, library,
     assert rows["because_of"].drop_nulls().len()
 
 
-def test_checks_and_audit_accept_the_column_and_a_second_answer_has_the_same_bytes(reply, library, histories, tmp_path):
+def test_checks_and_audit_accept_the_column_and_a_second_answer_has_the_same_bytes(reply, make, library, histories):
     request = ask("sport,,Top,5,mail,", "both,,Top,5,mail,near", "stranger,,Top,3,mail,")
     settings = {"weights": histories} | SETTINGS
     staged = reply(request, library, **settings)
     assert all(finding.passed for finding in audit.audit(staged, library))
-    campaign = suites.Campaign("one", staged.campaign_id, staged.parts, staged.requests, staged.items)
-    columns = columns_of(staged.information_fields).names()
-    (found,) = suites.campaigns([campaign], columns=columns, provider="recoflow", max_fallback_share=1).values()
+    (found,) = checks.check({"one": (staged, make.environment(**SETTINGS))}, validate).values()
     assert all(finding.passed for finding in found), found
     assert reply(request, library, folder="again", **settings).files == staged.files
 

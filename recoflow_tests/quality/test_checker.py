@@ -68,9 +68,7 @@ def test_leaving_ends_the_process_at_once_and_removes_its_files() -> None:
 
 def test_the_process_ends_when_the_one_that_it_serves_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # for what a killed process cannot remove
-    dying = subprocess.run(
-        [sys.executable, "-c", DYING], env=environment, capture_output=True, text=True, check=False
-    )
+    dying = subprocess.run([sys.executable, "-c", DYING], env=environment, capture_output=True, text=True, check=False)
     assert dying.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 60
     while Path(f"/proc/{int(dying.stdout)}").exists():

@@ -1,0 +1,64 @@
+"""The checks of staged campaigns, which say what people see beside them, of lists and of audiences alike.
+
+What belongs here: which checks a campaign gets, and what they are told of it. What does not: the checks themselves (see
+`quality` and `experiments`), and the audit, which shares nothing with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from recoflow.campaigns import experiments, staged, staged_audiences
+from recoflow.campaigns.staged import Staged
+from recoflow.campaigns.staged_audiences import StagedAudiences
+from recoflow.environment import Environment
+from recoflow.quality import audience_suite, suites
+from recoflow.quality.expectations import Validate
+from recoflow.quality.finding import Finding
+
+Answered = Staged | StagedAudiences
+CHECKS: Final = suites.CAMPAIGN_CHECKS | experiments.CHECKS
+
+
+def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Validate) -> dict[str, list[Finding]]:
+    """Check staged campaigns, together where they must look alike.
+
+    Args:
+        answered: campaign's key → what is staged, and the environment as it was answered in.
+        validate: runs the checks of tables.
+
+    Returns:
+        Key → a finding for each of CHECKS. What does not apply has passed and says so.
+    """
+    seen = {
+        key: suites.Campaign(key, result.campaign_id, result.parts, result.requests, result.items)
+        for key, (result, _) in answered.items()
+    }
+    of_audiences = [seen[key] for key, (result, _) in answered.items() if isinstance(result, StagedAudiences)]
+    findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names(), validate=validate)
+    of_lists: dict[tuple[tuple[str, ...], str, float], list[suites.Campaign]] = {}
+    for key, (result, environment) in answered.items():
+        if isinstance(result, Staged):
+            alike = result.information_fields, environment.campaigns.provider, environment.quality.max_fallback_share
+            of_lists.setdefault(alike, []).append(seen[key])
+    for (information_fields, provider, max_fallback_share), campaigns in of_lists.items():
+        findings |= suites.campaigns(
+            campaigns,
+            columns=staged.columns(information_fields).names(),
+            provider=provider,
+            max_fallback_share=max_fallback_share,
+            validate=validate,
+        )
+    return {key: [*findings[key], *_balance(*each)] for key, each in answered.items()}
+
+
+def _balance(result: Answered, environment: Environment) -> list[Finding]:
+    """Whether the experiments of lists are balanced."""
+    if isinstance(result, Staged):
+        arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
+        return [experiments.balance(arms, environment.campaigns, result.suspended)]
+    message = "not applicable: the request is for audiences"
+    return [Finding(name, passed=True, message=message) for name in experiments.CHECKS]
