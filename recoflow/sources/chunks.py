@@ -32,12 +32,25 @@ class Records(NamedTuple):
     lines: NDArray[np.int64]
 
 
+class Survey(NamedTuple):
+    """What a text has of the bytes that decide how it is read."""
+
+    line_ends: int
+    quotes: int
+    backslashes: int
+    is_ascii: bool
+
+
 class Chunk(Protocol):
     """A stretch of a file."""
 
     @property
     def text(self) -> Text:
         """The records with a line end between each two."""
+
+    @property
+    def survey(self) -> Survey:
+        """Of the text; looked up once."""
 
     @property
     def records(self) -> Records:
@@ -68,14 +81,25 @@ def last_place(text: Text, mark: bytes) -> int:
     return -1
 
 
-def places(text: Text, mark: bytes) -> NDArray[np.int64]:
-    """Positions of one byte in a text."""
+def surveyed(text: Text) -> Survey:
+    """One look at each byte instead of one per question."""
+    data = np.frombuffer(text, np.uint8)
+    if len(data) < COMPILED_FROM:
+        line_ends, quotes, backslashes = (int(np.count_nonzero(data == ord(mark))) for mark in ("\n", '"', "\\"))
+        return Survey(line_ends, quotes, backslashes, is_ascii=bool(data.max(initial=0) < 128))
+    from recoflow.sources import wide  # noqa: PLC0415 (loads numba)
+
+    return Survey(*wide.survey(data))
+
+
+def places(text: Text, mark: bytes, how_many: int) -> NDArray[np.int64]:
+    """Positions of one byte in a text, which has it so often."""
     data = np.frombuffer(text, np.uint8)
     if len(data) < COMPILED_FROM:
         return np.flatnonzero(data == ord(mark))
     from recoflow.sources import wide  # noqa: PLC0415 (loads numba)
 
-    found = np.empty(wide.count_byte(data, ord(mark)), np.int64)
+    found = np.empty(how_many, np.int64)
     wide.find_byte(data, ord(mark), found)
     return found
 
@@ -90,9 +114,9 @@ def count(text: Text, mark: bytes) -> int:
     return int(wide.count_byte(data, ord(mark)))
 
 
-def line_bounds(text: Text) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each line of a text begins and ends, without its line end."""
-    ends = places(text, b"\n")
+def line_bounds(text: Text, line_ends: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each line of a text begins and ends, without its line end, given how many line ends there are."""
+    ends = places(text, b"\n", line_ends)
     if text[-1:] != b"\n":
         ends = np.append(ends, len(text))
     return np.append(0, ends[:-1] + 1), ends

@@ -54,7 +54,7 @@ def sampled_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
 def is_not_utf8(chunk: Chunk) -> Bools:
     """Records with bytes above 127 in a chunk that is not UTF-8 as a whole."""
     is_odd = np.zeros(len(chunk.records.begins), bool)
-    if np.frombuffer(chunk.text, np.int8).min(initial=0) >= 0:
+    if chunk.survey.is_ascii:
         return is_odd
     try:
         str(chunk.text, "utf-8")

@@ -20,12 +20,14 @@ from recoflow.sources.chunks import (
     MAX_EVENT,
     Read,
     Records,
+    Survey,
     Text,
     count,
     last_place,
     line_bounds,
     places,
     refilled,
+    surveyed,
 )
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
@@ -45,13 +47,18 @@ class CsvChunk:
     broken: tuple[Piece, ...] = ()
 
     @cached_property
+    def survey(self) -> Survey:
+        """Of the text."""
+        return surveyed(self.text)
+
+    @cached_property
     def records(self) -> Records:
         """Each record: a line, or several where a quoted cell has line ends."""
-        begins, ends = line_bounds(self.text)
+        begins, ends = line_bounds(self.text, self.survey.line_ends)
         lines = np.arange(len(begins)) + self.first_line
-        if not count(self.text, b'"'):
+        if not self.survey.quotes:
             return Records(begins, ends, lines)
-        quotes = np.searchsorted(places(self.text, b'"'), np.stack([begins, ends]))
+        quotes = np.searchsorted(places(self.text, b'"', self.survey.quotes), np.stack([begins, ends]))
         odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
         is_begin = np.ones(len(begins), bool)
         covered = -1
@@ -124,28 +131,29 @@ def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]
         text, is_more = refilled(rest, read, size)
         if not is_more:
             break
-        block = text[len(rest) :]  # no line end in the rest is outside of quotes
-        cut = _last_record_end(block, is_quoted=count(rest, b'"') % 2 == 1)
-        if not cut and len(rest) > MAX_EVENT:  # a quote that never closes: the exact path finds the next record
-            cut = last_place(block, b"\n") + 1 or len(block)
-        end = len(rest) + cut if cut else 0
-        if end:
-            yield CsvChunk(header, text[:end], line)
-            line += count(text[:end], b"\n")
-        rest = text[end:]
+        chunk = CsvChunk(header, text[: last_place(text, b"\n") + 1], line)
+        if chunk.survey.quotes % 2:
+            chunk = CsvChunk(header, text[: _last_record_end(text, len(rest))], line)
+        rest = text[len(chunk.text) :]
+        if chunk.text:
+            line += chunk.survey.line_ends
+            yield chunk
     if bytes(rest).strip():
         yield CsvChunk(header, rest, line)
 
 
-def _last_record_end(text: Text, *, is_quoted: bool) -> int:
-    """Position behind the last line end that is outside of quotes, given whether the beginning is inside; else 0."""
-    end = last_place(text, b"\n") + 1
-    quotes = is_quoted + count(text[:end], b'"')
+def _last_record_end(text: Text, begin: int) -> int:
+    """Position behind the last line end that is outside of quotes, 0 when there is none; none is before `begin`."""
+    block = text[begin:]
+    end = last_place(block, b"\n") + 1
+    quotes = count(text[: begin + end], b'"')
     while end and quotes % 2:
-        before = last_place(text[: end - 1], b"\n") + 1
-        quotes -= count(text[before:end], b'"')
+        before = last_place(block[: end - 1], b"\n") + 1
+        quotes -= count(block[before:end], b'"')
         end = before
-    return end
+    if not end and begin > MAX_EVENT:  # a quote that never closes: the exact path finds the next record
+        end = last_place(block, b"\n") + 1 or len(block)
+    return begin + end if end else 0
 
 
 def _has_width(raw: bytes, width: int) -> bool:

@@ -23,10 +23,11 @@ _STAYS = -1  # instead of a character
 
 def spelled_out(text: Text) -> Text:
     """The text with its harmless escapes as UTF-8; the same object when it has none. Lines stay lines."""
-    if not count(text, b"\\"):
+    backslashes = count(text, b"\\")
+    if not backslashes:
         return text
     data, out = np.frombuffer(text, np.uint8), np.empty(len(text) + int(WIDTH), np.uint8)
-    return out[: _spell_out(data, places(text, b"\\"), _HARMLESS, out)].tobytes()
+    return out[: _spell_out(data, places(text, b"\\", backslashes), _HARMLESS, out)].tobytes()
 
 
 @lean

@@ -124,7 +124,9 @@ def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch
     """The easy records by columns, the others one at a time; rows in the file's order."""
     from recoflow.sources import escapes, froomle_columns, metarank_columns  # noqa: PLC0415 (loads numba)
 
-    plain = replace(chunk, text=escapes.spelled_out(chunk.text)) if isinstance(chunk, JsonChunk) else chunk
+    plain = chunk
+    if isinstance(chunk, JsonChunk) and chunk.survey.backslashes:
+        plain = replace(chunk, text=escapes.spelled_out(chunk.text))
     easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(plain, arrival)
     collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.environment import Environment
-from recoflow.sources import canonical, froomle, spanevents, spans
+from recoflow.sources import canonical, froomle, spanevents, spanplan, spans
 from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
 from recoflow.sources.columns import Easy, is_not_utf8, sampled_names, typed
@@ -28,15 +28,15 @@ MAX_ODD: Final = 0.05  # share of odd records above which a second look for name
 
 _IDENTITIES: Final = ("user_id", "device_id")
 _ROLES: Final = {
-    **dict.fromkeys(froomle.TEXTS, spanevents.REPEATING),
-    **dict.fromkeys(("session_id", "item_id", "request_id", "order_id", "referrer", "event_id"), spanevents.UNIQUE),
-    **dict.fromkeys(_IDENTITIES, spanevents.IDENTITY),
-    **dict.fromkeys(("channel", "page_type", "environment"), spanevents.KNOWN),
-    **dict.fromkeys(froomle.NUMBERS, spanevents.NUMBER),
-    "event_type": spanevents.TYPE,
-    "rank": spanevents.RANK,
-    "timestamp": spanevents.TIME,
-    "properties": spanevents.OTHERS,
+    **dict.fromkeys(froomle.TEXTS, spanplan.REPEATING),
+    **dict.fromkeys(("session_id", "item_id", "request_id", "order_id", "referrer", "event_id"), spanplan.UNIQUE),
+    **dict.fromkeys(_IDENTITIES, spanplan.IDENTITY),
+    **dict.fromkeys(("channel", "page_type", "environment"), spanplan.KNOWN),
+    **dict.fromkeys(froomle.NUMBERS, spanplan.NUMBER),
+    "event_type": spanplan.TYPE,
+    "rank": spanplan.RANK,
+    "timestamp": spanplan.TIME,
+    "properties": spanplan.OTHERS,
 }
 _VOCABULARY: Final = dict.fromkeys(_IDENTITIES, "nobody")  # other fields have words by their own name
 _ORDER: Final = (*froomle.CONTENT, "environment", "event_id")

@@ -16,7 +16,17 @@ from functools import cached_property
 import numpy as np
 
 from recoflow.sources import jsontext
-from recoflow.sources.chunks import MAX_EVENT, Read, Records, Text, count, last_place, line_bounds, refilled
+from recoflow.sources.chunks import (
+    MAX_EVENT,
+    Read,
+    Records,
+    Survey,
+    Text,
+    last_place,
+    line_bounds,
+    refilled,
+    surveyed,
+)
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
 
@@ -39,9 +49,14 @@ class JsonChunk:
     broken: list[Piece] = field(default_factory=list)
 
     @cached_property
+    def survey(self) -> Survey:
+        """Of the text."""
+        return surveyed(self.text)
+
+    @cached_property
     def records(self) -> Records:
         """Each line of the text."""
-        begins, ends = line_bounds(self.text)
+        begins, ends = line_bounds(self.text, self.survey.line_ends)
         numbers = np.arange(len(begins)) + self.first_line if self.numbers is None else np.array(self.numbers, np.int64)
         return Records(begins, ends, numbers)
 
@@ -82,8 +97,9 @@ def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
             break
         cut = last_place(text, b"\n")
         if cut >= 0:
-            yield JsonChunk(text[:cut], line)
-            line += count(text[:cut], b"\n") + 1
+            chunk = JsonChunk(text[:cut], line)
+            line += chunk.survey.line_ends + 1
+            yield chunk
         rest = text[cut + 1 :]
         if len(rest) > MAX_EVENT:
             yield JsonChunk(b"", broken=[_too_long(rest, line)])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from recoflow.compiled import inlined, lean
 from recoflow.sources import memory
-from recoflow.sources.wide import WIDTH, cell_end, equals, text_end
+from recoflow.sources.wide import CELL_WIDTH, WIDTH, cell_end, cell_marks, equals, next_mark, text_end
 
 ABSENT: Final = 0
 TEXT: Final = 1
@@ -104,17 +104,19 @@ def find_spans(data, begins, ends, first, last, form, spans):
     """Write the spans of the records from `first` to before `last`."""
     kinds, starts, lengths, is_odd = spans
     columns, is_csv, has_lists, (word_data, word_starts), guesses = form
+    if is_csv:
+        for row in range(last - first):
+            at, end = begins[first + row], ends[first + row]
+            is_odd[row] = not _csv_record(data, at, end, columns, row, kinds, starts, lengths)
+        return
     for column in range(columns):
         for row in range(last - first):
             kinds[column, row], lengths[column, row] = ABSENT, -1
     for row in range(last - first):
         at, end = begins[first + row], ends[first + row]
-        if is_csv:
-            is_odd[row] = not _csv_record(data, at, end, columns, row, kinds, starts, lengths)
-        else:
-            is_odd[row] = not _json_record(
-                data, at, end, word_data, word_starts, has_lists, guesses, row, kinds, starts, lengths
-            )
+        is_odd[row] = not _json_record(
+            data, at, end, word_data, word_starts, has_lists, guesses, row, kinds, starts, lengths
+        )
 
 
 @inlined
@@ -272,14 +274,36 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
         end -= 1
     if at >= end:
         return False
+    if end + CELL_WIDTH <= len(data) and _bare_cells(data, at, end, columns, record, kinds, starts, lengths):
+        return True
+    return _cells(data, at, end, columns, record, kinds, starts, lengths)
+
+
+@inlined
+def _bare_cells(data, at, end, columns, record, kinds, starts, lengths):
+    """Read a record without quotes, many bytes at a time; False when one has to look closer."""
+    begin, column = at, 0
+    for place in range(at, end, CELL_WIDTH):
+        commas, others = cell_marks(data, place, end)
+        if others != np.uint64(0):
+            return False
+        while commas != np.uint64(0):
+            close, commas = next_mark(place, commas)
+            if column == columns or not _put_cell(data, begin, close, column, record, kinds, starts, lengths):
+                return False
+            begin, column = close + 1, column + 1
+    return column == columns - 1 and _put_cell(data, begin, end, column, record, kinds, starts, lengths)
+
+
+@inlined
+def _cells(data, at, end, columns, record, kinds, starts, lengths):
+    """The same one cell at a time, in quotes or not; False when the record is odd."""
     for column in range(columns):
         is_quoted = at < end and data[at] == QUOTE
         begin = at + 1 if is_quoted else at
         close = text_end(data, begin, end) if is_quoted else cell_end(data, begin, end)
-        if close < 0 or _has_outer_space(data, begin, close):
+        if close < 0 or not _put_cell(data, begin, close, column, record, kinds, starts, lengths):
             return False
-        if close > begin:
-            kinds[column, record], starts[column, record], lengths[column, record] = TEXT, begin, close - begin
         at = close + 1 if is_quoted else close
         if column == columns - 1:
             return at == end
@@ -287,3 +311,11 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
             return False
         at += 1
     return False
+
+
+@inlined
+def _put_cell(data, begin, close, column, record, kinds, starts, lengths):
+    """Write the span of a cell, ABSENT when it is empty; False when it has spaces around its text."""
+    kinds[column, record] = TEXT if close > begin else ABSENT
+    starts[column, record], lengths[column, record] = begin, close - begin
+    return not _has_outer_space(data, begin, close)

@@ -12,7 +12,9 @@ import numpy as np
 
 from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, TEXT
-from recoflow.sources.wide import copy_bytes
+from recoflow.sources.wide import copy_bytes, digits_of_number, store
+
+_EIGHT_DIGITS = np.uint64(100_000_000)
 
 
 @lean
@@ -27,6 +29,10 @@ def write_whole(number, text, at):
         limit *= np.uint64(10)
         count += 1
     end = np.uintp(at + count)
+    while rest >= _EIGHT_DIGITS:
+        end -= np.uintp(8)
+        store(text, end, digits_of_number(rest % _EIGHT_DIGITS))
+        rest //= _EIGHT_DIGITS
     while rest >= np.uint64(100):
         above = rest // np.uint64(100)
         pair = rest - above * np.uint64(100)

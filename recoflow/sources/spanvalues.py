@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
-from recoflow.sources.wide import first_word
+from recoflow.sources.wide import are_digits, first_word, load, number_of_digits
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1
@@ -104,6 +104,9 @@ def _digits(data, at, end):
     """The whole number of the digits from `at`, at most 18 of them, and where they end."""
     value = np.int64(0)
     limit = min(end, at + 18)
+    if at + 8 <= limit and are_digits(load(data, np.uintp(at))):
+        value = number_of_digits(load(data, np.uintp(at)))
+        at += 8
     while at < limit and 0x30 <= data[at] <= 0x39:
         value = value * 10 + (data[at] - 0x30)
         at += 1

@@ -19,8 +19,10 @@ from numba.extending import intrinsic
 from recoflow.compiled import inlined, lean
 
 _U = np.uint64
-_QUOTE, _BACKSLASH, _COMMA, _SPACE = 0x22, 0x5C, 0x2C, 0x20
+_QUOTE, _BACKSLASH, _COMMA, _SPACE, _LINE_END, _NOT_ASCII = 0x22, 0x5C, 0x2C, 0x20, 0x0A, 0x80
 _ONE, _EIGHT, WIDTH = np.uintp(1), np.uintp(8), np.uintp(32)
+CELL_WIDTH: Final = int(WIDTH)
+_ALL: Final = _U((1 << int(WIDTH)) - 1)
 _WORD: Final = ir.IntType(64)
 _VECTOR: Final = ir.VectorType(ir.IntType(8), int(WIDTH))
 
@@ -142,6 +144,26 @@ def count_byte(data, byte):
 
 
 @lean
+def survey(data):
+    """How many line ends, quotes and backslashes a text has, and whether all of it is ASCII."""
+    place, last, is_ascii = np.uintp(0), np.uintp(len(data)), True
+    line_ends = quotes = backslashes = _U(0)
+    while place + WIDTH <= last:
+        line_ends += _count_bits(_places_of(data, place, _LINE_END))
+        quotes += _count_bits(_places_of(data, place, _QUOTE))
+        backslashes += _count_bits(_places_of(data, place, _BACKSLASH))
+        is_ascii &= _places_below(data, place, _NOT_ASCII) == _ALL
+        place += WIDTH
+    while place < last:
+        line_ends += _U(data[place] == _LINE_END)
+        quotes += _U(data[place] == _QUOTE)
+        backslashes += _U(data[place] == _BACKSLASH)
+        is_ascii &= data[place] < _NOT_ASCII
+        place += _ONE
+    return np.int64(line_ends), np.int64(quotes), np.int64(backslashes), is_ascii
+
+
+@lean
 def find_byte(data, byte, found):
     """Write the positions of a byte, so many as `found` holds."""
     place, last, count = np.uintp(0), np.uintp(len(data)), 0
@@ -200,6 +222,23 @@ def cell_end(data, at, end):
 
 
 @inlined
+def cell_marks(data, at, end):
+    """Of the `CELL_WIDTH` bytes from a position on, all of them there: which ones before `end` are commas, and which
+    are none that a bare cell may have. A bit for each, the first one lowest.
+    """
+    place = np.uintp(at)
+    before_end = (_U(1) << _U(min(end - at, CELL_WIDTH))) - _U(1)
+    others = _places_of(data, place, _QUOTE) | _places_of(data, place, _BACKSLASH) | _places_below(data, place, _SPACE)
+    return _places_of(data, place, _COMMA) & before_end, others & before_end
+
+
+@inlined
+def next_mark(at, marks):
+    """Position of the first mark, of those from a position on, and the marks behind it."""
+    return at + np.int64(_zeros_below(marks)), marks & (marks - _U(1))
+
+
+@inlined
 def equals(data, at, other, other_at, length):
     """Whether so many bytes are the same."""
     first, second, rest = np.uintp(at), np.uintp(other_at), np.uintp(length)
@@ -222,6 +261,31 @@ def equals(data, at, other, other_at, length):
 def low_bytes(word, count):
     """The first bytes of a word, 1 to 8 of them; the others 0."""
     return word & (~_U(0) >> ((_EIGHT - np.uintp(count)) << np.uintp(3)))
+
+
+@inlined
+def are_digits(word):
+    """Whether all eight bytes are decimal digits: 0x30 to 0x39, which stay below 0x40 when 6 is added."""
+    above = (word & _U(0xF0F0F0F0F0F0F0F0)) | ((word + _U(0x0606060606060606)) & _U(0xF0F0F0F0F0F0F0F0)) >> _U(4)
+    return above == _U(0x3333333333333333)
+
+
+@inlined
+def number_of_digits(word):
+    """The number that eight digits are: neighbours become pairs, these fours, and these one number."""
+    pairs = (word & _U(0x0F0F0F0F0F0F0F0F)) * _U(10 * 256 + 1) >> _U(8) & _U(0x00FF00FF00FF00FF)
+    fours = pairs * _U(100 * 65536 + 1) >> _U(16) & _U(0x0000FFFF0000FFFF)
+    return np.int64(fours * _U(10000 * 4294967296 + 1) >> _U(32))
+
+
+@inlined
+def digits_of_number(number):
+    """The eight digits of a number below 100,000,000: split into fours, these into pairs, and these into digits."""
+    fours = number // _U(10000) | number % _U(10000) << _U(32)
+    hundreds = fours * _U(10486) >> _U(20) & _U(0x0000007F0000007F)
+    pairs = hundreds | fours - hundreds * _U(100) << _U(16)
+    tens = pairs * _U(103) >> _U(10) & _U(0x000F000F000F000F)
+    return (tens | pairs - tens * _U(10) << _U(8)) + _U(0x3030303030303030)
 
 
 @inlined

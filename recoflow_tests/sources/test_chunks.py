@@ -29,7 +29,17 @@ def test_the_last_byte_of_a_kind_is_found_in_whatever_stretch_it_stands(text: by
 def test_bytes_are_counted_and_found_in_texts_of_any_kind(text: bytes) -> None:
     for each in (text, memoryview(text)):
         assert chunks.count(each, b"\n") == text.count(b"\n")
-        assert chunks.places(each, b"\n").tolist() == [place for place, byte in enumerate(text) if byte == ord("\n")]
+        expected = [place for place, byte in enumerate(text) if byte == ord("\n")]
+        assert chunks.places(each, b"\n", len(expected)).tolist() == expected
+
+
+@pytest.mark.parametrize("compiled_from", [0, 1000])
+@given(text=st.lists(st.sampled_from(b'\n"\\ab\x7f\x80\xff'), max_size=100).map(bytes))
+def test_one_look_at_a_text_counts_what_decides_how_it_is_read(compiled_from: int, text: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "COMPILED_FROM", compiled_from)
+        found = chunks.surveyed(text)
+    assert found == (text.count(b"\n"), text.count(b'"'), text.count(b"\\"), text.isascii())
 
 
 @given(TEXT, TEXT, st.integers(1, 10))

@@ -30,6 +30,32 @@ def test_texts_and_cells_end_where_a_look_at_each_byte_says(text: bytes, begin: 
     assert wide.cell_end(data, begin, end) == (end if of_cell is None else of_cell)
 
 
+@settings(max_examples=300, deadline=None)
+@given(TEXT, st.integers(0, 40), st.integers(0, 40))
+def test_the_commas_of_many_bytes_at_once_are_told_from_what_bare_cells_have_none_of(
+    text: bytes, begin: int, end: int
+) -> None:
+    begin, end = sorted((min(begin, len(text)), min(end, len(text))))
+    data = np.frombuffer(text + bytes(wide.CELL_WIDTH), np.uint8)
+    commas, others = wide.cell_marks(data, begin, end)
+    end = min(end, begin + wide.CELL_WIDTH)
+    found = []
+    while commas:
+        place, commas = wide.next_mark(begin, np.uint64(commas))
+        found.append(place)
+    assert found == [place for place in range(begin, end) if text[place] == ord(",")]
+    assert bool(others) == any(text[place] < 0x20 or text[place] in b'"\\' for place in range(begin, end))
+
+
+@given(st.one_of(st.binary(min_size=8, max_size=8), st.integers(0, 99_999_999).map(lambda number: b"%08d" % number)))
+def test_eight_digits_are_read_and_written_at_once(text: bytes) -> None:
+    word = np.uint64(int.from_bytes(text, "little"))
+    assert wide.are_digits(word) == text.isdigit()
+    if text.isdigit():
+        assert wide.number_of_digits(word) == int(text)
+        assert wide.digits_of_number(np.uint64(int(text))) == word
+
+
 @settings(max_examples=200, deadline=None)
 @given(TEXT, TEXT, st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_bytes_are_compared_copied_and_packed_within_their_arrays(
