@@ -17,7 +17,8 @@ from recoflow.environment import Environment
 from recoflow.errors import StorageError
 from recoflow.gateway.bodies import NotJsonError, RefusedError
 from recoflow.privacy import cases
-from recoflow.sources.fields import BLANK, NO_IDENTITY
+from recoflow.privacy.person import is_nobody
+from recoflow.sources.fields import BLANK
 from recoflow.storage.layout import Layout
 
 KEYS: Final = ("user_id", "device_id")
@@ -68,6 +69,6 @@ def _id(value: Mapping[str, Any], key: str) -> frozenset[str]:
     found = value[key]
     if not isinstance(found, str) or not found.strip(BLANK):
         raise RefusedError(f"{key}: is no text, or an empty one; {_WHAT}")
-    if found.strip(BLANK).lower() in NO_IDENTITY:
+    if is_nobody(found):
         raise RefusedError(f"{key}: '{found}' stands for nobody, so nobody can be forgotten by it")
     return frozenset({found.strip(BLANK)})

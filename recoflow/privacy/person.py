@@ -20,6 +20,7 @@ import duckdb
 
 from recoflow.errors import ConfigurationError
 from recoflow.interactions.identity import RESOLVE
+from recoflow.sources.fields import BLANK, NO_IDENTITY
 from recoflow.storage import sql
 
 SHORT: Final = 4
@@ -78,7 +79,7 @@ class Person:
 
     def is_in_row(self, header: Sequence[str], cells: Sequence[str]) -> bool:
         """Whether a CSV record is about the person or mentions it."""
-        own = (cell for name, cell in zip(header, cells, strict=False) if name in KEYS)
+        own = (cell.strip(BLANK) for name, cell in zip(header, cells, strict=False) if name in KEYS)
         return any(cell in self.ids for cell in own) or any(
             self.is_in(cell.encode("utf-8", "replace")) for cell in cells
         )
@@ -92,11 +93,13 @@ def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_id
         user_ids, device_ids: as asked for.
 
     Raises:
-        ConfigurationError: no id, or an empty one.
+        ConfigurationError: no id, an empty one, or one that stands for nobody.
     """
-    users, devices = frozenset(user_ids), frozenset(device_ids)
+    users, devices = _forms(user_ids), _forms(device_ids)
     if not users | devices or "" in users | devices:
         raise ConfigurationError("the person to forget", "has no id", "Name a user_id or a device_id")
+    if nobody := next(filter(is_nobody, sorted(users | devices)), None):
+        raise ConfigurationError(f"the id '{nobody}'", "stands for nobody", "Name the user_id or device_id of a person")
     rows = connection.execute(
         f"""SELECT DISTINCT device_id, owner.user_id IS NOT NULL FROM events JOIN ({RESOLVE}) AS owner USING (device_id)
         WHERE list_contains($users, events.user_id)""",
@@ -105,6 +108,16 @@ def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_id
     owned = {device for device, is_owned in rows if is_owned}
     shared = {device for device, is_owned in rows if not is_owned} - devices
     return Person(users, devices | owned, frozenset(shared))
+
+
+def is_nobody(text: str) -> bool:
+    """Whether sources take this id for no id at all. In JSON, `null` stands in the records of everybody."""
+    return text.strip(BLANK).lower() in NO_IDENTITY
+
+
+def _forms(ids: Iterable[str]) -> frozenset[str]:
+    """Each id as it was written, and as sources read most of them: without blanks around it."""
+    return frozenset(form for each in ids for form in (each, each.strip(BLANK)))
 
 
 def listed(ids: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ from typing import Final
 
 from recoflow.errors import SourceError
 from recoflow.privacy.files import unpacked
+from recoflow.privacy.person import is_nobody
+from recoflow.sources.fields import BLANK
 
 COLUMNS: Final = ("user_id", "device_id")
 _NAME: Final = re.compile(r"(?:^|[_.-])forget[_.-](?:.*[_.-])?csv(?:\.gz|\.zst)?$", re.IGNORECASE)
@@ -38,7 +40,10 @@ def read(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
     if not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         # They are not told: where a file has no header they are the ids of the first person.
         raise SourceError(name, "has other columns in its first row", _CURE)
-    if any(len(row) != len(header) for row in records) or not any(map(any, records)):
+    ids = [cell for row in records for cell in row if cell.strip(BLANK)]
+    if any(len(row) != len(header) for row in records) or not ids:
         raise SourceError(name, "has a row of another length than its header, or names nobody", _CURE)
-    named = {column: frozenset(row[place] for row in records) - {""} for place, column in enumerate(header)}
+    if nobody := next(filter(is_nobody, ids), None):
+        raise SourceError(name, f"names '{nobody}', which stands for nobody", f"Leave such cells empty. {_CURE}")
+    named = {column: frozenset(row[place] for row in records) & {*ids} for place, column in enumerate(header)}
     return named.get("user_id", frozenset()), named.get("device_id", frozenset())

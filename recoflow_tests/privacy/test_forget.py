@@ -12,9 +12,11 @@ from recoflow.cli import app
 from recoflow.errors import ConfigurationError, ModelError
 from recoflow.events.ingest import ingest_file
 from recoflow.models import versions
+from recoflow.privacy import request as requests
 from recoflow.privacy import search
 from recoflow.privacy.forget import forget
 from recoflow.privacy.person import Person
+from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.privacy.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
 
@@ -176,6 +178,27 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(m
 def test_nobody_cannot_be_forgotten(made, ids):
     with pytest.raises(ConfigurationError, match="has no id"):
         forget(made.layout, made.environment, made.lakes, **ids)
+
+
+@pytest.mark.parametrize("nobody", ["null", " Anonymous ", "undefined"])
+def test_an_id_that_stands_for_nobody_takes_nothing_from_others(made, nobody):
+    writer = SpoolWriter(made.layout.spool("lorem"), "events", 10**6)
+    writer.append([lines([event({"user_id": OTHERS[3]}, 1, 1, referrer=None, channel="anonymous")]).encode()], NOW)
+    writer.seal()
+    before = [path.read_bytes() for path in spool.sealed(made.layout.spool("lorem"))]
+    with pytest.raises(ConfigurationError, match="stands for nobody"):
+        forget(made.layout, made.environment, made.lakes, user_ids=[nobody], device_ids=[PHONE])
+    assert [path.read_bytes() for path in spool.sealed(made.layout.spool("lorem"))] == before
+
+
+def test_blanks_around_an_id_hide_nobody(made):
+    request = made.layout.inbox("lorem") / "lorem_forget.csv"
+    request.write_text(f'user_id,device_id\n" {ANN}\t", \n')
+    users, devices = requests.read(request, request.name)
+    report = forget(made.layout, made.environment, made.lakes, user_ids=users, device_ids=devices, request=request)
+    assert report.is_forgotten
+    assert made.rows("events").filter(user_id=ANN).is_empty()
+    assert request.read_text() == "user_id,device_id\n"
 
 
 def test_the_command_reports_as_json_and_exits_by_the_proof(made):

@@ -60,7 +60,8 @@ def test_a_short_id_is_found_only_where_a_key_says_that_it_is_a_persons(text, is
 
 
 @pytest.mark.parametrize(
-    ("cells", "is_found"), [(["42", "7"], True), (["7", "42"], False), (["7", "u"], False), (["42"], True)]
+    ("cells", "is_found"),
+    [(["42", "7"], True), ([" 42", "7"], True), (["7", "42"], False), (["7", "u"], False), (["42"], True)],
 )
 def test_a_short_id_in_a_csv_record_is_told_by_its_column(cells, is_found):
     assert of("42").is_in_row(["user_id", "list_size"], cells) is is_found
