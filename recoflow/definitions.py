@@ -11,7 +11,7 @@ from dagster_duckdb import DuckDBResource
 
 from recoflow import environment
 from recoflow.defs import build, warehouse
-from recoflow.defs.resources import Installation
+from recoflow.defs.resources import Installation, checker
 from recoflow.storage.layout import Layout
 
 
@@ -26,6 +26,7 @@ def registry(data: Path) -> dg.Definitions:
     shared = dg.Definitions(
         resources={
             "installation": installation,
+            "checker": checker,
             "duckdb": DuckDBResource(database=":memory:"),
         },
         executor=dg.in_process_executor,

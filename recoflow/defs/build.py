@@ -30,7 +30,7 @@ STAGES = {
 
 
 def build_environment(environment: Environment, installation: Installation) -> dg.Definitions:
-    """Everything that Dagster knows of an environment; needs the resources `installation` and `duckdb`."""
+    """Everything that Dagster knows of an environment; needs the resources `installation`, `checker` and `duckdb`."""
     assets = [
         *events.build_assets(environment),
         *interactions.build_assets(environment),

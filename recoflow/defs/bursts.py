@@ -18,9 +18,10 @@ import dagster as dg
 
 from recoflow.defs import names
 from recoflow.defs.answers import Answers
-from recoflow.defs.resources import Installation
+from recoflow.defs.resources import Installation, checker
 from recoflow.environment import Environment
 from recoflow.quality.checker import Checker
+from recoflow.quality.expectations import Validate
 from recoflow.storage.mailbox import Intake
 from recoflow.storage.sftp_wire import LinkLostError
 
@@ -60,13 +61,16 @@ def share(due: Iterable[Intake]) -> list[list[Intake]]:
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
     """`<environment>_burst`: many campaigns at once.
 
-    It is bound to its resource here, because a sensor for a job that Definitions binds makes Dagster warn of itself.
+    It is bound to its resources here, because a sensor for a job that Definitions binds makes Dagster warn of itself.
     """
 
     @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
-    def answer_burst(context: dg.OpExecutionContext, config: Burst, installation: Installation) -> Iterator[Event]:
+    def answer_burst(
+        context: dg.OpExecutionContext, config: Burst, installation: Installation, checker: dg.ResourceParam[Checker]
+    ) -> Iterator[Event]:
         failures: dict[str, str] = {}
-        yield from _answer(Answers(environment, installation), config.campaigns, failures, context.log)
+        answers = Answers(environment, installation)
+        yield from _answer(answers, config.campaigns, checker.validate, failures, context.log)
         if failures:
             told = {key: dg.MetadataValue.text(problem) for key, problem in failures.items()}
             raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
@@ -75,7 +79,7 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
         name=names.job(environment, "burst"),
         description=f"{environment.title or environment.name}: many small campaigns at once.",
         tags={names.ENVIRONMENT_TAG: environment.name},
-        resource_defs={"installation": installation},
+        resource_defs={"installation": installation, "checker": checker},
         executor_def=dg.in_process_executor,
     )
     def burst() -> None:
@@ -98,17 +102,18 @@ def _op(environment: Environment) -> str:
     return names.job(environment, "answer_burst")
 
 
-def _answer(answers: Answers, keys: Sequence[str], failures: dict[str, str], log: Logger) -> Iterator[Event]:
+def _answer(
+    answers: Answers, keys: Sequence[str], validate: Validate, failures: dict[str, str], log: Logger
+) -> Iterator[Event]:
     """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
     staged = {}
-    with Checker() as checker:
-        for key in keys:
-            with _noting(key, failures, log):
-                read = answers.request(key)
-                staged[key] = answers.stage(key)
-            if key in staged:
-                yield _materialized(read, key)
-        recommended = answers.recommendations(staged, checker.validate)
+    for key in keys:
+        with _noting(key, failures, log):
+            read = answers.request(key)
+            staged[key] = answers.stage(key)
+        if key in staged:
+            yield _materialized(read, key)
+    recommended = answers.recommendations(staged, validate)
     for key, result in recommended.items():
         yield _materialized(result, key)
         if refusals := [each for each in result.check_results or () if _blocks(each)]:

@@ -45,10 +45,11 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         check_specs=metadata.check_specs(key, CHECKS, warn=experiments.CHECKS),
         **names.shown(environment, "campaigns", {"numpy", "polars", "greatexpectations"}),
     )
-    def campaign_recommendations(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    def campaign_recommendations(
+        context: dg.AssetExecutionContext, installation: Installation, checker: dg.ResourceParam[Checker]
+    ) -> dg.MaterializeResult:
         answers, campaign = Answers(environment, installation), context.partition_key
-        with Checker() as checker:
-            return answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
+        return answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
 
     return campaign_recommendations
 

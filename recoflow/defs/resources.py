@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from recoflow.environment import Environment
+from recoflow.quality.checker import Checker
 from recoflow.storage import registry
 from recoflow.storage.account import Account
 from recoflow.storage.lake import Lake
@@ -29,6 +30,13 @@ class _Shared:
 
 _shared: dict[Path, _Shared] = {}
 _opening = threading.Lock()
+
+
+@dg.resource(description="The process that checks campaigns; it gets ready while a run reads, ranks and stages.")
+def checker(_context: dg.InitResourceContext) -> Iterator[Checker]:
+    """Begins and ends with the runs that check campaigns, and with no others."""
+    with Checker() as entered:
+        yield entered
 
 
 class Installation(dg.ConfigurableResource):
