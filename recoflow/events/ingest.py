@@ -38,7 +38,7 @@ from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
 from recoflow.storage.staging import StagedFile, Staging
 from recoflow.storage.stored import IDS
 
-AHEAD: Final = 4  # batches that are parsed while a file's hash is made
+AHEAD: Final = 2  # batches that are parsed while a file's hash is made
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
 CONFLICT: Final = "conflict"
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.sources import memory
+from recoflow.sources import buffers
 from recoflow.sources.collect import Piece
 
 MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
@@ -66,7 +66,7 @@ class Chunk(Protocol):
 
 def refilled(rest: Text, read: Read, size: int) -> tuple[memoryview, bool]:
     """The rest of a text and about `size` bytes that follow in the stream, in one piece; and whether any followed."""
-    text = memory.empty(len(rest) + size, np.uint8).data
+    text = buffers.empty(len(rest) + size, np.uint8).data
     text[: len(rest)] = rest
     more = read(text[len(rest) :])
     return text[: len(rest) + more].toreadonly(), more > 0

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
-from recoflow.sources import collect, csvtext, froomle, items, jsonstream, memory, metarank
+from recoflow.sources import buffers, collect, csvtext, froomle, items, jsonstream, metarank
 from recoflow.sources.chunks import Chunk, Read, refilled
 from recoflow.sources.collect import Arrival, Collector, Dialect
 from recoflow.sources.jsonstream import JsonChunk
@@ -64,7 +64,7 @@ def read(
         SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
     """
     shown = name or path.name
-    with memory.kept(), _opened(path, shown) as stream:
+    with buffers.kept(), _opened(path, shown) as stream:
         head = bytes(refilled(b"", stream, HEAD_BYTES)[0])
         if head.startswith(_UTF16):
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
@@ -95,9 +95,9 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[ParsedBatch]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
-            if len(waiting) > WORKERS:
+            if len(waiting) == WORKERS:  # more would only take memory, and new memory is dear
                 yield waiting.popleft().result()
+            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
         while waiting:
             yield waiting.popleft().result()
 

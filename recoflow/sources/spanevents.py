@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recoflow import xxh64
 from recoflow.compiled import inlined, lean
-from recoflow.sources import memory
+from recoflow.sources import buffers
 from recoflow.sources.spanplan import (
     IDENTITY,
     KNOWN,
@@ -81,13 +81,13 @@ def read(data: Bytes, begins: Places, ends: Places, form: Form, rules: Rules, is
     count, size = len(begins), len(rules.plan)
     key_size = int(rules.words.starts[-1]) + 3 * len(rules.others)  # of an object without its values
     found = Columns(
-        memory.empty((size, count, 2), np.uint64),
+        buffers.empty((size, count, 2), np.uint64),
         np.zeros((size, count // 8 + 1), np.uint8),
-        memory.empty((size, count), np.float64),
-        memory.empty(count, np.int64),
-        memory.empty(count, np.uint64),
-        memory.empty(count * _ID_LENGTH, np.uint8),
-        memory.empty(len(data) + count * key_size if len(rules.others) else 0, np.uint8),
+        buffers.empty((size, count), np.float64),
+        buffers.empty(count, np.int64),
+        buffers.empty(count, np.uint64),
+        buffers.empty(count * _ID_LENGTH, np.uint8),
+        buffers.empty(len(data) + count * key_size if len(rules.others) else 0, np.uint8),
     )
     longest = int((ends - begins).max(initial=0)) + 2 * key_size + 21 * size
     scratch = np.zeros((longest // 8 + 2) * _AT_ONCE, np.uint64)

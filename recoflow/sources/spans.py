@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.compiled import inlined, lean
-from recoflow.sources import memory
+from recoflow.sources import buffers
 from recoflow.sources.wide import CELL_WIDTH, WIDTH, cell_end, cell_marks, equals, next_mark, text_end
 
 ABSENT: Final = 0
@@ -85,9 +85,9 @@ def empty(records: int, form: Form) -> Spans:
     """Room for the spans of so many records."""
     shape = (form.columns, records)  # one column after the other in memory, because all that follows goes by columns
     return Spans(
-        memory.empty(shape, np.uint8),
-        memory.empty(shape, np.int32),
-        memory.empty(shape, np.int32),
+        buffers.empty(shape, np.uint8),
+        buffers.empty(shape, np.int32),
+        buffers.empty(shape, np.int32),
         np.empty(records, bool),
     )
 

@@ -7,9 +7,9 @@ import gc
 import numpy as np
 import pytest
 
-from recoflow.sources import memory, spanvalues
+from recoflow.sources import buffers, spanvalues
 
-SIZE = 3 * memory.STEP
+SIZE = 3 * buffers.STEP
 
 
 def address(array: np.ndarray) -> int:
@@ -17,11 +17,11 @@ def address(array: np.ndarray) -> int:
 
 
 def test_memory_is_used_again_while_a_file_is_read_for_arrays_of_about_the_size():
-    with memory.kept():
-        first = memory.empty(SIZE, np.uint8)
+    with buffers.kept():
+        first = buffers.empty(SIZE, np.uint8)
         begin = address(first)
         del first
-        again = memory.empty((2, SIZE // 16 - 5), np.uint64)
+        again = buffers.empty((2, SIZE // 16 - 5), np.uint64)
         assert address(again) == begin
         assert again.shape == (2, SIZE // 16 - 5)
         assert again.flags.writeable
@@ -29,29 +29,29 @@ def test_memory_is_used_again_while_a_file_is_read_for_arrays_of_about_the_size(
 
 
 def test_memory_that_something_points_to_is_not_given_away():
-    with memory.kept():
-        views = memory.empty((SIZE // 16, 2), np.uint64)
+    with buffers.kept():
+        views = buffers.empty((SIZE // 16, 2), np.uint64)
         views[:] = 0
         views[:, 0] = 1 | ord("a") << 32
         texts = spanvalues.of_views(len(views), np.full(len(views) // 8 + 1, 255, np.uint8), views)[5:]
         rest = views[7:, 1]
         del views
-        other = memory.empty(SIZE, np.uint8)
+        other = buffers.empty(SIZE, np.uint8)
         other[:] = 255
         assert set(texts.unique()) == {"a"}
         assert not rest.any()
 
 
 def test_nothing_is_kept_when_no_file_is_read():
-    with memory.kept(), memory.kept():
-        array = memory.empty(SIZE, np.uint8)
+    with buffers.kept(), buffers.kept():
+        array = buffers.empty(SIZE, np.uint8)
     del array
     gc.collect()
-    assert not memory._waiting
-    assert memory.empty(SIZE, np.uint8).base is None
+    assert not buffers._waiting
+    assert buffers.empty(SIZE, np.uint8).base is None
 
 
 @pytest.mark.parametrize("shape", [0, (3, 0), 10, (2, 5)])
 def test_small_arrays_are_nobodys_concern(shape):
-    with memory.kept():
-        assert memory.empty(shape, np.int32).base is None
+    with buffers.kept():
+        assert buffers.empty(shape, np.int32).base is None
