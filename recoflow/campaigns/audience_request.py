@@ -49,9 +49,10 @@ def judge(
     """
     declared = (*cells.AUDIENCE_COLUMNS, *campaigns.variables)
     unknown = [column for column in table.columns if column not in declared]
-    rows = table.select(lines, *AUDIENCE, "audience_size", *unknown)
+    strange = {column: f"column:{column}" for column in unknown}  # one of them may be called `line`
+    rows = table.select(lines, *AUDIENCE, "audience_size", *(pl.col(old).alias(new) for old, new in strange.items()))
     problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-    strangers = [unknown_column(column, column, MEANINGLESS) for column in unknown]
+    strangers = [unknown_column(name, column, MEANINGLESS) for name, column in strange.items()]
     sound, errors = sift(rows, [*problems, *strangers])
     sound, duplicates = sift(sound, [_DUPLICATE])
     sound = sound.with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))

@@ -7,6 +7,7 @@ What belongs here: the rules of spec/CAMPAIGNS.md about rows. What does not: byt
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from recoflow.campaigns.cells import COLUMNS, PERSON
 from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown, sift, unknown_column
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
+from recoflow.sources.fields import NO_IDENTITY
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "variable:"  # prefix of the row columns that filter, so that a variable may have any name
 LIST: Final = (*PERSON, "list_name")
+_NOBODY: Final = rf"(?i)^[ \t\r\n]*({'|'.join(map(re.escape, NO_IDENTITY))})?[ \t\r\n]*$"
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
     unknown = [name for name in variables if name not in filters and name not in terms.environment.campaigns.variables]
     rows = table.select(
         lines,
-        *(pl.col(column) for column in COLUMNS[1:]),
+        *(_id(column) if column in PERSON else pl.col(column) for column in COLUMNS[1:]),
         *(pl.col(variable).alias(VARIABLE + variable) for variable in filters),
         *(pl.col(variable).alias(VARIABLE + variable) for variable in unknown),
     )
@@ -207,6 +210,11 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
         counts=RequestCounts(len(rows), len(sound), len(rows) - len(sound), replaced),
         suspended=suspended,
     )
+
+
+def _id(column: str) -> pl.Expr:
+    """An id, null where it stands for nobody, as in events; or all who are not logged in would share a user's lists."""
+    return pl.when(~pl.col(column).str.contains(_NOBODY)).then(pl.col(column)).alias(column)
 
 
 def _configuration(environment: Environment) -> pl.Expr:

@@ -47,6 +47,17 @@ def test_an_unknown_user_on_a_device_that_stands_for_itself_gets_what_suits_the_
     assert make.recommendations(result)["user_group"].unique(maintain_order=True).to_list() == ["recoflow", "fallback"]
 
 
+def test_devices_of_nobody_share_no_lists(make, reply, newsroom):
+    """Or the second device would get none of the first one's items, as a second list of the same user does."""
+
+    def answered(*users):
+        asked = rows(f"{users[0]},phone,Top,8,mail", f"{users[1]},kiosk,Top,8,mail")
+        return make.lists(reply(asked, newsroom))
+
+    assert answered("anonymous", " NULL ") == answered("", "")
+    assert [len(items) for *_, items in answered("anonymous", "anonymous")] == [7, 7]
+
+
 def test_what_the_user_or_the_named_device_consumed_is_left_out(make, reply, newsroom):
     assert items_of(make, reply(rows("politics,kiosk,Top,3,home"), newsroom)) == ["gfe"]
     assert items_of(make, reply(rows("nothing,kiosk,Top,8,home"), newsroom)) == ["gfedca"]

@@ -86,11 +86,12 @@ def test_items_that_nobody_can_be_chosen_for_are_errors(ask, newsroom):
     assert problems(asked) == [(2, "item_id", "unavailable_item"), (3, "item_id", "unscored_item")]
 
 
-def test_a_column_that_means_nothing_is_told_once_unless_it_is_declared(ask):
-    text = content("lorem,a,5,p", "lorem,b,5,q", "lorem,c,5,", header="environment,item_id,audience_size,colour")
-    assert problems(ask(text)) == [(2, "colour", "unknown_variable")]
+@pytest.mark.parametrize("name", ["colour", "line", "row", "0"])
+def test_a_column_that_means_nothing_is_told_once_unless_it_is_declared(ask, name):
+    text = content("lorem,a,5,p", "lorem,b,5,q", "lorem,c,5,", header=f"environment,item_id,audience_size,{name}")
+    assert problems(ask(text)) == [(2, name, "unknown_variable")]
     assert ask(text).counts.failed == 2
-    assert problems(ask(text, variables=["colour"])) == []
+    assert problems(ask(text, variables=[name])) == []
 
 
 @pytest.mark.parametrize(

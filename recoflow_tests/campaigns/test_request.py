@@ -32,6 +32,7 @@ def problems(request):
     ("line", "column", "code"),
     [
         ("lorem,,,Top,5,weekly_mail", "user_id", "missing_identity"),
+        ("lorem,Logged out,undefined,Top,5,weekly_mail", "user_id", "missing_identity"),
         ("lorem,ann,,Top,0,weekly_mail", "list_size", "bad_list_size"),
         ("lorem,ann,,Top,1001,weekly_mail", "list_size", "bad_list_size"),
         ("lorem,ann,,Top,,weekly_mail", "list_size", "bad_list_size"),
