@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from recoflow.commands import audience, files, forget, models, profile, quarantine, request, sftp, tune
-from recoflow.commands.terminal import DATA, Data, Name, console, environment_of, errors
+from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
 
@@ -113,7 +114,7 @@ def gateway(
     host: Annotated[
         str, typer.Option(help="Address to listen on; put a proxy with TLS in front of others.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8080,
+    port: Port = 8080,
 ) -> None:
     """Take events and items over HTTP until Ctrl-C; what is answered with 200 is on disk. See /docs on it."""
     from recoflow.environment import load_all
@@ -144,7 +145,7 @@ def pubsub(
 
 
 @sandbox_app.command("sftp")
-def sandbox_sftp(data: Data = DATA, port: Annotated[int, typer.Option(help="0 takes a free one.")] = 2222) -> None:
+def sandbox_sftp(data: Data = DATA, port: Port = 2222) -> None:
     """Serve the embedded environments' SFTP accounts on loopback until Ctrl-C."""
     from recoflow.environment import load_all
     from recoflow.sandbox import keys, sftp_server
@@ -163,10 +164,10 @@ def sandbox_sftp(data: Data = DATA, port: Annotated[int, typer.Option(help="0 ta
 
 @sandbox_app.command("world")
 def sandbox_world(  # noqa: PLR0917 - typer makes options of them
-    folder: Annotated[Path, typer.Argument(help="Where the files are written.")],
-    users: int = 5_000,
-    items: int = 2_000,
-    events: int = 200_000,
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the files are written.")],
+    users: Annotated[int, typer.Option(min=5)] = 5_000,  # the least that show every event type
+    items: Annotated[int, typer.Option(min=15)] = 2_000,
+    events: Annotated[int, typer.Option(min=150)] = 200_000,
     seed: int = 7,
     end: Annotated[datetime | None, typer.Option(help="UTC; the last full hour unless told.")] = None,
 ) -> None:
@@ -186,7 +187,7 @@ def main() -> None:
     try:
         app()
     except RecoflowError as error:
-        errors.print(f"[bold red]{type(error).__name__}[/bold red] {error}", soft_wrap=True)
+        errors.print(f"[bold red]{type(error).__name__}[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(2) from None
 
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from recoflow.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
 SAMPLE = REPOSITORY / "data/environments/lorem.yaml"
@@ -45,6 +48,32 @@ def test_check_names_what_is_wrong_in_one_line_without_a_traceback(data: Path) -
     assert "lorem.yaml:" in shown.stderr
     assert "events.half_life_dayz" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_brackets_in_an_error_are_no_markup(tmp_path: Path) -> None:
+    shown = recoflow("check", data=tmp_path / "[extra]" / "[/red]")
+    assert shown.returncode == 2
+    assert f"{tmp_path}/[extra]/[/red]/environments: has no environment" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("gateway", "--port", "70000"),
+        ("sandbox", "sftp", "--port", "-1"),
+        ("sandbox", "world", "{folder}/world", "--users", "4"),
+        ("sandbox", "world", "{folder}/world", "--items", "3"),
+        ("sandbox", "world", "{folder}/world", "--events", "2"),
+        ("quarantine", "export", "{folder}", "-e", "lorem"),
+        ("audience", "-e", "lorem", "--item", "a", "--size", "3", "--out", "{folder}"),
+    ],
+)
+def test_options_that_cannot_be_are_told_with_the_usage(data: Path, arguments: tuple[str, ...]) -> None:
+    """And not by a traceback."""
+    named = [each.format(folder=data) for each in arguments]
+    shown = CliRunner().invoke(app, named, env={"RECOFLOW_DATA": str(data), "COLUMNS": "200"})
+    assert shown.exit_code == 2
+    assert "Invalid value for" in shown.output
 
 
 def test_demo_outside_the_repository_says_where_to_run_it(tmp_path: Path) -> None:

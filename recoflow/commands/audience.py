@@ -18,7 +18,9 @@ def audience(  # noqa: PLR0917 - typer makes options of them
     environment: Name,
     item: Annotated[list[str], typer.Option(help="An item's id; may be given several times.")],
     size: Annotated[int, typer.Option(min=1, help="How many users at most.")],
-    out: Annotated[Path | None, typer.Option(help="The CSV file to write: rank, user_id, item_id, score.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The CSV file to write: rank, user_id, item_id, score.")
+    ] = None,
     is_json: AsJson = False,
     data: Data = DATA,
 ) -> None:

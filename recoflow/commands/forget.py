@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from recoflow.commands.terminal import DATA, AsJson, Data, Name, console, environment_of, print_json, table
 from recoflow.storage.layout import Layout
@@ -40,7 +41,7 @@ def forget(
         table(f"Forgotten in {name}", removed, ["place", "removed", "of"])
         console.print(f"{report.files_searched} files searched, {len(report.remaining)} still mention the person.")
         for path in report.remaining:
-            console.print(f"  [red]{path}[/red]", highlight=False)
+            console.print(f"  [red]{escape(path)}[/red]", highlight=False)
         for place in privacy.NOT_COVERED:
             console.print(f"  [dim]Not covered: {place}.[/dim]", highlight=False)
     raise typer.Exit(0 if report.is_forgotten else 1)

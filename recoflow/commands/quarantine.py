@@ -51,7 +51,7 @@ def show(  # noqa: PLR0917 - typer makes options of them
 
 @app.command()
 def export(  # noqa: PLR0917
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    target: Annotated[Path, typer.Argument(dir_okay=False, help="The file to write.")],
     environment: Name,
     file: OfFile = None,
     code: OfCode = None,

@@ -36,6 +36,7 @@ Files = Annotated[
     list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Files of events or items.")
 ]
 Name = Annotated[str, typer.Option("--environment", "-e", help="Name of the environment.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
