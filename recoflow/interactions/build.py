@@ -17,7 +17,7 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.environment import Environment
-from recoflow.interactions.identity import RESOLVE, SUBJECT
+from recoflow.interactions.identity import IS_ID, RESOLVE, SUBJECT
 from recoflow.storage import sql
 
 # Weights are summed as whole multiples of this: sums of integers do not depend on the order in which threads add.
@@ -29,13 +29,13 @@ WITH device AS ({RESOLVE}), person AS (SELECT DISTINCT user_id, device_id FROM e
 SELECT
     person.user_id, person.device_id, {SUBJECT} AS subject, dense_rank() OVER (ORDER BY {SUBJECT}) - 1 AS subject_row
 FROM person LEFT JOIN device USING (device_id)
-WHERE coalesce(person.user_id, person.device_id) IS NOT NULL
+WHERE coalesce(person.user_id, person.device_id) IS NOT NULL AND {IS_ID.format(SUBJECT)}
 """
 
-THINGS: Final = """
+THINGS: Final = f"""
 CREATE OR REPLACE TEMP TABLE things AS
 SELECT item_id, row_number() OVER (ORDER BY item_id) - 1 AS item_row
-FROM (SELECT DISTINCT item_id FROM events WHERE item_id IS NOT NULL)
+FROM (SELECT DISTINCT item_id FROM events WHERE item_id IS NOT NULL) WHERE {IS_ID.format("item_id")}
 """
 
 # epoch_us because date_diff on times with a zone takes as long as all the rest.
@@ -74,7 +74,8 @@ def interactions(connection: duckdb.DuckDBPyConnection, environment: Environment
     """What each subject did with each item, as of a time.
 
     Events count when their type has a weight or can make an item consumed (`Environment.counted_types`). An event's
-    weight halves with every `half_life_days` of its age; events later than `as_of` are left out.
+    weight halves with every `half_life_days` of its age; events later than `as_of` are left out, and so are those of
+    ids that no model can hold (`identity.IS_ID`).
 
     Args:
         connection: has the lake's views (`Lake.views`).

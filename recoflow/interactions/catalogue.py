@@ -16,6 +16,7 @@ import duckdb
 import polars as pl
 
 from recoflow import schema
+from recoflow.interactions.identity import IS_ID
 from recoflow.storage import sql
 
 # Epoch numbers from here on are milliseconds (as seconds: the year 5138), a thousand times further they are nothing.
@@ -26,7 +27,7 @@ WITH ranked AS (
     SELECT
         entity_id AS item_id, entity_type AS item_type, operation, timestamp, fields,
         row_number() OVER (ORDER BY timestamp, operation = 'delete', content_hash, event_id) AS turn
-    FROM updates WHERE entity = 'item'
+    FROM updates WHERE entity = 'item' AND {IS_ID.format("entity_id")}
 ), heads AS (
     SELECT
         item_id,
@@ -77,7 +78,8 @@ def fold(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         connection: has the lake's views (`Lake.views`).
 
     Returns:
-        `schema.ITEMS`, ordered by item_id. `published_at` is read from `publication_datetime`: ISO 8601 (UTC unless it
-        names a zone) or epoch seconds or milliseconds; null when it is none of these.
+        `schema.ITEMS`, ordered by item_id, without ids that no model can hold (`identity.IS_ID`). `published_at` is
+        read from `publication_datetime`: ISO 8601 (UTC unless it names a zone) or epoch seconds or milliseconds; null
+        when it is none of these.
     """
     return sql.frame(connection, FOLD, schema.ITEMS)

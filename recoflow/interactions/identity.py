@@ -18,6 +18,11 @@ from recoflow.storage import sql
 # The definition of a subject, over rows `person` (user_id, device_id) joined to `device` (schema.IDENTITY).
 SUBJECT: Final = "coalesce('u:' || person.user_id, 'u:' || device.user_id, 'd:' || person.device_id)"
 
+# Models and bundles hold ids in arrays of numpy, which forget zeros at the end of a text, so that two ids become one,
+# and give every id the room of the longest. Whoever goes by another id is as unknown as who has none.
+LONGEST: Final = 500  # characters
+IS_ID: Final = f"length({{0}}) <= {LONGEST} AND NOT contains({{0}}, chr(0))"
+
 RESOLVE: Final = """
 SELECT device_id, CASE WHEN min(user_id) = max(user_id) THEN min(user_id) END AS user_id
 FROM events WHERE device_id IS NOT NULL AND user_id IS NOT NULL

@@ -117,7 +117,11 @@ def _tokens_of(items: pl.DataFrame) -> Iterator[set[str]]:
 
 def _vocabulary(items: pl.DataFrame) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     counted = Counter(token for found in _tokens_of(items) for token in found)
-    telling = ((-count, token) for token, count in counted.items() if MIN_ITEMS <= count < items.height)
+    telling = (
+        (-count, token)
+        for token, count in counted.items()
+        if MIN_ITEMS <= count < items.height and not token.endswith("\0")  # which numpy would forget
+    )
     features = np.array(sorted(token for _, token in sorted(telling)[:MAX_FEATURES]), np.str_)
     frequency = np.array([counted[token] for token in features.tolist()])
     return features, np.log((1 + items.height) / (1 + frequency)).astype(np.float32)

@@ -112,6 +112,18 @@ def test_events_without_an_item_without_anybody_and_of_the_future_are_left_out(f
     assert rows.select("subject", "item_id").rows() == [("u:cid", "i")]
 
 
+@pytest.mark.parametrize("wrong", ["ann\0", "a\0nn", "a" * 500])
+def test_an_id_that_no_model_can_hold_does_not_stop_the_others(filled, wrong):
+    """numpy would take "ann" and "ann\\0" for one subject twice, and no bundle of them could be saved."""
+    connection = filled.events(
+        {"user_id": "ann"}, {"user_id": wrong}, {"device_id": wrong}, {"user_id": "ann", "item_id": wrong + "a"}
+    )
+
+    rows = build.interactions(connection, _environment(), filled.as_of)
+
+    assert rows.select("subject", "item_id").rows() == [("u:ann", "i")]
+
+
 def test_an_empty_lake_gives_no_interactions(filled):
     rows = build.interactions(filled.events(), _environment(), filled.as_of)
 

@@ -20,6 +20,11 @@ def test_no_updates_make_an_empty_catalogue(filled):
     assert catalogue.fold(filled.updates()).is_empty()
 
 
+def test_an_id_that_no_model_can_hold_is_not_in_the_catalogue(filled):
+    connection = filled.updates({"entity_id": "i\0"}, {"entity_id": "i"}, {"entity_id": "i" * 501})
+    assert catalogue.fold(connection)["item_id"].to_list() == ["i"]
+
+
 def test_the_latest_value_of_each_field_wins_and_absent_fields_stay(filled):
     item = _only(
         filled.updates(

@@ -84,6 +84,15 @@ def test_attributes_that_no_two_items_share_or_all_share_make_no_encoder() -> No
     assert features.fit(items, np.ones((3, 2), np.float32), np.ones(3, np.float32), 1) is None
 
 
+def test_values_that_differ_by_a_zero_at_their_end_are_one_feature_once() -> None:
+    """numpy forgets the zero, and a bundle with a feature twice could not be saved."""
+    attributes = [json.dumps({"tags": [f"{letter}{end}"]}) for letter in "ab" for end in ("", "\0") for _ in range(9)]
+    items = catalogue(*(f"i{number:02}" for number in range(36))).with_columns(pl.Series("attributes", attributes))
+    encoder = features.fit(items, np.eye(36, 3, dtype=np.float32), np.ones(36, np.float32), 1)
+    assert encoder is not None
+    assert encoder.features.tolist() == ["tags=a", "tags=b"]
+
+
 def test_hidden_items_are_found_by_telling_attributes(data: UserItems) -> None:
     found = cold.measure(train.train(data, ALS, 1), data, described(data.items.tolist()), 1)
     assert found is not None
