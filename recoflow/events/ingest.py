@@ -1,7 +1,7 @@
 """One file into the lake: every source event becomes accepted, quarantined or a duplicate, exactly once.
 
 What belongs here: the order of the commits and the accounting. What does not: reading text (sources), which rows are
-new (dedupe.py), looking at what was refused (quarantine.py).
+new (dedupe.py), why a row is in conflict (conflicts.py), looking at what was refused (quarantine.py).
 
 The commits of one file: events, updates, quarantine, then one row of `ingests`, which says that the file is done. Each
 carries the file's content hash as its transaction id, so a run that follows a crash does only what is missing. Rows are
@@ -11,16 +11,15 @@ that nobody has added to the table since, else only the files that were added ar
 
 from __future__ import annotations
 
-import itertools
 import json
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import polars as pl
@@ -28,7 +27,7 @@ import polars as pl
 from recoflow import schema
 from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
-from recoflow.events import dedupe
+from recoflow.events import conflicts, dedupe
 from recoflow.quality.importing import uncollected
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources import collect
@@ -36,11 +35,8 @@ from recoflow.sources.collect import Dialect
 from recoflow.storage import artifacts, sql
 from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
 from recoflow.storage.staging import StagedFile, Staging
-from recoflow.storage.stored import IDS
 
-AHEAD: Final = 2  # batches that are parsed while a file's hash is made
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
-CONFLICT: Final = "conflict"
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,6 @@ class _Delivery:
     """What was parsed from one file: written, not committed."""
 
     name: str
-    sha256: str
     received_at: datetime
     read: int = 0
     rejected: int = 0
@@ -105,30 +100,46 @@ def ingest_file(
 
     name = name or path.name
     batches = files.read(path, environment, received_at, name=name, dialect=dialect)
-    is_hashed = threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="begin") as reading:
-        # While the hash is made. What is wrong with it is told when it is used, which a known file's is not.
-        begin = reading.submit(_begun, batches, is_hashed)
-        sha256 = artifacts.sha256(path)
-        is_hashed.set()
-        return ingest_batches(_continued(begin, batches), lake, received_at, name=name, sha256=sha256)
+    delivery = _Delivery(name, received_at)
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        content = _Content(lake, name, pool.submit(artifacts.sha256, path))
+        try:
+            # While the hash is made. What is wrong with a file that turns out to be known is nobody's concern.
+            _stage(_unless_known(batches, content), lake, delivery)
+        except Exception:
+            if content.known is None:
+                raise
+        if content.known is None:
+            return _commit(lake, delivery, content.sha256)
+    _discard(lake, delivery)
+    return content.known
 
 
-def _begun(batches: Iterator[ParsedBatch], is_enough: threading.Event) -> deque[ParsedBatch]:
-    """The first batch and those that come before it is enough, `AHEAD` at most."""
+@dataclass
+class _Content:
+    """A file's content by its hash, which is still being made."""
+
+    lake: Lake
+    name: str
+    hashing: Future[str]
+
+    @property
+    def sha256(self) -> str:
+        return self.hashing.result()
+
+    @cached_property
+    def known(self) -> FileReport | None:
+        """The report of an ingest that took the same content in before."""
+        return _recorded(self.lake, self.name, self.sha256)
+
+
+def _unless_known(batches: Iterator[ParsedBatch], content: _Content) -> Iterator[ParsedBatch]:
+    """The batches, which end when the content turns out to be known."""
     with uncollected():  # compiled loops are loaded for the first one: many objects that stay
-        found = deque(itertools.islice(batches, 1))
-    while not is_enough.is_set() and len(found) < AHEAD and (batch := next(batches, None)) is not None:
-        found.append(batch)
-    return found
-
-
-def _continued(begin: Future[deque[ParsedBatch]], batches: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
-    """The batches that were begun with, none of which stays in memory, and all others."""
-    begun = begin.result()
-    while begun:
-        yield begun.popleft()
-    yield from batches
+        batch = next(batches, None)
+    while batch is not None and not (content.hashing.done() and content.known):
+        yield batch
+        batch = next(batches, None)
 
 
 def ingest_batches(
@@ -142,29 +153,29 @@ def ingest_batches(
     known = _recorded(lake, name, sha256)
     if known is not None:
         return known
-    delivery = _Delivery(name, sha256, received_at)
-    try:
-        _stage(batches, lake, delivery)
-    except BaseException:
-        for table, staged in delivery.staged.items():
-            lake.discard(staged, lake.snapshot(table))
-        raise
+    delivery = _Delivery(name, received_at)
+    _stage(batches, lake, delivery)
+    return _commit(lake, delivery, sha256)
+
+
+def _commit(lake: Lake, delivery: _Delivery, sha256: str) -> FileReport:
+    """Make what was staged part of the lake, as far as it is new, and the delivery known."""
     with sql.connect() as connection:
-        outcomes = [_commit_new(connection, lake, table, delivery) for table in dedupe.PARTS]
-    conflicts = pl.concat([outcome.conflicts for outcome in outcomes])
-    refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", conflicts)] if conflicts.height else [])
+        outcomes = [_commit_new(connection, lake, table, delivery, sha256) for table in dedupe.PARTS]
+    in_conflict = pl.concat([outcome.conflicts for outcome in outcomes])
+    refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", in_conflict)] if in_conflict.height else [])
     if refused:
         lake.commit_once("quarantine", refused, transaction=sha256)
     rejected = Counts(read=delivery.rejected, quarantined=delivery.rejected)
     counts = sum((outcome.counts for outcome in outcomes), rejected)
     rows = sum(outcome.rows for outcome in outcomes)
-    report = FileReport(name, sha256, counts, rows, dict(delivery.ignored_keys), was_known=False)
-    lake.append("ingests", _record(report, received_at), transaction=sha256)
+    report = FileReport(delivery.name, sha256, counts, rows, dict(delivery.ignored_keys), was_known=False)
+    lake.append("ingests", _record(report, delivery.received_at), transaction=sha256)
     return report
 
 
 def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> None:
-    """Write what the parser gives, one batch while the next ones are parsed."""
+    """Write what the parser gives, one batch while the next ones are parsed; nothing is left after an error."""
     stagings = {table: lake.staging(table) for table in ("events", "updates", "quarantine")}
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="stage") as writer:
@@ -179,7 +190,14 @@ def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> N
         delivery.staged = {table: staging.close() for table, staging in stagings.items()}
     except BaseException:
         delivery.staged = {table: staging.abandon() for table, staging in stagings.items()}
+        _discard(lake, delivery)
         raise
+
+
+def _discard(lake: Lake, delivery: _Delivery) -> None:
+    for table, staged in delivery.staged.items():
+        lake.discard(staged, lake.snapshot(table))
+    delivery.staged.clear()
 
 
 def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
@@ -205,7 +223,9 @@ def _heads(table: str, frame: pl.DataFrame) -> int:
     return int((frame["part"] <= 1).sum()) if table == "events" else frame.height
 
 
-def _commit_new(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: _Delivery) -> _Outcome:
+def _commit_new(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: _Delivery, sha256: str
+) -> _Outcome:
     """Commit what is new of the delivery, once, and say what became of each of its source events."""
     arrived = delivery.staged[table]
     if not arrived:
@@ -218,16 +238,19 @@ def _commit_new(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, d
             if choice is not None:
                 lake.discard(choice.rewritten, snapshot)
             choice = _choose(lake, table, arrived, lookup.dropped())
-        committed = _commit_choice(lake, snapshot, choice, lookup.heads, delivery.sha256)
+        committed = _commit_choice(lake, snapshot, choice, lookup.heads, sha256)
         if committed is not None:
             break
     else:
         raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
-    accepted = committed.transaction(delivery.sha256) or 0
-    conflicts = _conflicts(lake, table, arrived, choice.dropped, delivery)
+    accepted = committed.transaction(sha256) or 0
+    lines = collect.joined(delivery.lines[table])
+    refused = conflicts.rejects(
+        lake, table, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
+    )
     lake.discard([*arrived, *choice.rewritten], committed)
-    counts = Counts(lookup.heads, accepted, conflicts.height, lookup.heads - accepted - conflicts.height)
-    return _Outcome(counts, committed.transaction(_rows_of(delivery.sha256)) or 0, conflicts)
+    counts = Counts(lookup.heads, accepted, refused.height, lookup.heads - accepted - refused.height)
+    return _Outcome(counts, committed.transaction(_rows_of(sha256)) or 0, refused)
 
 
 @dataclass(frozen=True)
@@ -273,46 +296,6 @@ def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, 
 def _rows_of(sha256: str) -> str:
     """Transaction id that keeps the number of rows, beside the one that keeps the number of source events."""
     return f"{sha256}/rows"
-
-
-def _conflicts(
-    lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame, delivery: _Delivery
-) -> pl.DataFrame:
-    """Rejects for the source events whose id is taken by another content, in the order of arrival."""
-    rejects: list[dict[str, Any]] = []
-    scope = IDS[table][0]
-    heads = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))
-    begins = list(itertools.accumulate((file.rows for file in arrived), initial=0))
-    lines = collect.joined(delivery.lines[table])
-    for (index,), rows in heads.group_by("file", maintain_order=True):
-        frame = lake.scan(table, [arrived[index].path]).collect()
-        places = rows["row"] + begins[index]
-        stood = [None] * len(rows) if lines is None else lines.gather(places).to_list()
-        rejects += [
-            {
-                "file": delivery.name,
-                "line": line,
-                "field": "event_id",
-                "code": CONFLICT,
-                "message": (
-                    f"{row[scope]} '{row['event_id']}' is taken by an event of other content, which stays; "
-                    "give each event an id of its own"
-                ),
-                "raw": _as_json(row),
-                "received_at": delivery.received_at,
-            }
-            for line, row in zip(stood, frame[rows["row"]].iter_rows(named=True), strict=True)
-        ]
-    return pl.DataFrame(rejects, schema=schema.REJECTS)
-
-
-def _as_json(row: dict[str, Any]) -> str:
-    """The event as recoflow understood it; its text is not kept once it was parsed."""
-    known = {name: value for name, value in row.items() if value is not None and name not in _BOOKKEEPING}
-    return json.dumps(known, default=datetime.isoformat, ensure_ascii=False)
-
-
-_BOOKKEEPING: Final = frozenset({"content_hash", "source", "received_at"})
 
 
 def _recorded(lake: Lake, name: str, sha256: str) -> FileReport | None:

@@ -19,7 +19,8 @@ import polars as pl
 from recoflow import schema
 from recoflow.environment import Environment
 from recoflow.errors import StorageError
-from recoflow.events.ingest import CONFLICT, ingest_batches
+from recoflow.events.conflicts import CONFLICT
+from recoflow.events.ingest import ingest_batches
 from recoflow.schema import Counts
 from recoflow.storage import artifacts
 from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake

@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+SMALLEST: Final = 1 << 18  # bytes; fewer are nobody's concern
 STEP: Final = 1 << 22  # bytes; sizes are rounded up to a multiple, because no two chunks have quite the same
 
 _waiting: defaultdict[int, deque[NDArray[np.uint8]]] = defaultdict(deque)  # by size
@@ -52,7 +53,7 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """An array that nothing has been written to yet, or something else."""
     kind = np.dtype(dtype)
     size = kind.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
-    if size < STEP // 4 or not _readers:
+    if size < SMALLEST or not _readers:
         return np.empty(shape, kind)
     try:
         block = _waiting[-(-size // STEP)].pop()
