@@ -20,7 +20,7 @@ from recoflow.quality import expectations
 from recoflow.quality.expectations import Check, Tables
 from recoflow.quality.finding import Finding
 
-_COMMAND = (sys.executable, "-m", "recoflow.quality.checker")
+_COMMAND = (sys.executable, "-P", "-m", "recoflow.quality.checker")  # -P: a module is no file of the working directory
 
 
 class Checker:
@@ -36,7 +36,8 @@ class Checker:
             _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"TMPDIR": self._folder.name},  # so that nothing of it stays
+            # That nothing of it stays; and that it has the modules that this process has, wherever those came from.
+            env=os.environ | {"TMPDIR": self._folder.name, "PYTHONPATH": os.pathsep.join(sys.path)},
             process_group=0,  # a terminal's interrupt is for this process alone
         )
         return self
@@ -63,7 +64,7 @@ class Checker:
             pickle.dump((tables, checks, derived), self._process.stdin)
             self._process.stdin.flush()
             found: list[Finding] | str = pickle.load(self._process.stdout)  # noqa: S301 - of our own
-        except (EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # the last: it ended within its answer
             problem = f"ended with exit code {self._process.wait()} before it had an answer"
             cure = "If it is -9, it may have been for want of memory; otherwise see what it wrote to stderr"
             raise StorageError("the process of the checks", problem, cure) from None

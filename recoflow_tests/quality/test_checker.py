@@ -58,6 +58,16 @@ def test_a_process_that_was_ended_is_an_error_that_says_so() -> None:
             checker.validate(SOUND, [PRESENT], {})
 
 
+def test_files_of_the_working_directory_are_no_modules_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit('not the one of Python')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # what this process can import, that one can
+    with Checker() as checker:
+        assert [each.passed for each in checker.validate(SOUND, [PRESENT], {})] == [True]
+
+
 def test_leaving_ends_the_process_at_once_and_removes_its_files() -> None:
     with Checker() as checker:
         folder = Path(f"/proc/{checker.pid}/environ").read_bytes().split(b"TMPDIR=")[1].split(b"\0")[0]
