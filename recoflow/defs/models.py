@@ -49,6 +49,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
     def factors(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         folder = installation.layout.models(environment.name)
+        versions.check_clock(folder, moment := now())
         tables = {name: lake.version(name) for name in TRAINED_ON}
         training = pipeline.train_environment(
             lake.scan("interactions", version=tables["interactions"]).collect(),
@@ -56,7 +57,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             lake.scan("identity", version=tables["identity"]).collect(),
             installation.effective(environment),
             champion=_in_service(folder, context.log.warning),
-            as_of=now(),
+            as_of=moment,
             table_versions=tables,
             on_step=context.log.info,
         )

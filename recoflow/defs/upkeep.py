@@ -6,10 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 
+from recoflow.campaigns import docket
 from recoflow.defs import names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.errors import CampaignError
 from recoflow.storage.lake import TABLES
 
 AGES = {"events": "timestamp", "quarantine": "received_at", "responses": "published_at"}  # environment.Retention
@@ -35,7 +37,13 @@ def build_job(environment: Environment) -> dg.JobDefinition:
         folder = installation.layout.campaigns(environment.name)
         with installation.mailbox(environment) as mailbox:
             waiting = {intake.claim_id for intake in mailbox.pending()}
-        for old in _older_than(folder, now() - timedelta(days=kept_for), waiting):
+        for old in _older_than(folder, now() - timedelta(days=kept_for)):
+            try:
+                if docket.load(folder, old.name).claim_id in waiting:
+                    continue
+            except CampaignError as error:  # it is not ours, or nobody knows what it was for
+                context.log.warning(f"left alone: {error}")
+                continue
             context.instance.delete_dynamic_partition(names.partitions(environment), old.name)
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
@@ -80,10 +88,6 @@ def _lake_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinitio
     return expire, vacuum
 
 
-def _older_than(folder: Path, moment: datetime, waiting: set[str]) -> list[Path]:
-    from recoflow.campaigns import docket
-
-    if not folder.is_dir():
-        return []
-    old = [path for path in folder.iterdir() if path.is_dir() and path.stat().st_mtime < moment.timestamp()]
-    return [path for path in old if docket.load(folder, path.name).claim_id not in waiting]
+def _older_than(folder: Path, moment: datetime) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in found if path.is_dir() and path.stat().st_mtime < moment.timestamp()]

@@ -197,6 +197,20 @@ def entry(models: Path, version: str) -> Entry:
     return Entry(version, trained_at, model, metrics[0] if metrics else {}, tuple(segments), refused_by)
 
 
+def check_clock(models: Path, moment: datetime) -> None:
+    """Refuse a training at a time before that of the newest version: its own would never be the newest.
+
+    Raises:
+        ModelError: naming the version of a clock that went ahead.
+    """
+    for newest in known(models)[-1:]:
+        trained_at = entry(models, newest).trained_at
+        if trained_at is not None and trained_at > moment:
+            problem = f"was trained at {trained_at:%Y-%m-%d %H:%M} UTC, which is to come: a clock is wrong, or was"
+            cure = "Mend the clock, or put another in service, `recoflow models rollback`, and remove its folder"
+            raise ModelError(f"model version {newest}", problem, cure)
+
+
 def prune(models: Path, keep: int) -> list[str]:
     """Delete all but the newest `keep` versions, the champion and the one before it; returns the versions that went."""
     with _changing(models):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -191,9 +192,13 @@ def test_retention_sweeps_the_account_and_forgets_nothing_that_is_needed(
     trained.drop_request(world.request(sample, sample.users[:5]), NAME)
     (request,) = trained.run_requests("lorem_requests")
     assert trained.campaign(request).success
+    strange = trained.layout.campaigns("lorem") / "a copy"
+    strange.mkdir()
+    os.utime(strange, (0, 0))
     assert trained.run("lorem_retention").success
     assert NAME in trained.responses()
     assert (trained.layout.campaigns("lorem") / str(request.partition_key)).is_dir()
+    assert strange.is_dir()
 
 
 @pytest.mark.parametrize("asset", ["events", "quarantine", "items", "interactions", "readiness"])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_a_damaged_bundle_is_not_promoted_and_the_old_champion_stays(trained: Bu
     with pytest.raises(ModelError, match="popular"):
         versions.promote(folder.parent, newer.version)
     assert versions.champion_version(folder.parent) == trained.version
+
+
+def test_a_training_before_the_newest_version_is_refused_because_it_would_never_serve(models: Path) -> None:
+    """A clock had gone ahead: the newest version by its name stayed so, and each night's candidate was ignored."""
+    trained_at = versions.entry(models, THIRD).trained_at
+    assert trained_at is not None
+    versions.check_clock(models, trained_at)
+    with pytest.raises(ModelError, match=f"{THIRD}: was trained at .*, which is to come"):
+        versions.check_clock(models, trained_at - timedelta(seconds=1))
 
 
 def test_a_damaged_champion_is_an_error_and_nothing_else_is_served(folder: Path) -> None:
