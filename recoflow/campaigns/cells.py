@@ -148,6 +148,11 @@ def _read_cells(path: Path, is_compressed: bool, header: tuple[str, ...], found:
             ).read_all()
         except pa.ArrowInvalid as error:
             raise rejected("unreadable", f"the file is not CSV: {str(error)[:200]}", "Mend the file") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise  # the disk's, not the file's
+            problem = f"the gzip stream has something behind its end: {str(error)[:200]}"
+            raise rejected("not_gzip", problem, "Compress the file again") from None
     if misfits:
         raise _misfit(*misfits[0], len(header), found)
     if len(table) != len(found.lines):

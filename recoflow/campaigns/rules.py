@@ -132,7 +132,8 @@ class ItemRules:
             for accepted in sets:
                 mask &= self._any_of(attribute, accepted)
         if max_age_days is not None:
-            oldest = as_of.astimezone(UTC) - timedelta(days=max_age_days)
+            moment, first = as_of.astimezone(UTC), datetime.min.replace(tzinfo=UTC)
+            oldest = moment - timedelta(days=min(max_age_days, (moment - first).days))  # no time is before the first
             mask &= (self._published >= oldest).fill_null(value=False).to_numpy()
         return mask
 

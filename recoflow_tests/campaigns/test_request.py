@@ -249,6 +249,7 @@ def test_gzip_is_read_where_the_name_says_so(ask, make):
     assert ask(content[:20] + b"xxxxxxxx" + content[28:], name=f"{make.name}.gz").rejection.code == "not_gzip"
     assert ask(rows(ROW), name=f"{make.name}.gz").rejection.code == "not_gzip"
     assert ask(gzip.compress(content), name=f"{make.name}.gz").rejection.code == "compressed"
+    assert ask(content + bytes(512), name=f"{make.name}.gz").rejection.code == "not_gzip"  # padded
 
 
 def test_a_zip_named_csv_is_refused(ask):

@@ -68,6 +68,13 @@ def test_items_filter_on_their_type(make):
     assert mask.tolist() == [False, True]
 
 
+@pytest.mark.parametrize("days", [800_000, 1e12, float("inf")])
+def test_no_age_is_too_great(make, days):
+    """800,000 days ago there was no year 1 yet."""
+    items = make.items([{"item_id": "a", "published_at": make.now}, {"item_id": "b", "published_at": None}])
+    assert rules.ItemRules(items, ()).mask({}, days, make.now).tolist() == [True, False]
+
+
 def test_items_that_are_too_old_or_of_unknown_age_are_left_out(make):
     ages = {"a": 0, "b": 2, "c": 2.001, "d": None, "e": -1}
     items = make.items(
