@@ -45,6 +45,18 @@ class Docket:
         """The time of receipt."""
         return datetime.fromisoformat(self.received_at)
 
+    def request_file(self) -> Path:
+        """The local copy of the request file.
+
+        Raises:
+            CampaignError: it is gone; the mailbox keeps it as long as responses, and the campaign lives longer.
+        """
+        path = Path(self.path)
+        if not path.exists():
+            problem = "is not here any more: it is kept for campaigns.retention_days after its answer"
+            raise CampaignError(f"request file {self.name}", problem, "Drop the file again")
+        return path
+
 
 def open_for(
     campaigns: Path,

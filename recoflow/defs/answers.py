@@ -7,7 +7,6 @@ differ only in how many campaigns they call these methods for.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -217,7 +216,7 @@ class Answers:
             bundle, attributes, catalogue = self._with_items(chosen)
         with watch.stage("parse request"):
             read = request.parse(
-                Path(opened.path),
+                opened.request_file(),
                 name=opened.name,
                 environment=environment,
                 sha256=opened.sha256,
