@@ -95,9 +95,9 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[ParsedBatch]] = deque()
         for chunk in chunks:
-            if len(waiting) == WORKERS:  # more would only take memory, and new memory is dear
-                yield waiting.popleft().result()
             waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
+            if len(waiting) > WORKERS:  # one that waits for a worker; more would only take memory
+                yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
