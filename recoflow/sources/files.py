@@ -95,9 +95,9 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[ParsedBatch]] = deque()
         for chunk in chunks:
-            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
-            if len(waiting) > WORKERS:  # one that waits for a worker; more would only take memory
+            if len(waiting) == WORKERS:  # one more that waits takes memory, which costs more than it saves
                 yield waiting.popleft().result()
+            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
         while waiting:
             yield waiting.popleft().result()
 
