@@ -5,6 +5,7 @@ What belongs here: which files wait, and what happens to a file once it is in th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +43,10 @@ class Arrival:
         return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
 
     def done(self, mailbox: Mailbox) -> None:
-        """Its events are in the lake: consume the dump, drop the segment, or move the local file to `ingested/`."""
+        """Its events are in the lake: consume the dump, drop the segment, or move the local file to `ingested/`.
+
+        A file of that name that lies there already stays: this one gets a number before its name.
+        """
         if self.claim_id is not None:
             mailbox.consume(self.claim_id)
         elif self.dialect is not None:
@@ -58,9 +62,10 @@ class Arrival:
             self._move(REJECTED)
 
     def _move(self, folder: str) -> None:
-        target = self.path.parent / folder
-        target.mkdir(exist_ok=True)
-        self.path.replace(target / self.path.name)
+        kept = self.path.parent / folder
+        kept.mkdir(exist_ok=True)
+        names_of_it = itertools.chain((self.path.name,), (f"{n}.{self.path.name}" for n in itertools.count(2)))
+        self.path.replace(next(kept / name for name in names_of_it if not (kept / name).exists()))
 
 
 def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> list[Arrival]:
