@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,12 +69,16 @@ def test_files_of_the_working_directory_are_no_modules_of_the_process(
         assert [each.passed for each in checker.validate(SOUND, [PRESENT], {})] == [True]
 
 
-def test_leaving_ends_the_process_at_once_and_removes_its_files() -> None:
+def test_leaving_ends_the_process_at_once_and_removes_its_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Checker() as checker:
-        folder = Path(f"/proc/{checker.pid}/environ").read_bytes().split(b"TMPDIR=")[1].split(b"\0")[0]
-        assert Path(os.fsdecode(folder)).is_dir()
+        assert Path(f"/proc/{checker.pid}").exists()
+        (folder,) = tmp_path.iterdir()
+        (folder / "left behind").write_text("of a query")
     assert not Path(f"/proc/{checker.pid}").exists()
-    assert not Path(os.fsdecode(folder)).exists()
+    assert not folder.exists()
 
 
 def test_the_process_ends_when_the_one_that_it_serves_is_killed(tmp_path: Path) -> None:
