@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from recoflow.campaigns import cells, rules
-from recoflow.campaigns.problems import SHOWN, Problem, bad_size, shown, sift, unknown_column
+from recoflow.campaigns.problems import SHOWN, VARIABLE, Problem, bad_size, shown, sift, unknown_column
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue, Obstacle
@@ -49,10 +49,10 @@ def judge(
     """
     declared = (*cells.AUDIENCE_COLUMNS, *campaigns.variables)
     unknown = [column for column in table.columns if column not in declared]
-    strange = {column: f"column:{column}" for column in unknown}  # one of them may be called `line`
-    rows = table.select(lines, *AUDIENCE, "audience_size", *(pl.col(old).alias(new) for old, new in strange.items()))
+    strange = (pl.col(column).alias(VARIABLE + column) for column in unknown)
+    rows = table.select(lines, *AUDIENCE, "audience_size", *strange)
     problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-    strangers = [unknown_column(name, column, MEANINGLESS) for name, column in strange.items()]
+    strangers = [unknown_column(column, MEANINGLESS) for column in unknown]
     sound, errors = sift(rows, [*problems, *strangers])
     sound, duplicates = sift(sound, [_DUPLICATE])
     sound = sound.with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))

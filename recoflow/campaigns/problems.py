@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 ERRORS: Final = pl.Schema({"line": pl.Int64, "column": pl.String, "code": pl.String, "message": pl.String})
+VARIABLE: Final = "variable:"  # prefix of what a file may call as it likes, so that it may call it `line`
 SHOWN: Final = 60  # characters of a cell or name that a message repeats
 
 
@@ -54,10 +55,13 @@ def bad_size(column: str, most: int) -> Problem:
     return Problem(f"bad_{column}", column, ~is_size.fill_null(value=False), message)
 
 
-def unknown_column(name: str, column: str, problem: str) -> Problem:
-    """The rule that a column of the file that nothing is known of is empty; told once, with the number of its rows."""
+def unknown_column(name: str, problem: str) -> Problem:
+    """The rule that a column of the file that nothing is known of is empty; told once, with the number of its rows.
+
+    In the rows its name has the prefix VARIABLE.
+    """
     message = pl.format("Column '{}' {} ({} rows).", pl.lit(name[:SHOWN]), pl.lit(problem), pl.len())
-    return Problem("unknown_variable", name, pl.col(column).is_not_null(), message, is_told_once=True)
+    return Problem("unknown_variable", name, pl.col(VARIABLE + name).is_not_null(), message, is_told_once=True)
 
 
 def shown(column: str) -> pl.Expr:

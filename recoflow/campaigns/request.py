@@ -17,18 +17,19 @@ import polars as pl
 
 from recoflow.campaigns import audience_request, cells, experiments, filename, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
-from recoflow.campaigns.problems import ERRORS, SHOWN, Problem, bad_size, shown, sift, unknown_column
+from recoflow.campaigns.problems import ERRORS, SHOWN, VARIABLE, Problem, bad_size, shown, sift, unknown_column
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
 from recoflow.configuration import ALGORITHMS
-from recoflow.sources.fields import NO_IDENTITY
+from recoflow.sources.fields import BLANK, NO_IDENTITY
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue
     from recoflow.environment import Environment
 
-VARIABLE: Final = "variable:"  # prefix of the row columns that filter, so that a variable may have any name
 LIST: Final = (*PERSON, "list_name")
-_NOBODY: Final = rf"(?i)^[ \t\r\n]*({'|'.join(map(re.escape, NO_IDENTITY))})?[ \t\r\n]*$"
+_NOBODY: Final = (
+    rf"(?i)^[{BLANK}]*({'|'.join(map(re.escape, NO_IDENTITY))})?[{BLANK}]*$"  # a fifth of the time of `is_in`
+)
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[Pro
 
 def _unknown_variable(variable: str) -> Problem:
     problem = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
-    return unknown_column(variable, VARIABLE + variable, problem)
+    return unknown_column(variable, problem)
 
 
 _DUPLICATE: Final = Problem(

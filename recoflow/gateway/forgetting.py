@@ -17,8 +17,7 @@ from recoflow.environment import Environment
 from recoflow.errors import StorageError
 from recoflow.gateway.bodies import NotJsonError, RefusedError
 from recoflow.privacy import cases
-from recoflow.privacy.person import is_nobody
-from recoflow.sources.fields import BLANK
+from recoflow.sources.fields import BLANK, is_nobody
 from recoflow.storage.layout import Layout
 
 KEYS: Final = ("user_id", "device_id")

@@ -20,7 +20,7 @@ import duckdb
 
 from recoflow.errors import ConfigurationError
 from recoflow.interactions.identity import RESOLVE
-from recoflow.sources.fields import BLANK, NO_IDENTITY
+from recoflow.sources.fields import BLANK, is_nobody
 from recoflow.storage import sql
 
 SHORT: Final = 4
@@ -98,7 +98,7 @@ def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_id
     users, devices = _forms(user_ids), _forms(device_ids)
     if not users | devices or "" in users | devices:
         raise ConfigurationError("the person to forget", "has no id", "Name a user_id or a device_id")
-    if nobody := next(filter(is_nobody, sorted(users | devices)), None):
+    if nobody := next(filter(is_nobody, sorted(users | devices)), None):  # `null` stands in everybody's JSON
         raise ConfigurationError(f"the id '{nobody}'", "stands for nobody", "Name the user_id or device_id of a person")
     rows = connection.execute(
         f"""SELECT DISTINCT device_id, owner.user_id IS NOT NULL FROM events JOIN ({RESOLVE}) AS owner USING (device_id)
@@ -108,11 +108,6 @@ def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_id
     owned = {device for device, is_owned in rows if is_owned}
     shared = {device for device, is_owned in rows if not is_owned} - devices
     return Person(users, devices | owned, frozenset(shared))
-
-
-def is_nobody(text: str) -> bool:
-    """Whether sources take this id for no id at all. In JSON, `null` stands in the records of everybody."""
-    return text.strip(BLANK).lower() in NO_IDENTITY
 
 
 def _forms(ids: Iterable[str]) -> frozenset[str]:

@@ -13,8 +13,7 @@ from typing import Final
 
 from recoflow.errors import SourceError
 from recoflow.privacy.files import unpacked
-from recoflow.privacy.person import is_nobody
-from recoflow.sources.fields import BLANK
+from recoflow.sources.fields import BLANK, is_nobody
 
 COLUMNS: Final = ("user_id", "device_id")
 _NAME: Final = re.compile(r"(?:^|[_.-])forget[_.-](?:.*[_.-])?csv(?:\.gz|\.zst)?$", re.IGNORECASE)

@@ -19,6 +19,11 @@ NO_IDENTITY: Final = ("anonymous", "not available", "logged out", "null", "undef
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
+def is_nobody(text: str) -> bool:
+    """Whether an id stands for nobody, whatever blanks are around it."""
+    return text.strip(BLANK).lower() in NO_IDENTITY
+
+
 def named_text(event: Mapping[str, object], name: str) -> str | None:
     """The text under `name`, without blanks around it; None when it is absent, null or blank [R].
 

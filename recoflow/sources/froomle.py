@@ -22,7 +22,7 @@ from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
 from recoflow.sources import canonical, jsontext, times
 from recoflow.sources.collect import Arrival, Collector, Value
-from recoflow.sources.fields import BLANK, NO_IDENTITY, check_environment, named_text, number
+from recoflow.sources.fields import BLANK, check_environment, is_nobody, named_text, number
 from recoflow.sources.rejects import EventError, shortened, unknown
 
 ITEM: Final = ("item_id", "item_type")
@@ -152,7 +152,7 @@ def _event_type(value: Value) -> str:
 
 def _identify(row: dict[str, Value]) -> None:
     for name in ("user_id", "device_id"):
-        if str(row[name]).lower() in NO_IDENTITY:
+        if is_nobody(str(row[name])):
             row[name] = None
     if row["user_id"] is None and row["device_id"] is None:
         raise EventError(
