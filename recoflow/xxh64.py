@@ -14,11 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recoflow.compiled import inlined, lean
+from recoflow.unaligned import load_at, store
 
 _U = np.uint64
 _P1, _P2, _P3 = _U(0x9E3779B185EBCA87), _U(0xC2B2AE3D27D4EB4F), _U(0x165667B19E3779F9)
-_AT_ONCE = 16  # texts; one that has just been written byte by byte is slow to read word by word
 _P4, _P5 = _U(0x85EBCA77C2B2AE63), _U(0x27D4EB2F165667C5)
+_AT_ONCE = 16  # texts; one that has just been written in other words is slow to read word by word
+_LENGTH = _U(0xFFFFFFFF)  # the lower half of either word of a string view: its length, and which data it points into
+_INLINE = 12  # bytes
 
 
 def of_texts(
@@ -28,36 +31,53 @@ def of_texts(
 
     No text may be null.
     """
-    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())  # one large_string array
-    offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(array.buffers()[2] or b"\0", np.uint8)
+    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())  # one array of string views
+    _, views, *data = array.buffers()
+    heads_and_tails = np.frombuffer(views, np.uint64).reshape(-1, 2)[array.offset : array.offset + len(array)]
+    addresses = np.array([part.address for part in data], np.uint64)
     encoded = [word.encode() for word in words]
     starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     codes = np.zeros(len(texts), np.int32) if codes is None else codes
-    longest = int(np.diff(offsets).max(initial=0)) + max(map(len, encoded))
+    longest = int((heads_and_tails[:, 0] & _LENGTH).max(initial=0)) + max(map(len, encoded))
+    scratch = np.zeros((longest // 8 + 3) * _AT_ONCE, np.uint64)
     found = np.empty(len(texts), np.uint64)
     word_data = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
-    _of_texts(data, offsets, word_data, starts, codes, np.zeros((longest // 8 + 2) * _AT_ONCE, np.uint64), found)
+    _of_views(heads_and_tails, addresses, word_data, starts, codes, scratch, scratch.view(np.uint8), found)
     return found
 
 
 @lean
-def _of_texts(data, offsets, word_data, starts, codes, scratch, found):  # noqa: PLR0917 (a kernel takes arrays)
-    text, words = scratch.view(np.uint8), len(scratch) // _AT_ONCE
+def _of_views(views, addresses, word_data, starts, codes, scratch, text, found):  # noqa: PLR0917 (a kernel takes arrays)
+    size_of_one = len(scratch) // _AT_ONCE
     for block in range(0, len(found), _AT_ONCE):
         end = min(block + _AT_ONCE, len(found))
         for index in range(block, end):
-            at = np.uintp((index - block) * words * 8)
-            first, size = np.uintp(starts[codes[index]]), np.uintp(starts[codes[index] + 1] - starts[codes[index]])
-            for place in range(size):
-                text[at + place] = word_data[first + place]
-            begin, length = np.uintp(offsets[index]), np.uintp(offsets[index + 1] - offsets[index])
-            for place in range(length):
-                text[at + size + place] = data[begin + place]
+            at = np.uintp((index - block) * size_of_one * 8)
+            first, last = np.uintp(starts[codes[index]]), np.uintp(starts[codes[index] + 1])
+            for place in range(first, last):
+                text[at + place - first] = word_data[place]
+            _copy_view(views[index, 0], views[index, 1], addresses, text, at + last - first)
         for index in range(block, end):
             code = codes[index]
-            size = starts[code + 1] - starts[code] + offsets[index + 1] - offsets[index]
-            found[index] = digest(scratch, (index - block) * words, size, np.uint64(0))
+            size = starts[code + 1] - starts[code] + np.int64(views[index, 0] & _LENGTH)
+            found[index] = digest(scratch, (index - block) * size_of_one, size, _U(0))
+
+
+@inlined
+def _copy_view(head, tail, addresses, text, at):
+    """Write the text of Arrow's string view: up to 12 bytes stand in it, longer ones where it says."""
+    length = np.uintp(head & _LENGTH)
+    if length <= np.uintp(_INLINE):
+        store(text, at, (head >> _U(32)) | (tail << _U(32)))
+        store(text, at + np.uintp(8), tail >> _U(32))
+        return
+    begin = np.uintp(addresses[tail & _LENGTH] + (tail >> _U(32)))
+    last = length - np.uintp(8)
+    place = np.uintp(0)
+    while place < last:
+        store(text, at + place, load_at(begin + place))
+        place += np.uintp(8)
+    store(text, at + last, load_at(begin + last))
 
 
 @lean

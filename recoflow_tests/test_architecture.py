@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "recoflow"
 CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "cron", "yamlfile"}
 # How loops are compiled, what is timed, the hash that the lake keeps, and threads.
-GROUND = {"ahead", "compiled", "stopwatch", "workers", "xxh64"}
+GROUND = {"ahead", "compiled", "stopwatch", "unaligned", "workers", "xxh64"}
 # Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.
 STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy")
 STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both

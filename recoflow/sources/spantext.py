@@ -12,7 +12,8 @@ import numpy as np
 
 from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, TEXT
-from recoflow.sources.wide import copy_bytes, digits_of_number, store
+from recoflow.sources.wide import copy_bytes, digits_of_number
+from recoflow.unaligned import store
 
 _EIGHT_DIGITS = np.uint64(100_000_000)
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from recoflow.compiled import inlined, lean
 from recoflow.sources.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.sources.times import EARLIEST, SECONDS_BELOW
-from recoflow.sources.wide import are_digits, first_word, load, number_of_digits
+from recoflow.sources.wide import are_digits, first_word, number_of_digits
+from recoflow.unaligned import load
 
 MISSING: Final = np.iinfo(np.int64).min
 ODD: Final = MISSING + 1

@@ -17,6 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from recoflow.compiled import inlined, lean
+from recoflow.unaligned import load, pointer
 
 _U = np.uint64
 _QUOTE, _BACKSLASH, _COMMA, _SPACE, _LINE_END, _NOT_ASCII = 0x22, 0x5C, 0x2C, 0x20, 0x0A, 0x80
@@ -25,35 +26,6 @@ CELL_WIDTH: Final = int(WIDTH)
 _ALL: Final = _U((1 << int(WIDTH)) - 1)
 _WORD: Final = ir.IntType(64)
 _VECTOR: Final = ir.VectorType(ir.IntType(8), int(WIDTH))
-
-
-def _pointer(context, builder, array_type, values, kind=_WORD):
-    array, place = values
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
-
-
-@intrinsic
-def load(_typing, array, place):  # noqa: ARG001 (numba calls it by these names)
-    """The eight bytes from a position on, the first one lowest."""
-
-    def generate(context, builder, signature, values):
-        pointer = _pointer(context, builder, signature.args[0], values)
-        return builder.load(pointer, align=1)
-
-    return types.uint64(array, types.uintp), generate
-
-
-@intrinsic
-def store(_typing, array, place, word):  # noqa: ARG001
-    """Write eight bytes from a position on."""
-
-    def generate(context, builder, signature, values):
-        pointer = _pointer(context, builder, signature.args[0], values[:2])
-        builder.store(values[2], pointer, align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.uintp, types.uint64), generate
 
 
 @intrinsic
@@ -81,8 +53,8 @@ def _copy_vector(_typing, source, first, target, to):  # noqa: ARG001
     """Copy `WIDTH` bytes."""
 
     def generate(context, builder, signature, values):
-        from_pointer = _pointer(context, builder, signature.args[0], values[:2], _VECTOR)
-        to_pointer = _pointer(context, builder, signature.args[2], values[2:], _VECTOR)
+        from_pointer = pointer(context, builder, signature.args[0], values[:2], _VECTOR)
+        to_pointer = pointer(context, builder, signature.args[2], values[2:], _VECTOR)
         builder.store(builder.load(from_pointer, align=1), to_pointer, align=1)
         return context.get_dummy_value()
 
@@ -106,8 +78,8 @@ def _differences(_typing, array, place, other, other_place):  # noqa: ARG001
     """The same for bytes that are not those of another array."""
 
     def generate(context, builder, signature, values):
-        first = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
-        second = builder.load(_pointer(context, builder, signature.args[2], values[2:], _VECTOR), align=1)
+        first = builder.load(pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        second = builder.load(pointer(context, builder, signature.args[2], values[2:], _VECTOR), align=1)
         return _bits(builder, builder.icmp_unsigned("!=", first, second))
 
     return types.uint64(array, types.uintp, other, types.uintp), generate
@@ -115,7 +87,7 @@ def _differences(_typing, array, place, other, other_place):  # noqa: ARG001
 
 def _compared(sign):
     def generate(context, builder, signature, values):
-        vector = builder.load(_pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
+        vector = builder.load(pointer(context, builder, signature.args[0], values[:2], _VECTOR), align=1)
         return _bits(builder, builder.icmp_unsigned(sign, vector, _splat(builder, values[2])))
 
     return generate
