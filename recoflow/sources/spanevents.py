@@ -34,6 +34,7 @@ from recoflow.sources.spanplan import (
     TYPE,
     UNIQUE,
     Stretch,
+    known,
     mark_incomplete,
     put_view,
     read_moments,
@@ -94,9 +95,12 @@ def read(data: Bytes, begins: Places, ends: Places, form: Form, rules: Rules, is
     rows = (_IN_CACHE // max(form.columns, 1) // _AT_ONCE + 1) * _AT_ONCE
     values, per_record = np.empty((2, size, rows), np.int64), np.empty((2, rows), np.int64)
     stretch = Stretch(empty(rows, form), values[0], values[1], per_record[0])
+    known_words = known(rules.plan, rules.words)
     seen = np.zeros((size, 1 << SEEN_BITS), np.int64)
     bits, text = found.numbers.view(np.int64), scratch.view(np.uint8)
-    _read_records(data, begins, ends, form, stretch, rules, found, is_odd, bits, per_record[1], seen, scratch, text)
+    _read_records(
+        data, begins, ends, form, stretch, rules, found, is_odd, bits, per_record[1], known_words, seen, scratch, text
+    )
     return found
 
 
@@ -107,7 +111,7 @@ def texts(found: Columns, field: int, *data: Bytes) -> pl.Series:
 
 @lean
 def _read_records(
-    data, begins, ends, form, stretch, rules, found, is_odd, bits, work, seen, scratch, text
+    data, begins, ends, form, stretch, rules, found, is_odd, bits, work, known_words, seen, scratch, text
 ):  # fmt: skip
     spans, plan, end_of_objects = stretch.spans, rules.plan, 0
     for first in range(0, len(is_odd), len(work)):
@@ -117,7 +121,7 @@ def _read_records(
             is_odd[record] |= spans.is_odd[record - first]
         for field in range(len(plan)):
             end_of_objects = _read_field(
-                data, field, stretch, rules, found, first, last, is_odd, bits, seen, end_of_objects
+                data, field, stretch, rules, found, first, last, is_odd, bits, known_words, seen, end_of_objects
             )
         mark_incomplete(plan, rules.needed, stretch, work, first, last, is_odd)
         for block in range(first, last, _AT_ONCE):
@@ -127,7 +131,9 @@ def _read_records(
 
 
 @lean
-def _read_field(data, field, stretch, rules, found, first, last, is_odd, bits, seen, end_of_objects):
+def _read_field(
+    data, field, stretch, rules, found, first, last, is_odd, bits, known_words, seen, end_of_objects
+):  # fmt: skip
     plan, words, _, default_type, latest, max_rank, others = rules
     views, valid, numbers, moments, _, _, objects = found
     role = plan[field, ROLE]
@@ -135,7 +141,7 @@ def _read_field(data, field, stretch, rules, found, first, last, is_odd, bits, s
         read_texts(data, plan, words, field, stretch, first, last, is_odd, seen, views, valid)
     elif role in (KNOWN, TYPE):
         default = default_type if role == TYPE else NOT_THERE
-        read_words(data, plan, words, default, field, stretch, first, last, is_odd, seen, views, valid)
+        read_words(data, plan, words, known_words, default, field, stretch, first, last, is_odd, views, valid)
     elif role in (NUMBER, RANK):
         read_numbers(data, plan, max_rank, field, stretch, first, last, is_odd, numbers, bits)
     elif role == TIME:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recoflow.compiled import inlined, lean
-from recoflow.sources.spans import ABSENT, TEXT, Places, Spans, find_word
+from recoflow.sources.spans import ABSENT, TEXT, Places, Spans, Words
 from recoflow.sources.spantext import write_object
 from recoflow.sources.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, view_of
 from recoflow.sources.times import SECONDS_BELOW
@@ -44,6 +45,24 @@ class Stretch(NamedTuple):
     types: Places  # [records]: index of the event type, NOT_THERE where there is none
 
 
+class Known(NamedTuple):
+    """The words that fields may have, as what is compared with texts."""
+
+    slots: Places  # [fields × a power of two]: words of the field by their hash, NOT_THERE where there is none
+    keys: NDArray[np.uint64]  # [words × 2]
+    views: NDArray[np.uint64]  # [words × 2]: Arrow's string views
+
+
+def known(plan: Places, words: Words) -> Known:
+    """The words of all fields, ready to be looked up."""
+    count = len(words.starts) - 1
+    most = int((plan[:, LAST_WORD] - plan[:, FIRST_WORD]).max(initial=0))
+    slots = np.full((len(plan), 2 << most.bit_length()), NOT_THERE, np.int64)
+    found = Known(slots, np.empty((count, 2), np.uint64), np.empty((count, 2), np.uint64))
+    _fill(plan, words, found)
+    return found
+
+
 @lean
 def read_texts(data, plan, words, field, stretch, first, last, is_odd, seen, views, valid):
     """Read a field that has any text from the records `first` to before `last`, and mark odd ones."""
@@ -68,10 +87,10 @@ def read_texts(data, plan, words, field, stretch, first, last, is_odd, seen, vie
 
 
 @lean
-def read_words(data, plan, words, default, field, stretch, first, last, is_odd, seen, views, valid):
+def read_words(data, plan, words, known, default, field, stretch, first, last, is_odd, views, valid):
     """The same for a field that has one of its words; the default where it is absent."""
     (kinds, starts, lengths, _), part_begins, part_lengths, types = stretch
-    word_data, word_starts = words
+    word_starts, word_views = words[1], known.views
     column, other = plan[field, COLUMN], plan[field, OTHER_COLUMN]
     for record in range(first, last):
         row = record - first
@@ -79,15 +98,16 @@ def read_words(data, plan, words, default, field, stretch, first, last, is_odd, 
         found = _column(kinds, lengths, column, other, row)
         word = default if found == NOT_THERE else _UNKNOWN
         if found >= 0 and not is_odd[record]:
-            begin, length = np.int64(starts[found, row]), np.int64(lengths[found, row])
-            word = _known_word(data, begin, length, word_data, word_starts, plan, field, seen)
+            word = _known_word(data, np.int64(starts[found, row]), np.int64(lengths[found, row]), words, known, field)
         is_odd[record] |= word == _UNKNOWN
         if plan[field, ROLE] == TYPE:
             types[row] = word - plan[field, FIRST_WORD] if word >= 0 else NOT_THERE
         if word >= 0:
-            begin, length = word_starts[word], word_starts[word + 1] - word_starts[word]
-            part_begins[field, row], part_lengths[field, row] = begin, length
-            put_view(views, valid, field, record, word_data, begin, length, 1)
+            index = np.uintp(word)
+            part_begins[field, row] = word_starts[index]
+            part_lengths[field, row] = word_starts[index + np.uintp(1)] - word_starts[index]
+            views[field, record, 0], views[field, record, 1] = word_views[index, 0], word_views[index, 1]
+            valid[field, record >> 3] |= np.uint8(1 << (record & 7))
 
 
 @lean
@@ -196,16 +216,48 @@ def _first_place(data, begin, length, seen, field):
 
 
 @inlined
-def _known_word(data, begin, length, word_data, word_starts, plan, field, seen):
-    """Index of the word that the text is, _UNKNOWN when it is none: most texts are a word that was seen before."""
-    slot = _slot(data, begin, length)
-    first, last = plan[field, FIRST_WORD], plan[field, LAST_WORD]
-    likely = first + seen[field, slot]
-    found = find_word(data, begin, length, word_data, word_starts, likely, min(likely + 1, last))
-    if found < 0:
-        found = find_word(data, begin, length, word_data, word_starts, first, last)
-        seen[field, slot] = max(found - first, 0)
-    return found if found >= 0 else _UNKNOWN
+def _known_word(data, begin, length, words, known, field):
+    """Index of the field's word that the text is, _UNKNOWN when it is none."""
+    (word_data, word_starts), (slots, keys, _) = words, known
+    last_slot = np.uintp(slots.shape[1] - 1)
+    head, tail = _key(data, begin, length)
+    slot = _mixed(head, tail) & last_slot
+    while slots[field, slot] >= 0:
+        word = np.uintp(slots[field, slot])
+        is_likely = keys[word, 0] == head and keys[word, 1] == tail
+        if is_likely and (length <= MAX_INLINE or equals(data, begin, word_data, word_starts[word], length)):
+            return np.int64(word)
+        slot = (slot + np.uintp(1)) & last_slot
+    return _UNKNOWN
+
+
+@lean
+def _fill(plan, words, known):
+    (word_data, word_starts), (slots, keys, views) = words, known
+    last_slot = np.uintp(slots.shape[1] - 1)
+    for word in range(len(keys)):
+        begin, length = word_starts[word], word_starts[word + 1] - word_starts[word]
+        keys[word, 0], keys[word, 1] = _key(word_data, begin, length)
+        views[word, 0], views[word, 1] = view_of(word_data, begin, length, 1)
+    for field in range(len(plan)):
+        if plan[field, ROLE] in (KNOWN, TYPE):
+            for word in range(plan[field, FIRST_WORD], plan[field, LAST_WORD]):
+                slot = _mixed(keys[word, 0], keys[word, 1]) & last_slot
+                while slots[field, slot] >= 0:
+                    slot = (slot + np.uintp(1)) & last_slot
+                slots[field, slot] = word
+
+
+@inlined
+def _key(data, begin, length):
+    """A text's length and first four bytes, and its last eight: all of it when it has up to twelve."""
+    head = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))
+    return head, first_word(data, begin + max(length - 8, 0), length)
+
+
+@inlined
+def _mixed(head, tail):
+    return np.uintp(((head ^ (tail * _HASH)) * _HASH) >> np.uint64(40))
 
 
 @inlined
