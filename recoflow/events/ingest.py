@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -23,8 +24,10 @@ from typing import Final
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 
 from recoflow import schema
+from recoflow.ahead import ahead
 from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
 from recoflow.events import conflicts, dedupe
@@ -178,20 +181,25 @@ def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> N
     """Write what the parser gives, one batch while the next ones are parsed; nothing is left after an error."""
     stagings = {table: lake.staging(table) for table in ("events", "updates", "quarantine")}
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="stage") as writer:
-            writing: Future[None] | None = None
-            for batch in batches:
-                _count(batch, delivery)
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(_write, batch, stagings)
-            if writing is not None:
-                writing.result()
+        with closing(ahead(_prepared(batches, stagings, delivery))) as prepared:
+            for tables in prepared:
+                for table, rows in tables.items():
+                    stagings[table].add(rows)
         delivery.staged = {table: staging.close() for table, staging in stagings.items()}
     except BaseException:
         delivery.staged = {table: staging.abandon() for table, staging in stagings.items()}
         _discard(lake, delivery)
         raise
+
+
+def _prepared(
+    batches: Iterable[ParsedBatch], stagings: Mapping[str, Staging], delivery: _Delivery
+) -> Iterator[dict[str, pa.Table]]:
+    """The rows of each batch as they are written, by table; they are counted on the way."""
+    for batch in batches:
+        _count(batch, delivery)
+        frames = {"events": batch.events, "updates": batch.updates, "quarantine": batch.rejects}
+        yield {table: stagings[table].prepared(frame) for table, frame in frames.items() if frame.height}
 
 
 def _discard(lake: Lake, delivery: _Delivery) -> None:
@@ -210,12 +218,6 @@ def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
     delivery.ignored_keys.update(batch.ignored_keys)
     for table, lines in (("events", batch.event_lines), ("updates", batch.update_lines)):
         delivery.lines[table].append(None if lines is None else lines.cast(pl.UInt32))
-
-
-def _write(batch: ParsedBatch, stagings: Mapping[str, Staging]) -> None:
-    for table, frame in (("events", batch.events), ("updates", batch.updates), ("quarantine", batch.rejects)):
-        if frame.height:
-            stagings[table].add(frame)
 
 
 def _heads(table: str, frame: pl.DataFrame) -> int:

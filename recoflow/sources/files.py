@@ -28,6 +28,7 @@ from recoflow.schema import ParsedBatch
 from recoflow.sources import buffers, collect, csvtext, froomle, items, jsonstream, metarank
 from recoflow.sources.chunks import Chunk, Read, refilled
 from recoflow.sources.collect import Arrival, Collector, Dialect
+from recoflow.sources.columns import Easy
 from recoflow.sources.jsonstream import JsonChunk
 
 BATCH_ROWS: Final = 100_000  # from which on rows are handed on: they become one row group of the lake
@@ -95,7 +96,7 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[ParsedBatch]] = deque()
         for chunk in chunks:
-            if len(waiting) == WORKERS:  # one more that waits takes memory, which costs more than it saves
+            if len(waiting) > WORKERS:  # one waits, so that no worker idles while rows are made ready for the lake
                 yield waiting.popleft().result()
             waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
         while waiting:
@@ -122,12 +123,7 @@ def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Ar
 
 def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
     """The easy records by columns, the others one at a time; rows in the file's order."""
-    from recoflow.sources import escapes, froomle_columns, metarank_columns  # noqa: PLC0415 (loads numba)
-
-    plain = chunk
-    if isinstance(chunk, JsonChunk) and chunk.survey.backslashes:
-        plain = replace(chunk, text=escapes.spelled_out(chunk.text))
-    easy = (froomle_columns if dialect is froomle.parse else metarank_columns).parse(plain, arrival)
+    easy = _easy(chunk, dialect, arrival)
     collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()
     events, event_lines = _in_order(chunk, easy.events, easy.event_records, exact.events, collector.event_records)
@@ -141,6 +137,21 @@ def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch
         event_lines=event_lines,
         update_lines=update_lines,
     )
+
+
+def _easy(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Easy:
+    """What loads numba, each part only where it is needed."""
+    if isinstance(chunk, JsonChunk) and chunk.survey.backslashes:
+        from recoflow.sources import escapes  # noqa: PLC0415
+
+        chunk = replace(chunk, text=escapes.spelled_out(chunk.text))
+    if dialect is froomle.parse:
+        from recoflow.sources import froomle_columns  # noqa: PLC0415
+
+        return froomle_columns.parse(chunk, arrival)
+    from recoflow.sources import metarank_columns  # noqa: PLC0415
+
+    return metarank_columns.parse(chunk, arrival)
 
 
 def _lines(chunk: Chunk, records: NDArray[np.int64] | list[int]) -> pl.Series:

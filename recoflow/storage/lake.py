@@ -159,7 +159,7 @@ class Lake:
         """
         staging = self.staging(table)
         try:
-            staging.add(frame)
+            staging.add(staging.prepared(frame))
             (file,) = staging.close()
         except BaseException:
             self.discard(staging.abandon(), None)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
+import pyarrow as pa
 
 from recoflow.errors import StorageError
 from recoflow.storage import stored
@@ -46,45 +48,68 @@ class Place:
 class Staging:
     """Rows of one table that come one frame after the other, in files of about `FILE_ROWS` rows.
 
-    A frame is written when it is added, so that no more than one is in memory.
+    Rows are written when they are added, so that no more of them are in memory. A file that is full goes to the disk on
+    a thread of its own while the next one is written: the disk takes as long for it as ingest does for two batches.
     """
 
     def __init__(self, place: Place) -> None:
-        self.files: list[StagedFile] = []
         self._begun: list[str] = []
+        self._ended: list[Future[StagedFile]] = []
+        self._ends = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._place = place
         self._open: _OpenFile | None = None
 
-    def add(self, frame: pl.DataFrame) -> None:
-        """Write rows behind those that were added before.
+    def prepared(self, frame: pl.DataFrame) -> pa.Table:
+        """Rows as they are written, for `add`; on any thread.
 
         Raises:
-            StorageError: the frame has other columns or dtypes than the table's contract, or the disk refused.
+            StorageError: the frame has other columns or dtypes than the table's contract.
         """
         self._check(frame)
+        return stored.to_arrow(self._place.table, frame)
+
+    def add(self, rows: pa.Table) -> None:
+        """Write prepared rows behind those that were added before.
+
+        Raises:
+            StorageError: the disk refused.
+        """
         with self._place.explained():
             if self._open is None:
                 self._begun.append(f"part-{uuid.uuid4()}.parquet")
                 self._open = _OpenFile(self._place, self._begun[-1])
-            self._open.write(frame)
+            self._open.write(rows)
         if self._open.rows >= FILE_ROWS:
-            self.close()
+            self._end()
 
     def close(self) -> list[StagedFile]:
-        """End the last file; all of them are on the disk then."""
+        """End the last file, and give all of them: they are on the disk then.
+
+        Raises:
+            StorageError: the disk refused one of them.
+        """
         if self._open is not None:
-            ended, self._open = self._open, None
-            with self._place.explained():
-                self.files.append(ended.close())
-        return self.files
+            self._end()
+        self._ends.shutdown()
+        return [ended.result() for ended in self._ended]
 
     def abandon(self) -> list[StagedFile]:
         """After an error: all files that were begun, finished or not, for `Lake.discard`."""
+        self._ends.shutdown()
         if self._open is not None:
             abandoned, self._open = self._open, None
             abandoned.abandon()
         table, folder = self._place.table, self._place.folder
         return [StagedFile(table, f"{folder}/{name}", name, rows=0, size=0) for name in self._begun]
+
+    def _end(self) -> None:
+        assert self._open is not None
+        ended, self._open = self._open, None
+        self._ended.append(self._ends.submit(self._closed, ended))
+
+    def _closed(self, ended: _OpenFile) -> StagedFile:
+        with self._place.explained():
+            return ended.close()
 
     def _check(self, frame: pl.DataFrame) -> None:
         expected = stored.TABLES[self._place.table]
@@ -105,10 +130,9 @@ class _OpenFile:
         self._sink = place.create(name)
         self._writer = stored.writer(place.table, self._sink)
 
-    def write(self, frame: pl.DataFrame) -> None:
-        rows = stored.to_arrow(self._place.table, frame)
+    def write(self, rows: pa.Table) -> None:
         self._writer.write_table(rows, row_group_size=stored.ROW_GROUP)
-        self.rows += frame.height
+        self.rows += rows.num_rows
 
     def abandon(self) -> None:
         for each in (self._writer, self._sink):

@@ -133,9 +133,9 @@ def test_staged_rows_are_not_seen_before_their_commit(lake):
 def test_what_a_broken_off_staging_began_is_told_and_removed(lake, monkeypatch):
     monkeypatch.setattr(staging, "FILE_ROWS", 1)
     begun = lake.staging("identity")
-    begun.add(_devices("a", "b"))
+    begun.add(begun.prepared(_devices("a", "b")))
     monkeypatch.setattr(staging, "FILE_ROWS", 10)
-    begun.add(_devices("a", "b"))
+    begun.add(begun.prepared(_devices("a", "b")))
     folder = Path(lake.root) / "identity"
     assert len(list(folder.glob("part-*"))) == 2
     lake.discard(begun.abandon(), None)
@@ -152,7 +152,7 @@ def test_rows_that_are_staged_bit_by_bit_keep_their_order_over_several_files(lak
     monkeypatch.setattr(staging, "FILE_ROWS", 2)
     writing = lake.staging("identity")
     for name in "abcde":
-        writing.add(_devices(name))
+        writing.add(writing.prepared(_devices(name)))
     files = writing.close()
 
     assert [file.rows for file in files] == [2, 2, 1]
