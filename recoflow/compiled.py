@@ -42,8 +42,10 @@ def load_blas_alone() -> None:
     """Give numba the one module of scipy.linalg that it looks for at the first kernel, without all others of it.
 
     A module that is there already is found by its full name, so its package, 0.15 s of imports, stays out until
-    somebody asks for it.
+    somebody asks for it. Threads of the BLAS that it brings would spin for 0.1 s before they sleep: here they sleep at
+    once, because products that matter are spread by `workers`.
     """
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2^4 cycles; OpenBLAS reads it when it is loaded
     name = "scipy.linalg.cython_blas"
     spec = PathFinder.find_spec(name, [f"{scipy.__path__[0]}/linalg"])
     if name not in sys.modules and spec is not None and spec.loader is not None:

@@ -130,7 +130,8 @@ def _repeated(table: str, files: Sequence[StagedFile]) -> tuple[NDArray[np.int64
     found, count = [], 0
     for share in range(shares):
         mine = heads.select(ID_HASH) if shares == 1 else heads.select(ID_HASH).filter(pl.col(ID_HASH) % shares == share)
-        hashes = np.sort(mine.collect()[ID_HASH].to_numpy())
+        hashes = mine.collect()[ID_HASH].to_numpy(writable=True)
+        hashes.sort()
         found.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
         count += len(hashes)
     return np.concatenate(found), count
