@@ -12,6 +12,7 @@ from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.events import inbox
 from recoflow.events import quarantine as quarantined
+from recoflow.events.arriving import ChangedFileError
 from recoflow.events.ingest import FileReport, ingest_file
 
 QUARANTINED_SHARE = "quarantined_share"
@@ -66,6 +67,9 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
                 received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
                 try:
                     report = ingest_file(arrival.path, environment, lake, received_at, name=name, dialect=dialect)
+                except ChangedFileError as error:
+                    context.log.warning(str(error))  # it waits, and is quiet again before it is taken
+                    continue
                 except SourceError as error:  # one unreadable file must not keep the others out
                     context.log.warning(str(error))
                     arrival.refuse(mailbox, str(error))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,11 +31,12 @@ from recoflow.ahead import ahead
 from recoflow.environment import Environment
 from recoflow.errors import SourceError, StorageError
 from recoflow.events import conflicts, dedupe
+from recoflow.events.arriving import ArrivingFile, ChangedFileError
 from recoflow.quality.importing import uncollected
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources import collect
 from recoflow.sources.collect import Dialect
-from recoflow.storage import artifacts, sql
+from recoflow.storage import sql
 from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
 from recoflow.storage.staging import StagedFile, Staging
 
@@ -97,6 +98,7 @@ def ingest_file(
 
     Raises:
         SourceError: the file cannot be read at all; nothing of it is in the lake then.
+        ChangedFileError: the file was written to while it was read; nothing of it is in the lake.
         StorageError: the lake cannot be read or written; calling again completes what was begun.
     """
     from recoflow.sources import files  # noqa: PLC0415 - parsers are heavy
@@ -104,43 +106,45 @@ def ingest_file(
     name = name or path.name
     batches = files.read(path, environment, received_at, name=name, dialect=dialect)
     delivery = _Delivery(name, received_at)
-    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
-        content = _Content(lake, name, pool.submit(artifacts.sha256, path))
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
+        content = _Content(lake, ArrivingFile(path, name, thread))
         try:
             # While the hash is made. What is wrong with a file that turns out to be known is nobody's concern.
             _stage(_unless_known(batches, content), lake, delivery)
         except Exception:
+            content.file.check()
             if content.known is None:
                 raise
-        if content.known is None:
-            return _commit(lake, delivery, content.sha256)
+        known = content.known
+    try:
+        content.file.check()
+    except ChangedFileError:
+        _discard(lake, delivery)
+        raise
+    if known is None:
+        return _commit(lake, delivery, content.file.sha256)
     _discard(lake, delivery)
-    return content.known
+    return known
 
 
 @dataclass
 class _Content:
-    """A file's content by its hash, which is still being made."""
+    """A file and what the lake knows of its content, once its hash is made."""
 
     lake: Lake
-    name: str
-    hashing: Future[str]
-
-    @property
-    def sha256(self) -> str:
-        return self.hashing.result()
+    file: ArrivingFile
 
     @cached_property
     def known(self) -> FileReport | None:
         """The report of an ingest that took the same content in before."""
-        return _recorded(self.lake, self.name, self.sha256)
+        return _recorded(self.lake, self.file.name, self.file.sha256)
 
 
 def _unless_known(batches: Iterator[ParsedBatch], content: _Content) -> Iterator[ParsedBatch]:
     """The batches, which end when the content turns out to be known."""
     with uncollected():  # compiled loops are loaded for the first one: many objects that stay
         batch = next(batches, None)
-    while batch is not None and not (content.hashing.done() and content.known):
+    while batch is not None and not (content.file.is_hashed and content.known):
         yield batch
         batch = next(batches, None)
 

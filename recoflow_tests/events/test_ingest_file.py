@@ -1,4 +1,4 @@
-"""A file is staged while its hash is made: nothing of a known one or a broken one stays, whichever is told first."""
+"""A file is staged while its hash is made: nothing of a known, broken or changed one stays, whichever is told first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from recoflow.environment import Environment, Sftp
 from recoflow.errors import SourceError
 from recoflow.events import ingest
+from recoflow.events.arriving import ChangedFileError
 from recoflow.events.ingest import ingest_file
-from recoflow.schema import ParsedBatch
+from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources import files
 from recoflow.storage import artifacts
 from recoflow.storage.lake import Lake
@@ -105,3 +106,37 @@ def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, dump, 
         ingest_file(dump, ENVIRONMENT, lake, make.now)
 
     assert not parquet_files(lake)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_file_that_is_written_to_while_it_is_read_waits_until_it_is_whole(lake, make, dump, put_in_order, is_known):
+    if is_known:
+        ingest_file(dump, ENVIRONMENT, lake, make.now)
+    before = parquet_files(lake)
+    put_in_order()
+    read = files.read
+
+    def written_to(*args: Any, **options: Any) -> Iterator[ParsedBatch]:
+        parsed = [*read(*args, **options)]
+        with dump.open("a") as file:
+            file.write("purchase,ben,,,i7,article,1770007000000\n")
+        yield from parsed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "read", written_to)
+        with pytest.raises(ChangedFileError, match="was written to while it was read"):
+            ingest_file(dump, ENVIRONMENT, lake, make.now)
+
+    assert parquet_files(lake) == before
+    assert ingest_file(dump, ENVIRONMENT, lake, make.now).counts == Counts(101, 101 - 100 * is_known, 0, 100 * is_known)
+
+
+def test_a_file_that_breaks_off_because_it_is_replaced_is_not_taken_for_a_broken_one(lake, make, dump, monkeypatch):
+    def replaced(*_: Any, **__: Any) -> Iterator[ParsedBatch]:
+        dump.unlink()
+        raise SourceError("dump.csv", "cannot be read to its end", "Send it again, whole")
+        yield
+
+    monkeypatch.setattr(files, "read", replaced)
+    with pytest.raises(ChangedFileError):
+        ingest_file(dump, ENVIRONMENT, lake, make.now)
