@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recoflow.environment import Environment
 
 LIST: Final = (*PERSON, "list_name")
+MAX_LISTS: Final = 1000  # of one person in one request; who has more is a placeholder such as `guest`
 _NOBODY: Final = (
     rf"(?i)^[{BLANK}]*({'|'.join(map(re.escape, NO_IDENTITY))})?[{BLANK}]*$"  # a fifth of the time of `is_in`
 )
@@ -191,6 +192,9 @@ def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms)
     strangers = [_unknown_variable(variable) for variable in unknown]
     problems = [*_cell_problems(terms, unsupported), *_filter_problems(rows, filters), *strangers]
     sound, errors = sift(rows, problems)
+    if crowds := _crowds(sound):
+        sound, nobodies = sift(sound, crowds)
+        errors = pl.concat([errors, nobodies])
     replaced = 0
     if sound.select(pl.struct(PERSON).hash().n_unique()).item() < len(sound):  # who asks for one list repeats nothing
         asked, duplicates = sift(sound, [_DUPLICATE])
@@ -265,6 +269,23 @@ def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[Pro
         message = pl.format('\'{}\' is not a JSON array of values, like ["shoes","hats"].', shown(VARIABLE + variable))
         if wrong:
             problems.append(Problem("bad_filter", variable, cell.is_in(wrong), message))
+    return problems
+
+
+def _crowds(rows: pl.DataFrame) -> list[Problem]:
+    """Ids that no person can have: each of their lists would be without the items of all those before it."""
+    problems = []
+    has_user = pl.col("user_id").is_not_null()
+    for column, is_meant in (("user_id", has_user), ("device_id", ~has_user)):
+        ids = rows.select(pl.col(column).filter(is_meant)).to_series()
+        if len(ids) - ids.n_unique() < MAX_LISTS:  # of most requests that is all there is to ask
+            continue
+        often = ids.value_counts().filter(pl.col("count") > MAX_LISTS)[column]
+        message = pl.format(
+            f"'{{}}' stands in more than {MAX_LISTS} rows. Leave {column} empty where nobody is known.", shown(column)
+        )
+        if len(often):
+            problems.append(Problem("nobodys_id", column, is_meant & pl.col(column).is_in(often.implode()), message))
     return problems
 
 

@@ -76,6 +76,17 @@ def test_the_first_of_two_equal_lists_is_answered_and_the_second_is_an_error(ask
     assert request.rows["line"].to_list() == [2, 4, 5]
 
 
+@pytest.mark.parametrize(("column", "row"), [("user_id", "lorem,guest,d{},Top"), ("device_id", "lorem,,web,Top {}")])
+def test_an_id_with_more_lists_than_a_person_can_have_is_a_placeholder_and_none_of_them_is_answered(ask, column, row):
+    crowd = [row.format(number) + ",5,weekly_mail" for number in range(1001)]
+    shared = ["lorem,ben,web,Top,5,weekly_mail", "lorem,eve,web,Top,5,weekly_mail"]  # a device of several users
+    request = ask(rows(*crowd, *shared))
+    assert problems(request) == [(line, column, "nobodys_id") for line in range(2, 1003)]
+    assert request.rows["user_id"].to_list() == ["ben", "eve"]
+
+    assert not problems(ask(rows(*crowd[1:], *shared)))
+
+
 def test_a_list_whose_first_row_is_wrong_is_answered_from_the_second(ask):
     request = ask(rows("lorem,ann,,Top,0,weekly_mail", ROW))
     assert request.rows["line"].to_list() == [3]
