@@ -1,46 +1,35 @@
 """One file into the lake: every source event becomes accepted, quarantined or a duplicate, exactly once.
 
-What belongs here: the order of the commits and the accounting. What does not: reading text (sources), which rows are
-new (dedupe.py), why a row is in conflict (conflicts.py), looking at what was refused (quarantine.py).
+What belongs here: the order of the commits and the report. What does not: reading text (sources), staging rows
+(delivery.py), the commit of one table (commits.py), looking at what was refused (quarantine.py).
 
 The commits of one file: events, updates, quarantine, then one row of `ingests`, which says that the file is done. Each
-carries the file's content hash as its transaction id, so a run that follows a crash does only what is missing. Rows are
-staged while the file is parsed; what is new is decided against a snapshot of the table and committed on the condition
-that nobody has added to the table since, else only the files that were added are looked at before the next try.
+carries the file's content hash as its transaction id, so a run that follows a crash does only what is missing.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
-import duckdb
 import polars as pl
-import pyarrow as pa
 
 from recoflow import schema
-from recoflow.ahead import ahead
 from recoflow.environment import Environment
-from recoflow.errors import SourceError, StorageError
-from recoflow.events import conflicts, dedupe
-from recoflow.events.arriving import ArrivingFile, ChangedFileError
+from recoflow.events import dedupe
+from recoflow.events.arriving import ArrivingFile
+from recoflow.events.commits import commit_new
+from recoflow.events.delivery import Delivery, discard, stage
 from recoflow.quality.importing import uncollected
 from recoflow.schema import Counts, ParsedBatch
-from recoflow.sources import collect
 from recoflow.sources.collect import Dialect
 from recoflow.storage import sql
-from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
-from recoflow.storage.staging import StagedFile, Staging
-
-FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
+from recoflow.storage.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -53,28 +42,6 @@ class FileReport:
     rows: int  # added to events and updates
     ignored_keys: dict[str, int]
     was_known: bool
-
-
-@dataclass
-class _Delivery:
-    """What was parsed from one file: written, not committed."""
-
-    name: str
-    received_at: datetime
-    read: int = 0
-    rejected: int = 0
-    staged: dict[str, list[StagedFile]] = field(default_factory=dict)
-    ignored_keys: Counter[str] = field(default_factory=Counter)
-    lines: dict[str, list[pl.Series | None]] = field(default_factory=lambda: {table: [] for table in dedupe.PARTS})
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What became of the source events of one table."""
-
-    counts: Counts
-    rows: int
-    conflicts: pl.DataFrame  # REJECTS
 
 
 def ingest_file(
@@ -105,25 +72,25 @@ def ingest_file(
 
     name = name or path.name
     batches = files.read(path, environment, received_at, name=name, dialect=dialect)
-    delivery = _Delivery(name, received_at)
+    delivery = Delivery(name, received_at)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
         content = _Content(lake, ArrivingFile(path, name, thread))
         try:
             # While the hash is made. What is wrong with a file that turns out to be known is nobody's concern.
-            _stage(_unless_known(batches, content), lake, delivery)
+            stage(_unless_known(batches, content), lake, delivery)
         except Exception:
             content.file.check()
             if content.known is None:
                 raise
-        known = content.known
     try:
+        known = content.known
         content.file.check()
-    except ChangedFileError:
-        _discard(lake, delivery)
+    except Exception:
+        discard(lake, delivery)
         raise
     if known is None:
         return _commit(lake, delivery, content.file.sha256)
-    _discard(lake, delivery)
+    discard(lake, delivery)
     return known
 
 
@@ -160,15 +127,15 @@ def ingest_batches(
     known = _recorded(lake, name, sha256)
     if known is not None:
         return known
-    delivery = _Delivery(name, received_at)
-    _stage(batches, lake, delivery)
+    delivery = Delivery(name, received_at)
+    stage(batches, lake, delivery)
     return _commit(lake, delivery, sha256)
 
 
-def _commit(lake: Lake, delivery: _Delivery, sha256: str) -> FileReport:
+def _commit(lake: Lake, delivery: Delivery, sha256: str) -> FileReport:
     """Make what was staged part of the lake, as far as it is new, and the delivery known."""
     with sql.connect() as connection:
-        outcomes = [_commit_new(connection, lake, table, delivery, sha256) for table in dedupe.PARTS]
+        outcomes = [commit_new(connection, lake, table, delivery, sha256) for table in dedupe.PARTS]
     in_conflict = pl.concat([outcome.conflicts for outcome in outcomes])
     refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", in_conflict)] if in_conflict.height else [])
     if refused:
@@ -179,129 +146,6 @@ def _commit(lake: Lake, delivery: _Delivery, sha256: str) -> FileReport:
     report = FileReport(delivery.name, sha256, counts, rows, dict(delivery.ignored_keys), was_known=False)
     lake.append("ingests", _record(report, delivery.received_at), transaction=sha256)
     return report
-
-
-def _stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: _Delivery) -> None:
-    """Write what the parser gives, one batch while the next ones are parsed; nothing is left after an error."""
-    stagings = {table: lake.staging(table) for table in ("events", "updates", "quarantine")}
-    try:
-        with closing(ahead(_prepared(batches, stagings, delivery))) as prepared:
-            for tables in prepared:
-                for table, rows in tables.items():
-                    stagings[table].add(rows)
-        delivery.staged = {table: staging.close() for table, staging in stagings.items()}
-    except BaseException:
-        delivery.staged = {table: staging.abandon() for table, staging in stagings.items()}
-        _discard(lake, delivery)
-        raise
-
-
-def _prepared(
-    batches: Iterable[ParsedBatch], stagings: Mapping[str, Staging], delivery: _Delivery
-) -> Iterator[dict[str, pa.Table]]:
-    """The rows of each batch as they are written, by table; they are counted on the way."""
-    for batch in batches:
-        _count(batch, delivery)
-        frames = {"events": batch.events, "updates": batch.updates, "quarantine": batch.rejects}
-        yield {table: stagings[table].prepared(frame) for table, frame in frames.items() if frame.height}
-
-
-def _discard(lake: Lake, delivery: _Delivery) -> None:
-    for table, staged in delivery.staged.items():
-        lake.discard(staged, lake.snapshot(table))
-    delivery.staged.clear()
-
-
-def _count(batch: ParsedBatch, delivery: _Delivery) -> None:
-    heads = _heads("events", batch.events) + _heads("updates", batch.updates)
-    if batch.read != heads + batch.rejects.height:
-        problem = f"{batch.read} events were read, {heads} were parsed and {batch.rejects.height} refused"
-        raise SourceError(delivery.name, problem, "Report this file: the parser lost or doubled an event")
-    delivery.read += batch.read
-    delivery.rejected += batch.rejects.height
-    delivery.ignored_keys.update(batch.ignored_keys)
-    for table, lines in (("events", batch.event_lines), ("updates", batch.update_lines)):
-        delivery.lines[table].append(None if lines is None else lines.cast(pl.UInt32))
-
-
-def _heads(table: str, frame: pl.DataFrame) -> int:
-    """Number of source events: the rows of one ranking are one."""
-    return int((frame["part"] <= 1).sum()) if table == "events" else frame.height
-
-
-def _commit_new(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: _Delivery, sha256: str
-) -> _Outcome:
-    """Commit what is new of the delivery, once, and say what became of each of its source events."""
-    arrived = delivery.staged[table]
-    if not arrived:
-        return _Outcome(Counts(), 0, pl.DataFrame(schema=schema.REJECTS))
-    lookup = dedupe.Lookup(connection, table, arrived)
-    choice: _Choice | None = None
-    for _ in range(ATTEMPTS):
-        snapshot = lake.ensure(table)
-        if lookup.compare(snapshot.files) or choice is None:
-            if choice is not None:
-                lake.discard(choice.rewritten, snapshot)
-            choice = _choose(lake, table, arrived, lookup.dropped())
-        committed = _commit_choice(lake, snapshot, choice, lookup.heads, sha256)
-        if committed is not None:
-            break
-    else:
-        raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
-    accepted = committed.transaction(sha256) or 0
-    lines = collect.joined(delivery.lines[table])
-    refused = conflicts.rejects(
-        lake, table, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
-    )
-    lake.discard([*arrived, *choice.rewritten], committed)
-    counts = Counts(lookup.heads, accepted, refused.height, lookup.heads - accepted - refused.height)
-    return _Outcome(counts, committed.transaction(_rows_of(sha256)) or 0, refused)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What to commit of a delivery: files as they arrived, or rewritten without the rows that are not new."""
-
-    dropped: pl.DataFrame
-    untouched: list[StagedFile]
-    rewritten: list[StagedFile]
-
-    @property
-    def files(self) -> list[StagedFile]:
-        return [*self.untouched, *self.rewritten]
-
-
-def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame) -> _Choice:
-    untouched, rewritten = [], []
-    for index, file in enumerate(arrived):
-        rows = dropped.filter(pl.col("file") == index)["row"]
-        if rows.is_empty():
-            untouched.append(file)
-        elif len(rows) < file.rows:
-            keep = pl.repeat(True, file.rows, eager=True).scatter(rows, False)
-            rewritten.append(lake.stage(table, lake.scan(table, [file.path]).collect().filter(keep)))
-    return _Choice(dropped, untouched, rewritten)
-
-
-def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> Snapshot | None:
-    """The table with the choice in it; None when somebody else committed since the snapshot."""
-    if not choice.files or snapshot.transaction(sha256) is not None:
-        return snapshot
-    transactions = {
-        FENCE: snapshot.version + 1,
-        sha256: heads - int(choice.dropped["is_head"].sum()),
-        _rows_of(sha256): sum(file.rows for file in choice.files),
-    }
-    try:
-        return lake.commit(snapshot, choice.files, transactions=transactions)
-    except CommitConflictError:
-        return None
-
-
-def _rows_of(sha256: str) -> str:
-    """Transaction id that keeps the number of rows, beside the one that keeps the number of source events."""
-    return f"{sha256}/rows"
 
 
 def _recorded(lake: Lake, name: str, sha256: str) -> FileReport | None:

@@ -11,8 +11,9 @@ import pytest
 
 from recoflow.environment import Environment, Sftp
 from recoflow.errors import SourceError
-from recoflow.events import ingest
+from recoflow.events import delivery
 from recoflow.events.arriving import ChangedFileError
+from recoflow.events.delivery import Delivery
 from recoflow.events.ingest import ingest_file
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources import files
@@ -90,16 +91,16 @@ def test_what_is_wrong_with_a_known_file_is_nobodys_concern(lake, make, dump, pu
 
 
 def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, dump, put_in_order, monkeypatch):
-    count = ingest._count
+    count = delivery._count
 
-    def failing(batch: ParsedBatch, delivery: object) -> None:
-        count(batch, delivery)
-        if delivery.read > 50:
+    def failing(batch: ParsedBatch, into: Delivery) -> None:
+        count(batch, into)
+        if into.read > 50:
             raise SourceError("dump.csv", "is broken", "Send it again")
 
     monkeypatch.setattr(files, "BATCH_ROWS", 1)
     monkeypatch.setattr(files, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(ingest, "_count", failing)
+    monkeypatch.setattr(delivery, "_count", failing)
     put_in_order()
 
     with pytest.raises(SourceError, match="is broken"):

@@ -1,0 +1,112 @@
+"""The commit of one table's part of a delivery: what is new of it, exactly once, and what became of the rest.
+
+What belongs here: the race for the table, and the accounting of its source events. What does not: the order of the
+tables (ingest.py), which rows are new (dedupe.py), why a row is in conflict (conflicts.py).
+
+What is new is decided against a snapshot of the table and committed on the condition that nobody has added to the table
+since, else only the files that were added are looked at before the next try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+import polars as pl
+
+from recoflow import schema
+from recoflow.errors import StorageError
+from recoflow.events import conflicts, dedupe
+from recoflow.events.delivery import Delivery
+from recoflow.schema import Counts
+from recoflow.sources import collect
+from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
+from recoflow.storage.staging import StagedFile
+
+FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the source events of one table."""
+
+    counts: Counts
+    rows: int
+    conflicts: pl.DataFrame  # REJECTS
+
+
+def commit_new(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: Delivery, sha256: str
+) -> Outcome:
+    """Commit what is new of the delivery, once, and say what became of each of its source events."""
+    arrived = delivery.staged[table]
+    if not arrived:
+        return Outcome(Counts(), 0, pl.DataFrame(schema=schema.REJECTS))
+    lookup = dedupe.Lookup(connection, table, arrived)
+    choice: _Choice | None = None
+    for _ in range(ATTEMPTS):
+        snapshot = lake.ensure(table)
+        if lookup.compare(snapshot.files) or choice is None:
+            if choice is not None:
+                lake.discard(choice.rewritten, snapshot)
+            choice = _choose(lake, table, arrived, lookup.dropped())
+        committed = _commit_choice(lake, snapshot, choice, lookup.heads, sha256)
+        if committed is not None:
+            break
+    else:
+        raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
+    accepted = committed.transaction(sha256) or 0
+    lines = collect.joined(delivery.lines[table])
+    refused = conflicts.rejects(
+        lake, table, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
+    )
+    lake.discard([*arrived, *choice.rewritten], committed)
+    counts = Counts(lookup.heads, accepted, refused.height, lookup.heads - accepted - refused.height)
+    return Outcome(counts, committed.transaction(_rows_of(sha256)) or 0, refused)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What to commit of a delivery: files as they arrived, or rewritten without the rows that are not new."""
+
+    dropped: pl.DataFrame
+    untouched: list[StagedFile]
+    rewritten: list[StagedFile]
+
+    @property
+    def files(self) -> list[StagedFile]:
+        return [*self.untouched, *self.rewritten]
+
+
+def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame) -> _Choice:
+    untouched, rewritten = [], []
+    for index, file in enumerate(arrived):
+        rows = dropped.filter(pl.col("file") == index)["row"]
+        if rows.is_empty():
+            untouched.append(file)
+        elif len(rows) < file.rows:
+            keep = pl.repeat(True, file.rows, eager=True).scatter(rows, False)
+            rewritten.append(lake.stage(table, lake.scan(table, [file.path]).collect().filter(keep)))
+    return _Choice(dropped, untouched, rewritten)
+
+
+def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> Snapshot | None:
+    """The table with the choice in it; None when somebody else committed since the snapshot."""
+    if not choice.files or snapshot.transaction(sha256) is not None:
+        return snapshot
+    transactions = {
+        FENCE: snapshot.version + 1,
+        sha256: heads - int(choice.dropped["is_head"].sum()),
+        _rows_of(sha256): sum(file.rows for file in choice.files),
+    }
+    try:
+        return lake.commit(snapshot, choice.files, transactions=transactions)
+    except CommitConflictError:
+        return None
+
+
+def _rows_of(sha256: str) -> str:
+    """Transaction id that keeps the number of rows, beside the one that keeps the number of source events."""
+    return f"{sha256}/rows"
