@@ -20,7 +20,7 @@ class ArrivingFile:
     """A file whose hash is made on a thread."""
 
     def __init__(self, path: Path, name: str, thread: ThreadPoolExecutor) -> None:
-        self.path = path
+        self._path = path
         self.name = name
         self._state = _state(path)
         self._hashing = thread.submit(artifacts.sha256, path)
@@ -41,7 +41,7 @@ class ArrivingFile:
         Raises:
             ChangedFileError: they may not be.
         """
-        if _state(self.path) != self._state:
+        if _state(self._path) != self._state:
             cure = "It is taken in once it is complete; upload under a name that ends in .part and rename it then"
             raise ChangedFileError(self.name, "was written to while it was read", cure)
 

@@ -106,8 +106,7 @@ def read_words(data, plan, words, known, default, field, stretch, first, last, i
             index = np.uintp(word)
             part_begins[field, row] = word_starts[index]
             part_lengths[field, row] = word_starts[index + np.uintp(1)] - word_starts[index]
-            views[field, record, 0], views[field, record, 1] = word_views[index, 0], word_views[index, 1]
-            valid[field, record >> 3] |= np.uint8(1 << (record & 7))
+            _put(views, valid, field, record, word_views[index, 0], word_views[index, 1])
 
 
 @lean
@@ -188,7 +187,13 @@ def _put_absent(views, part_lengths, field, record, row):
 @inlined
 def put_view(views, valid, field, record, data, begin, length, buffer):
     """Put the view of a text that is there; `buffer` tells which of the column's data it lies in."""
-    views[field, record, 0], views[field, record, 1] = view_of(data, begin, length, buffer)
+    head, tail = view_of(data, begin, length, buffer)
+    _put(views, valid, field, record, head, tail)
+
+
+@inlined
+def _put(views, valid, field, record, head, tail):
+    views[field, record, 0], views[field, record, 1] = head, tail
     valid[field, record >> 3] |= np.uint8(1 << (record & 7))
 
 
@@ -207,7 +212,7 @@ def _column(kinds, lengths, first, second, row):
 @inlined
 def _first_place(data, begin, length, seen, field):
     """Where the same text stood before, if that is remembered: rows with equal texts get equal views."""
-    slot = _slot(data, begin, length)
+    slot = _mixed(*_key(data, begin, length)) & np.uintp(seen.shape[1] - 1)
     before = seen[field, slot]
     if before >> 32 == length and equals(data, before & 0xFFFFFFFF, data, begin, length):
         return before & 0xFFFFFFFF
@@ -257,11 +262,5 @@ def _key(data, begin, length):
 
 @inlined
 def _mixed(head, tail):
+    """Its hash; the lowest bits tell where it belongs in a table."""
     return np.uintp(((head ^ (tail * _HASH)) * _HASH) >> np.uint64(40))
-
-
-@inlined
-def _slot(data, begin, length):
-    """Where in the memory of what was seen a text belongs."""
-    mixed = first_word(data, begin, length) ^ (first_word(data, begin + max(length - 8, 0), length) * _HASH)
-    return np.int64((mixed * _HASH) >> np.uint64(64 - SEEN_BITS))

@@ -88,8 +88,7 @@ class Staging:
         Raises:
             StorageError: the disk refused one of them.
         """
-        if self._open is not None:
-            self._end()
+        self._end()
         self._ends.shutdown()
         return [ended.result() for ended in self._ended]
 
@@ -103,9 +102,9 @@ class Staging:
         return [StagedFile(table, f"{folder}/{name}", name, rows=0, size=0) for name in self._begun]
 
     def _end(self) -> None:
-        assert self._open is not None
-        ended, self._open = self._open, None
-        self._ended.append(self._ends.submit(self._closed, ended))
+        if self._open is not None:
+            ended, self._open = self._open, None
+            self._ended.append(self._ends.submit(self._closed, ended))
 
     def _closed(self, ended: _OpenFile) -> StagedFile:
         with self._place.explained():
