@@ -76,29 +76,31 @@ def answer(
     memory.reuse()
     staged.clear(staging)
     eligible = np.flatnonzero(rules.is_eligible(bundle.items))
-    with watch.stage("map ids"), ThreadPoolExecutor(1) as thread:
-        ids = thread.submit(identifiers.of_rows, request.rows, request.campaign_id, LIST)
-        lists = planning.plan(request, bundle, environment)
-        requests = _requests(request, ids.result(), lists, environment.campaigns.provider)
     fields = environment.campaigns.information_fields
-    filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
-    attributes = [field for field in fields if field != schema.BECAUSE_OF]
-    item_rules = rules.ItemRules(bundle.items[eligible], filtered.union(attributes))
-    ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
-    items = pl.DataFrame(
-        [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
-    )
-    reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
-    filler = _Filler(lists, ranking, len(eligible))
     columns = staged.columns(fields)
-    answers = requests.select(column for column in requests.columns if column in columns).with_columns(
-        campaign_id=pl.lit(request.campaign_id)
-    )
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
-    with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
-        for number, each in enumerate(ranked):
-            with watch.stage("join and stage"):
-                part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
+    with ThreadPoolExecutor(1) as thread:
+        # Not waited for before the first lists are ranked: only then they need what tells them apart.
+        ids = thread.submit(identifiers.of_rows, request.rows, request.campaign_id, LIST)
+        with watch.stage("map ids"):
+            lists = planning.plan(request, bundle, environment)
+        filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
+        attributes = [field for field in fields if field != schema.BECAUSE_OF]
+        item_rules = rules.ItemRules(bundle.items[eligible], filtered.union(attributes))
+        ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
+        items = pl.DataFrame(
+            [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
+        )
+        reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
+        filler = _Filler(lists, ranking, len(eligible))
+        with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
+            requests = _requests(request, ids.result(), lists, environment.campaigns.provider)
+            answers = requests.select(column for column in requests.columns if column in columns).with_columns(
+                campaign_id=pl.lit(request.campaign_id)
+            )
+            for number, each in enumerate(ranked):
+                with watch.stage("join and stage"):
+                    part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
     requests = requests.select(staged.REQUESTS.names())
     result = staged.Staged(

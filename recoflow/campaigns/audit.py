@@ -17,6 +17,7 @@ from recoflow.ahead import ahead
 from recoflow.campaigns import audit_part, rules
 from recoflow.campaigns.audit_part import Asked, Longs, Part
 from recoflow.campaigns.auditing import FILES_AND_MODEL, Audit, Queries
+from recoflow.campaigns.rank_index import frozen
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
@@ -108,13 +109,12 @@ def _disorder(part: Part, asked: Asked) -> Longs:
 def _mismatches(part: Part, asked: Asked, campaign_id: str) -> Longs:
     """Rows whose recommendations hold other texts than the request."""
     places, texts = part.texts["campaign_id"]
-    wrong = [part.rows[texts.ne_missing(campaign_id).to_numpy()[places]]]
-    for column in audit_part.OF_REQUESTS:
-        places, texts = part.texts[column]
-        changes = part.changes(column)
-        given, expected = texts.gather(places[changes]), asked.requests[column].gather(part.rows[changes])
-        wrong.append(part.rows[changes[given.ne_missing(expected).to_numpy()]])
-    return np.concatenate(wrong)
+    is_foreign = texts.ne_missing(campaign_id).to_numpy()[places]
+    changes = part.changes(audit_part.OF_REQUESTS)
+    rows = part.rows[changes]
+    expected = asked.texts(rows)
+    differs = [part.text(name, changes).ne_missing(expected[name]) for name in audit_part.OF_REQUESTS]
+    return np.concatenate([part.rows[is_foreign], rows[np.any(differs, axis=0)]])
 
 
 def _miscounted(answered: Longs, requests: pl.DataFrame) -> Longs:
@@ -143,16 +143,14 @@ def _repeated(given: pl.DataFrame, requests: pl.DataFrame) -> Longs:
 
 def _consumed(part: Part, asked: Asked, bundle: Bundle, keys: Longs) -> Longs:
     """Rows that hold an item which their subject consumed; `keys` are row × (items + 1) + item, sorted."""
+    from recoflow.campaigns import audit_kernels  # noqa: PLC0415 - imports numba
+
     rows = part.rows[part.starts]
-    rows = rows[(asked.subjects[rows] >= 0) & (asked.consumed_types[rows] != 0)]
-    starts, ends = bundle.seen_indptr[asked.subjects[rows]], bundle.seen_indptr[asked.subjects[rows] + 1]
-    lengths = ends - starts
-    owners = np.repeat(rows, lengths)
-    entries = np.arange(len(owners)) + np.repeat(ends - np.cumsum(lengths), lengths)
-    is_counted = bundle.seen_types[entries] & asked.consumed_types[owners] != 0
-    seen = owners[is_counted] * (len(bundle.items) + 1) + bundle.seen_indices[entries[is_counted]]
-    is_given = keys[np.minimum(np.searchsorted(keys, seen), len(keys) - 1)] == seen
-    wrong: Longs = owners[is_counted][is_given]
+    seen = (frozen(each) for each in (bundle.seen_indptr, bundle.seen_indices, bundle.seen_types))
+    is_wrong = audit_kernels.has_consumed(
+        rows, keys, len(bundle.items) + 1, asked.subjects, asked.consumed_types, audit_kernels.Histories(*seen)
+    )
+    wrong: Longs = rows[is_wrong]
     return wrong
 
 

@@ -8,7 +8,7 @@ whose texts are spelled out, or whose dictionaries are others, is read alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,6 +67,12 @@ class Asked:
         )
 
 
+    def texts(self, rows: Longs) -> pl.DataFrame:
+        """What the recommendations of these rows are to say: OF_REQUESTS."""
+        texts = self.requests.select(OF_REQUESTS)
+        return texts.slice(*stretch) if (stretch := _stretch(rows)) else texts[rows]
+
+
 @dataclass(frozen=True)
 class Part:
     """One file of recommendations.
@@ -89,12 +95,25 @@ class Part:
     texts: dict[str, tuple[Longs, pl.Series]]
     items: Longs
 
-    def changes(self, column: str) -> Longs:
-        """Where another row begins, or another text within it."""
-        places, _ = self.texts[column]
-        is_other = places[1:] != places[:-1]
-        is_other[self.starts[1:] - 1] = True
-        return np.concatenate([self.starts[:1], np.flatnonzero(is_other) + 1])
+    def changes(self, columns: Iterable[str]) -> Longs:
+        """Where another row begins, or within it another text in one of these columns."""
+        is_other = np.zeros(len(self.rows), np.bool_)
+        is_other[self.starts] = True
+        for places in (self.texts[column][0] for column in columns):
+            is_other[1:] |= places[1:] != places[:-1]
+        return np.flatnonzero(is_other)
+
+
+    def text(self, column: str, recommendations: Longs) -> pl.Series:
+        """What these recommendations say."""
+        places, texts = self.texts[column]
+        chosen = places[recommendations]
+        return texts.slice(*stretch) if (stretch := _stretch(chosen)) else texts[chosen]
+
+
+def _stretch(places: Longs) -> tuple[int, int] | None:
+    """The first place and their number, where they follow each other: as a rule, and then nothing is to be copied."""
+    return (int(places[0]), len(places)) if len(places) and (np.diff(places) == 1).all() else None
 
 
 def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:

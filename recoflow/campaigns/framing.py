@@ -149,8 +149,10 @@ class _Scanner:
     def _scan(self, chunk: bytes, following: int) -> None:
         data = np.frombuffer(chunk, np.uint8)
         quotes = data == _QUOTE
-        parity = np.cumsum(quotes, dtype=np.uint8) & 1  # wraps, which keeps it
-        inside = parity.astype(np.bool_) ^ self.is_inside_quotes  # state behind each byte
+        inside = np.full(len(data), self.is_inside_quotes)  # state behind each byte
+        if b'"' in chunk:
+            parity = np.cumsum(quotes, dtype=np.uint8) & 1  # wraps, which keeps it
+            inside ^= parity.astype(np.bool_)
         self._refuse_stray_quotes(data, quotes, inside, following)
         newlines = np.flatnonzero(data == _LF)
         self._refuse_lone_returns(data, inside, newlines, following)

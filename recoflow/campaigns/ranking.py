@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recoflow.models.scorer import Scorer
 
 MASK_BYTES: Final = 1 << 26  # of masks that are expanded at once
+SCALES: Final = 64  # more than there are powers of two among the depths of lists
 DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that are not products of factors
 
 Indices = npt.NDArray[np.int32]
@@ -132,13 +133,12 @@ class Ranking:
         items = np.full((len(lists), int(depth.max())), -1, np.int32)
         scores = np.full(items.shape, -np.inf, np.float32)
         scale = np.ceil(np.log2(np.maximum(depth, 1))).astype(np.int64)  # lists of like depth are ranked together
-        kinds = np.stack([self._lists.ranking[lists], scale], axis=1)
-        mask = part.mask
-        for ranking, size in np.unique(kinds, axis=0):
-            chosen = np.flatnonzero((kinds == (ranking, size)).all(axis=1))
+        kinds = self._lists.ranking[lists] * SCALES + scale
+        for kind in np.unique(kinds):
+            chosen = np.flatnonzero(kinds == kind)
             k = int(depth[chosen].max())
             if k:
-                items[chosen, :k], scores[chosen, :k] = self._rank(int(ranking), lists[chosen], k, mask)
+                items[chosen, :k], scores[chosen, :k] = self._rank(int(kind) // SCALES, lists[chosen], k, part.mask)
         return items, scores
 
     def _rank(self, ranking: int, lists: Longs, k: int, part: Flags | None) -> tuple[Indices, Scores]:

@@ -278,7 +278,7 @@ def _crowds(rows: pl.DataFrame) -> list[Problem]:
     has_user = pl.col("user_id").is_not_null()
     for column, is_meant in (("user_id", has_user), ("device_id", ~has_user)):
         ids = rows.select(pl.col(column).filter(is_meant)).to_series()
-        if len(ids) - ids.n_unique() < MAX_LISTS:  # of most requests that is all there is to ask
+        if len(ids) - ids.hash().n_unique() < MAX_LISTS:  # of most requests that is all there is to ask
             continue
         often = ids.value_counts().filter(pl.col("count") > MAX_LISTS)[column]
         message = pl.format(

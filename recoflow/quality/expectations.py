@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,23 +72,25 @@ def validate(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[F
         One finding for each check, in their order. An expectation that cannot be computed fails its check.
     """
     results: dict[str, list[Any]] = {check.name: [] for check in checks}
-    with _data_source(tables, derived) as source:
-        for table in dict.fromkeys(check.table for check in checks):
+    asked = dict.fromkeys(check.table for check in checks)
+    with _data_source(tables, derived, asked) as source:
+        for table in asked:
             for result in _results(source, table, [check for check in checks if check.table == table]):
                 results[result.expectation_config.meta["check"]].append(result)
     return [_finding(check, results[check.name]) for check in checks]
 
 
 @contextmanager
-def _data_source(tables: Tables, derived: Tables) -> Iterator[Any]:
-    """A great-expectations data source of views, and of what is derived from them."""
+def _data_source(tables: Tables, derived: Tables, asked: Container[str]) -> Iterator[Any]:
+    """A great-expectations data source of views, and of what is derived from them and `asked` about."""
     with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
         path = Path(folder) / "views.duckdb"  # a file, because each pooled connection would get a memory of its own
         with duckdb.connect(str(path)) as connection:
             for table, query in tables.items():
                 connection.execute(f'CREATE VIEW "{table}" AS {query}')
             for table, query in derived.items():
-                connection.execute(f'CREATE TABLE "{table}" AS {query}')
+                kind = "TABLE" if table in asked else "TEMP TABLE"  # which need not be written
+                connection.execute(f'CREATE {kind} "{table}" AS {query}')
         context = great_expectations().get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_sql("files", connection_string=f"duckdb:///{path}", create_temp_table=False)

@@ -123,8 +123,9 @@ _PROBLEMS: Final = alike("lists", "items") | {
         "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
     ),
     "items_recommendable": (
-        "SELECT item_id FROM (FROM recommendations JOIN campaigns USING (_campaign)) "
-        "ANTI JOIN (FROM items WHERE is_enabled AND is_available) USING (catalogue, item_id)"
+        "SELECT item_id FROM (SELECT DISTINCT _campaign, item_id FROM recommendations) "
+        "JOIN campaigns USING (_campaign) ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
+        "USING (catalogue, item_id)"
     ),
     "list_sizes_kept": "SELECT row FROM requests WHERE items > list_size",
     "scores_fall_with_rank": (
