@@ -66,7 +66,6 @@ class Asked:
             consumed_types=requests["consumed_types"].to_numpy(),
         )
 
-
     def texts(self, rows: Longs) -> pl.DataFrame:
         """What the recommendations of these rows are to say: OF_REQUESTS."""
         texts = self.requests.select(OF_REQUESTS)
@@ -102,7 +101,6 @@ class Part:
         for places in (self.texts[column][0] for column in columns):
             is_other[1:] |= places[1:] != places[:-1]
         return np.flatnonzero(is_other)
-
 
     def text(self, column: str, recommendations: Longs) -> pl.Series:
         """What these recommendations say."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from recoflow.campaigns import rank_integers
 from recoflow.errors import ModelError
+from recoflow.workers import workers
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
     Integers = NDArray[np.int32]
+    Longs = NDArray[np.int64]
     Booleans = NDArray[np.bool_]
     Array = TypeVar("Array", bound=NDArray[Any])
 
 SAMPLE = 8192
+BLOCK = 8192
+"""Rows that are made doubles at once: those of all items together are memory that is new, and takes longer to get."""
 UNDERFLOW = 2.0**-116
 """More than the largest product of two rows of integers times the smallest float32 number."""
 
@@ -121,16 +125,16 @@ def prepare(item_factors: Floats, user_factors: Floats | None = None) -> ItemInd
     if users.shape[1:] != (columns,):
         problem = f"have the shape {users.shape}, the items' have {columns} columns"
         raise ModelError("user factors", problem, "Use both factors of the same model.")
-    to_balanced, from_balanced = _balance(factors[scored], users)
-    balanced = factors[scored] @ from_balanced.T
-    norms = np.sqrt(np.einsum("ij,ij->i", balanced, balanced))
+    with workers(1):  # threads of BLAS would spin for longer than these small products take
+        to_balanced, from_balanced = _balance(factors[scored], users)
+        norms, rows = _balanced(factors, scored, from_balanced)
     ranks = np.argsort(-norms, kind="stable")
     order = scored[ranks].astype(np.int32)
     return ItemIndex(
         factors=factors,
         lengths=lengths[order],
         norms=norms[ranks],
-        panels=rank_integers.panels(rank_integers.integers(balanced[ranks], norms[ranks])),
+        panels=rank_integers.panels(rows[ranks]),
         order=order,
         position=_positions(order, len(factors)),
         zeros=np.flatnonzero(lengths == 0.0).astype(np.int32),
@@ -169,6 +173,16 @@ def _balance(items: Floats, users: Floats) -> tuple[Doubles, Doubles]:
     stretch = np.maximum(values, values[0] * 1e-12) ** 0.25 if columns else values
     to_balanced = lower @ vectors / stretch
     return to_balanced, np.linalg.inv(to_balanced)
+
+
+def _balanced(factors: Floats, scored: Longs, from_balanced: Doubles) -> tuple[Doubles, Integers]:
+    """Norms of the `scored` rows in balanced coordinates, and these rows as integers."""
+    norms, rows = [np.empty(0)], [np.empty((0, -(-factors.shape[1] // 2)), np.int32)]
+    for begin in range(0, len(scored), BLOCK):
+        balanced = factors[scored[begin : begin + BLOCK]] @ from_balanced.T
+        norms.append(np.sqrt(np.einsum("ij,ij->i", balanced, balanced)))
+        rows.append(rank_integers.integers(balanced, norms[-1]))
+    return np.concatenate(norms), np.concatenate(rows)
 
 
 def _sample(rows: Floats) -> Floats:

@@ -36,8 +36,12 @@ class Checker:
             _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # That nothing of it stays; and that it has the modules that this process has, wherever those came from.
-            env=os.environ | {"TMPDIR": self._folder.name, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ
+            | {
+                "TMPDIR": self._folder.name,  # that nothing of it stays
+                "PYTHONPATH": os.pathsep.join(sys.path),  # the modules that this process has, wherever they came from
+                "OPENBLAS_NUM_THREADS": "1",  # numpy is only imported there: its threads would spin for nothing
+            },
             process_group=0,  # a terminal's interrupt is for this process alone
         )
         return self
