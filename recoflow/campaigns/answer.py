@@ -79,11 +79,11 @@ def answer(
     fields = environment.campaigns.information_fields
     columns = staged.columns(fields)
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
+    with watch.stage("map ids"):
+        lists = planning.plan(request, bundle, environment)
     with ThreadPoolExecutor(1) as thread:
-        # Not waited for before the first lists are ranked: only then they need what tells them apart.
+        # Made while compiled code is loaded and the first lists are ranked, which does not keep all cores busy.
         ids = thread.submit(identifiers.of_rows, request.rows, request.campaign_id, LIST)
-        with watch.stage("map ids"):
-            lists = planning.plan(request, bundle, environment)
         filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
         attributes = [field for field in fields if field != schema.BECAUSE_OF]
         item_rules = rules.ItemRules(bundle.items[eligible], filtered.union(attributes))

@@ -146,9 +146,11 @@ def _consumed(part: Part, asked: Asked, bundle: Bundle, keys: Longs) -> Longs:
     from recoflow.campaigns import audit_kernels  # noqa: PLC0415 - imports numba
 
     rows = part.rows[part.starts]
-    seen = (frozen(each) for each in (bundle.seen_indptr, bundle.seen_indices, bundle.seen_types))
+    histories = audit_kernels.Histories(
+        frozen(bundle.seen_indptr), frozen(bundle.seen_indices), frozen(bundle.seen_types)
+    )
     is_wrong = audit_kernels.has_consumed(
-        rows, keys, len(bundle.items) + 1, asked.subjects, asked.consumed_types, audit_kernels.Histories(*seen)
+        rows, keys, len(bundle.items) + 1, asked.subjects, asked.consumed_types, histories
     )
     wrong: Longs = rows[is_wrong]
     return wrong

@@ -152,5 +152,5 @@ def _numbers(column: pa.ChunkedArray, missing: float) -> npt.NDArray[Any]:
 def _texts(column: pa.ChunkedArray) -> tuple[Longs, pl.Series]:
     array = column.unify_dictionaries().combine_chunks()
     distinct = pl.Series(array.dictionary, dtype=pl.String)
-    places = array.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    places = pl.Series(array.indices).fill_null(len(distinct)).to_numpy()
     return places, distinct.extend_constant(None, 1)
