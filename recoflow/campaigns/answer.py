@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
+from polars import selectors
 
 from recoflow import schema
 from recoflow.ahead import ahead
 from recoflow.campaigns import identifiers, memory, part, reasons, rules, staged
 from recoflow.campaigns import lists as planning
+from recoflow.campaigns.item_factors import ItemFactors
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.campaigns.request import LIST
 from recoflow.errors import CampaignError
@@ -79,30 +81,29 @@ def answer(
     fields = environment.campaigns.information_fields
     columns = staged.columns(fields)
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
-    with watch.stage("map ids"):
-        lists = planning.plan(request, bundle, environment)
-    with ThreadPoolExecutor(1) as thread:
-        # Made while compiled code is loaded and the first lists are ranked, which does not keep all cores busy.
-        ids = thread.submit(identifiers.of_rows, request.rows, request.campaign_id, LIST)
+    item_factors = ItemFactors(bundle, eligible)
+    with ThreadPoolExecutor(2) as beside:
+        ready = beside.submit(item_factors.get_ready)
+        with watch.stage("map ids"):
+            lists = planning.plan(request, bundle, environment)
+        requests = beside.submit(_requests, request, lists, environment.campaigns.provider)
         filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
         attributes = [field for field in fields if field != schema.BECAUSE_OF]
         item_rules = rules.ItemRules(bundle.items[eligible], filtered.union(attributes))
-        ranking = Ranking(bundle, lists, eligible=eligible, item_rules=item_rules, as_of=as_of, threads=threads)
+        ready.result()
+        ranking = Ranking(bundle, lists, item_factors=item_factors, item_rules=item_rules, as_of=as_of, threads=threads)
         items = pl.DataFrame(
             [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
         )
         reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
         filler = _Filler(lists, ranking, len(eligible))
         with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
-            requests = _requests(request, ids.result(), lists, environment.campaigns.provider)
-            answers = requests.select(column for column in requests.columns if column in columns).with_columns(
-                campaign_id=pl.lit(request.campaign_id)
-            )
             for number, each in enumerate(ranked):
                 with watch.stage("join and stage"):
+                    answers = requests.result().select(selectors.by_name(columns.names(), require_all=False))
                     part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
-    requests = requests.with_columns(pl.Series("items", filler.filled), pl.Series("recipe", ranking.recipe))
-    requests = requests.select(staged.REQUESTS.names())
+    answered = requests.result().with_columns(items=pl.Series(filler.filled), recipe=pl.Series(ranking.recipe))
+    answered = answered.select(staged.REQUESTS.names())
     result = staged.Staged(
         folder=staging,
         name=request.name,
@@ -114,17 +115,18 @@ def answer(
         csv_safe=environment.campaigns.csv_safe,
         counts=_counts(request, lists, filler.filled),
         constraints=ranking.recipes.constraints,
-        files=staged.write_beside(staging, requests=requests, errors=request.errors, items=bundle.items),
+        files=staged.write_beside(staging, requests=answered, errors=request.errors, items=bundle.items),
         suspended=dict(request.suspended),
     )
     result.save()
     return result
 
 
-def _requests(request: Request, ids: pl.Series, lists: Lists, provider: str) -> pl.DataFrame:
+def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
     group = pl.when(pl.Series(lists.is_fallback)).then(pl.lit(FALLBACK)).otherwise(pl.lit(provider))
     return request.rows.with_columns(
-        ids,
+        pl.lit(request.campaign_id).alias("campaign_id"),
+        identifiers.of_rows(request.rows, request.campaign_id, LIST),
         lists.keys.alias("subject"),
         group.alias("user_group"),
         pl.Series("may_repeat", lists.may_repeat),

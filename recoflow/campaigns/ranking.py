@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from recoflow.campaigns import lists as planning
 from recoflow.campaigns import rank, recipes, rules
 from recoflow.campaigns.consumed import Consumed
-from recoflow.campaigns.lists import FALLBACK, NEWEST, POPULAR, TRENDING, Flags, Lists, Longs
+from recoflow.campaigns.item_factors import ItemFactors
+from recoflow.campaigns.lists import Flags, Lists, Longs
 
 if TYPE_CHECKING:
     from recoflow.campaigns.recipes import Part
@@ -67,7 +67,7 @@ class Ranking:
     Args:
         bundle: the model.
         lists: of the request.
-        eligible: int64, rows of `bundle.items` that may be recommended; items are counted in this order from here on.
+        item_factors: of the items that may be recommended; items are counted in their order from here on.
         item_rules: over the eligible items.
         as_of: the moment that item age is counted from.
         threads: of the scoring core.
@@ -78,23 +78,23 @@ class Ranking:
         bundle: Bundle,
         lists: Lists,
         *,
-        eligible: Longs,
+        item_factors: ItemFactors,
         item_rules: rules.ItemRules,
         as_of: datetime,
         threads: int | None,
     ) -> None:
         self._bundle = bundle
         self._lists = lists
-        self._eligible = eligible
+        self._items = item_factors
+        self._eligible = item_factors.eligible
         self._rules = item_rules
         self._as_of = as_of
         self._threads = threads
         self.recipes = recipes.compile_all([wish.configuration for wish in lists.wishes], item_rules)
         self.recipe = self.recipes.of_wish[lists.wish]
-        self._indices: dict[int, rank.ItemIndex] = {}
         self._scorers = planning.scorers(bundle)
         places = np.full(len(bundle.items), -1, np.int32)
-        places[eligible] = np.arange(len(eligible), dtype=np.int32)
+        places[self._eligible] = np.arange(len(self._eligible), dtype=np.int32)
         self._consumed = [Consumed(bundle, places, known, lists.consumed) for known in lists.known]
 
     @property
@@ -194,7 +194,7 @@ class Ranking:
         users = _ones(len(lists)) if scorer is None else scorer.user_factors[self._lists.personal[lists]]
         return rank.top_k(
             users,
-            self._index(ranking),
+            self._items.index(ranking),
             k,
             seen_indptr=starts,
             seen_indices=seen,
@@ -222,7 +222,7 @@ class Ranking:
         used, model = np.unique(comparing[~self._lists.is_by_score], return_inverse=True)
         models = np.zeros(len(self._lists), np.int64)
         models[~self._lists.is_by_score] = model
-        parts = [self._item_factors(each) for each in used.tolist()]
+        parts = [self._items.of(each) for each in used.tolist()]
         nothing = np.zeros((len(self._eligible), 0), np.float32)
         lengths = [np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64)) for part in parts]
         return (
@@ -231,24 +231,6 @@ class Ranking:
             np.cumsum([0, *(part.shape[1] for part in parts)]),
             models,
         )
-
-    def _index(self, ranking: int) -> rank.ItemIndex:
-        if ranking not in self._indices:
-            scorer = self._scorers.get(ranking)
-            users = None if scorer is None else scorer.user_factors
-            self._indices[ranking] = rank.prepare(np.asarray(self._item_factors(ranking), np.float32), users)
-        return self._indices[ranking]
-
-    def _item_factors(self, ranking: int) -> Scores:
-        if ranking in self._scorers:
-            return self._scorers[ranking].item_factors[self._eligible]
-        popular, trending = self._bundle.popular[self._eligible], self._bundle.trending[self._eligible]
-        return {
-            POPULAR: lambda: popular[:, None],
-            TRENDING: lambda: trending[:, None],
-            NEWEST: lambda: _recency(self._bundle.items["published_at"].gather(self._eligible)),
-            FALLBACK: lambda: _order(trending, popular),
-        }[ranking]()
 
     def _top_dense(
         self, scorer: Scorer, lists: Longs, k: int, masks: Flags, mask_of: Indices
@@ -276,20 +258,6 @@ class Ranking:
 
 def _ones(count: int) -> Scores:
     return np.ones((count, 1), np.float32)
-
-
-def _recency(published: pl.Series) -> Scores:
-    """1, 2, … in the order of publication, equal dates alike; 0 where there is no date."""
-    return published.rank("dense").fill_null(0).cast(pl.Float32).to_numpy()[:, None]
-
-
-def _order(first: npt.NDArray[np.float32], then: npt.NDArray[np.float32]) -> Scores:
-    """1, 2, … in the order of the first number, equal ones by the other, equal pairs alike."""
-    order = np.lexsort((then, first))
-    is_next = (np.diff(first[order], prepend=np.nan) != 0) | (np.diff(then[order], prepend=np.nan) != 0)
-    place = np.empty((len(order), 1), np.float32)
-    place[order, 0] = np.cumsum(is_next)
-    return place
 
 
 def blocks(cells: Longs, rows: int, most: int) -> Iterator[Longs]:
