@@ -6,6 +6,7 @@ pyarrow's writer gives with the quoting that it calls "needed". What does not: w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -43,29 +44,20 @@ def header(names: Iterable[str]) -> bytes:
     return (",".join('"' + name.replace('"', '""') + '"' for name in names) + "\n").encode()
 
 
-def lines(table: pa.Table, kept: int = 1) -> Iterator[memoryview]:
-    """The other lines, in stretches of ROWS.
+class Rows(NamedTuple):
+    """Rows of a table.
 
-    Args:
-        table: columns of strings, of dictionaries of strings, and of integers.
-        kept: how many stretches are used at once: memory is new only once, for it takes longer than to write into it.
+    Attributes:
+        codes: for each column int32 [rows], which of its cells stands at each position.
+        cells: of all columns.
     """
-    from recoflow.campaigns import csv_kernels  # noqa: PLC0415 - imports numba
 
-    columns, cells = _encoded(table)
-    buffers = [np.empty(0, np.uint8)] * kept
-    for number, begin in enumerate(range(0, table.num_rows, ROWS)):
-        codes = np.stack([column[begin : begin + ROWS] for column in columns])
-        size = csv_kernels.size(codes, cells)
-        if size > len(buffers[number % kept]):
-            buffers[number % kept] = np.empty(size + size // 8, np.uint8)
-        stretch = buffers[number % kept][:size]
-        csv_kernels.write(codes, cells, stretch)
-        yield stretch.data
+    codes: list[Codes]
+    cells: Cells
 
 
-def _encoded(table: pa.Table) -> tuple[list[Codes], Cells]:
-    """For each column int32 [rows], which of its cells stands at each position; and the cells of all columns."""
+def encoded(table: pa.Table) -> Rows:
+    """A table of columns of strings, of dictionaries of strings, and of integers."""
     codes, texts, lengths = [], [], []
     for number, column in enumerate(table.columns):
         places, written, ends = _column(column, "," if number < table.num_columns - 1 else "\n")
@@ -74,7 +66,28 @@ def _encoded(table: pa.Table) -> tuple[list[Codes], Cells]:
         lengths.append(np.diff(ends, prepend=0))
     first = np.cumsum([0, *(len(each) for each in lengths[:-1])])
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return codes, Cells(np.concatenate(texts), starts, first)
+    return Rows(codes, Cells(np.concatenate(texts), starts, first))
+
+
+def lines(tables: Iterable[Rows], kept: int = 1) -> Iterator[memoryview]:
+    """The other lines, in stretches of at most ROWS.
+
+    Args:
+        tables: one behind the other.
+        kept: how many stretches are used at once: memory is new only once, for it takes longer than to write into it.
+    """
+    from recoflow.campaigns import csv_kernels  # noqa: PLC0415 - imports numba
+
+    buffers = deque([np.empty(0, np.uint8)] * kept)
+    for table in tables:
+        for begin in range(0, len(table.codes[0]), ROWS):
+            codes = np.stack([column[begin : begin + ROWS] for column in table.codes])
+            size = csv_kernels.size(codes, table.cells)
+            buffers.rotate()
+            if size > len(buffers[0]):
+                buffers[0] = np.empty(size + size // 8, np.uint8)
+            csv_kernels.write(codes, table.cells, buffers[0][:size])
+            yield buffers[0][:size].data
 
 
 def _column(column: pa.ChunkedArray, separator: str) -> tuple[Codes, Bytes, Longs]:

@@ -70,7 +70,7 @@ def rehearse(environment: Environment, folder: Path) -> int:
     request.write_text(world.request(sample), encoding="utf-8")
     answers = Trial(request, environment, layout, lake, END).preview(len(sample.users))
     with (folder / "response.csv").open("wb") as file:
-        file.writelines(csv_rows.lines(answers.drop("score").to_arrow()))
+        file.writelines(csv_rows.lines([csv_rows.encoded(answers.drop("score").to_arrow())]))
     return answers.height
 
 
