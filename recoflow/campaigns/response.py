@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,11 +77,10 @@ def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], ob
             yield from csv_rows.lines(tables, STRETCHES + 1)
 
     def render(file: BinaryIO) -> None:
-        with ThreadPoolExecutor(1) as beside, closing(ahead(lines(), STRETCHES)) as stretches:
-            counted = cast("BinaryIO", _Digesting(file, digest, beside))
-            with _compressing(counted, filename.is_compressed(staged.name)) as sink:
-                sink.write(csv_rows.header(_kinds(staged)))
-                sink.writelines(stretches)
+        is_compressed, counted = filename.is_compressed(staged.name), cast("BinaryIO", _Digesting(file, digest))
+        with _compressing(counted, is_compressed) as sink, closing(ahead(lines(), STRETCHES)) as stretches:
+            sink.write(csv_rows.header(_kinds(staged)))
+            sink.writelines(stretches)
         approve()
 
     artifacts.write_atomic(path, render)
@@ -130,20 +128,17 @@ def _write_json(values: dict[str, Any], path: Path) -> None:
 
 
 class _Digesting(io.BufferedIOBase):
-    """A file that counts what is written to it into a digest, `beside` writing it."""
+    """A file that counts what is written to it into a digest."""
 
-    def __init__(self, file: BinaryIO, digest: hashlib._Hash, beside: Executor) -> None:
-        self._file, self._digest, self._beside = file, digest, beside
+    def __init__(self, file: BinaryIO, digest: hashlib._Hash) -> None:
+        self._file, self._digest = file, digest
 
     def writable(self) -> bool:
         return True
 
     def write(self, content: Any, /) -> int:
-        hashing = self._beside.submit(self._digest.update, content)
-        try:
-            return self._file.write(content)
-        finally:
-            hashing.result()
+        self._digest.update(content)
+        return self._file.write(content)
 
 
 def _kinds(staged: Staged | StagedAudiences) -> pl.Schema:
