@@ -115,16 +115,21 @@ def _stretch(places: Longs) -> tuple[int, int] | None:
 
 
 def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:
-    """The files in their order."""
+    """The files in their order.
+
+    Args:
+        staged: the campaign.
+        catalogue: of item ids, ascending.
+    """
     before = -1
-    numbered = pl.DataFrame({"item": catalogue, "number": np.arange(len(catalogue))})
+    known = catalogue.extend_constant(None, 1)
     for path in staged.parts:
-        part = _read(path, before, numbered)
+        part = _read(path, before, known)
         before = int(part.rows[-1]) if len(part.rows) else before
         yield part
 
 
-def _read(path: Path, before: int, numbered: pl.DataFrame) -> Part:
+def _read(path: Path, before: int, known: pl.Series) -> Part:
     from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
 
     columns = [*TEXTS, "row", "rank", "score"]
@@ -132,7 +137,7 @@ def _read(path: Path, before: int, numbered: pl.DataFrame) -> Part:
         table = file.read(columns=columns, use_threads=False)
     texts = {name: _texts(table[name]) for name in TEXTS}
     places, distinct = texts["item_id"]
-    known = distinct.to_frame("item").join(numbered, on="item", how="left", maintain_order="left")["number"]
+    items = known.slice(0, len(known) - 1).search_sorted(distinct.fill_null("")).cast(pl.Int64)
     rows = _numbers(table["row"], -1)
     return Part(
         rows=rows,
@@ -141,7 +146,7 @@ def _read(path: Path, before: int, numbered: pl.DataFrame) -> Part:
         scores=_numbers(table["score"], np.nan),
         starts=np.flatnonzero(np.diff(rows, prepend=rows[:1] - 1)),
         texts=texts,
-        items=known.fill_null(-1).to_numpy()[places],
+        items=np.where((known[items] == distinct).fill_null(value=False), items, -1)[places],
     )
 
 

@@ -25,19 +25,24 @@ DICTIONARY_BYTES: Final = 1 << 30  # beyond these Parquet would spell the texts 
 
 def gather(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
     """The columns of `frame[rows]`, the texts of those rows that occur as dictionaries."""
-    is_used = np.zeros(len(frame), np.bool_)
-    is_used[rows] = True
-    positions = pl.Series((np.cumsum(is_used) - 1)[rows]).to_arrow()  # `pa.array` would import pandas, for 0.2 s
-    return {column.name: _spread(column, positions) for column in frame.filter(pl.Series(is_used))}
+    first = int(rows.min(initial=len(frame)))  # rows of a block stand near each other: all others are not looked at
+    is_used = np.zeros(int(rows.max(initial=first - 1)) + 1 - first, np.bool_)
+    is_used[rows - first] = True
+    positions = (np.cumsum(is_used, dtype=np.int32) - 1)[rows - first]
+    used = frame.slice(first, len(is_used)).filter(pl.Series(is_used, dtype=pl.Boolean))
+    return {column.name: _spread(column, pl.Series(positions).to_arrow()) for column in used}
 
 
 def _spread(values: pl.Series, positions: pa.Array) -> pa.Array:
+    """The values at these positions, which come as polars makes them: `pa.array` would import pandas, for 0.2 s."""
     import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+    from pyarrow import compute  # noqa: PLC0415
 
     if values.dtype != pl.String:
-        return values.to_arrow().take(positions)
+        return compute.take(values.to_arrow(), positions, boundscheck=False)
     encoded = values.to_arrow().cast(pa.large_string()).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(encoded.indices.take(positions), encoded.dictionary)
+    indices = compute.take(encoded.indices, positions, boundscheck=False)
+    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary)
 
 
 def write(columns: Mapping[str, pa.Array], schema: pl.Schema, path: Path) -> None:
