@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FALLBACK: Final = "fallback"  # user_group of lists that were to be personal and could not be
 BLOCK_LISTS: Final = 1 << 15  # few enough that what is made of them stays in the processor's cache
 BLOCK_ITEMS: Final = 1 << 20
+BLOCKS_AHEAD: Final = 3  # ranked, and small: the first of them waits for the identifiers of rows
 
 
 def answer(
@@ -97,7 +98,7 @@ def answer(
         )
         reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
         filler = _Filler(lists, ranking, len(eligible))
-        with contextlib.closing(ahead(_filled(ranking, filler, reason, watch))) as ranked:
+        with contextlib.closing(ahead(_filled(ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
             for number, each in enumerate(ranked):
                 with watch.stage("join and stage"):
                     answers = requests.result().select(selectors.by_name(columns.names(), require_all=False))
