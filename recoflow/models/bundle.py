@@ -96,7 +96,7 @@ class Bundle:
     @cached_property
     def subject_ids(self) -> pl.Series:
         """`subjects` as strings of polars, which take a while."""
-        return pl.Series("subject", np.asarray(self.subjects), pl.String)  # no memmap: each element would be one too
+        return matrix.texts_of(np.asarray(self.subjects)).alias("subject")
 
     def rows_of(self, subjects: pl.Series) -> NDArray[np.int64]:
         """The row of each subject, -1 where the bundle does not know it (or it is null)."""

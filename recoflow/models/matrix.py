@@ -17,6 +17,7 @@ from scipy import sparse
 from recoflow.errors import ModelError
 
 TREND_HALF_LIFE_DAYS = 7.0
+LAST_ASCII = 127
 REBUILD = "Materialize interactions again: they are built anew from the events"
 
 
@@ -164,6 +165,19 @@ def ids(column: pl.Series) -> NDArray[np.str_]:
 def ids_of(column: pl.Series) -> NDArray[np.str_]:
     """A column of strings as a unicode array (an empty one too)."""
     return np.array(column.to_list(), dtype=np.str_)
+
+
+def texts_of(ids: NDArray[np.str_]) -> pl.Series:
+    """The strings of a unicode array [n], in which none holds a NUL."""
+    import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+
+    codes = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), ids.dtype.itemsize // np.dtype("U1").itemsize)
+    if codes.max(initial=0) > LAST_ASCII:
+        return pl.Series(ids.tolist(), dtype=pl.String)
+    is_there = codes != 0  # a quarter of the time that it takes by way of Python's strings
+    ends = np.cumsum(is_there.sum(axis=1), dtype=np.int64)
+    texts, starts = codes[is_there].astype(np.uint8), np.concatenate([[0], ends])
+    return pl.Series(pa.LargeStringArray.from_buffers(len(ids), pa.py_buffer(starts), pa.py_buffer(texts)))
 
 
 def _entries(

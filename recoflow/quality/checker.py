@@ -13,12 +13,13 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from recoflow.errors import StorageError
-from recoflow.quality import expectations
-from recoflow.quality.expectations import Check, Tables
-from recoflow.quality.finding import Finding
+
+if TYPE_CHECKING:
+    from recoflow.quality.expectations import Check, Tables
+    from recoflow.quality.finding import Finding
 
 _COMMAND = (sys.executable, "-P", "-m", "recoflow.quality.checker")  # -P: a module is no file of the working directory
 
@@ -79,6 +80,8 @@ class Checker:
 
 def _serve() -> None:
     """Answer on what is stdout now, and never on what libraries take for it, until the other process closes stdin."""
+    from recoflow.quality import expectations  # noqa: PLC0415 - whoever asks need not wait for DuckDB to be imported
+
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     expectations.great_expectations()

@@ -36,6 +36,13 @@ def test_rows_and_columns_are_sorted_and_weights_without_sign_are_left_out() -> 
     np.testing.assert_array_equal(data.matrix.toarray(), [[3, 0, 1], [0, 2, 0]])
 
 
+@given(st.lists(st.text(st.sampled_from("u:é€𝄞~\x01 ") | st.characters(codec="ascii", exclude_characters="\0"))))
+@settings(max_examples=100, deadline=None)
+def test_ids_of_an_array_are_the_strings_that_it_was_made_of(texts: list[str]) -> None:
+    found = matrix.texts_of(matrix.ids_of(pl.Series(texts, dtype=pl.String)))
+    assert (found.dtype, found.to_list()) == (pl.String, texts)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz")), unique=True), st.randoms())
 @settings(max_examples=40, deadline=None)
 def test_the_matrix_does_not_depend_on_the_order_of_rows_nor_on_being_numbered(
