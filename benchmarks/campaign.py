@@ -57,13 +57,17 @@ def measure(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, 
             runs[way].append(run(way, folder, flags.users, flags.k))
     chosen = {way: median(found) for way, found in runs.items()}
     ours, theirs = chosen["recoflow"], chosen["implicit"]
-    rank, write = (statistics.median(each["stages"][stage] for each in runs["limits"]) for stage in ("rank", "write"))
+    rank, write, sync = (
+        statistics.median(each["stages"][stage] for each in runs["limits"]) for stage in ("rank", "write", "sync")
+    )
     for stage, seconds in ours["stages"].items():
         print(f"{stage:>20} {seconds:8.2f} s")
     ratios = {
         "rank_s": round(rank, 2),
         "bare_write_s": round(write, 2),
+        "sync_s": round(sync, 2),
         "recoflow_per_rank_and_write": round(ours["seconds"] / (rank + write), 2),
+        "recoflow_per_rank_write_and_sync": round(ours["seconds"] / (rank + write + sync), 2),
         "implicit_per_recoflow": round(theirs["seconds"] / ours["seconds"], 2),
         "peak_gib": round(ours["peak_bytes"] / GIB, 2),
     }
