@@ -5,9 +5,9 @@
 `recoflow`: request file to response file as the job does it, with the checks of great-expectations and the audit. Its
 stages overlap: the process of the checks gets ready while lists are ranked (the peak of its memory is added), the next
 lists are ranked while others are staged, the audit runs while the CSV is written.
-`limits`: ranking alone, with compiled code at hand, and pyarrow's writing of the same rows. That ends in memory, and takes
-2 or 6 seconds, depending on who had the memory before; recoflow's response is on disk, so how long the disk takes is told
-beside it.
+`limits`: ranking alone, with compiled code at hand, and pyarrow's writing of the same rows. That ends in memory, which
+takes 2 or 6 seconds, depending on who had the memory before; recoflow's response is on disk, so the disk's seconds are
+told beside it.
 `implicit`: a script as one would write it around implicit: recommend() in its best batches, ids and urls by index, the
 same writer, no check of anything.
 """
