@@ -23,6 +23,7 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.campaigns import rules
 from recoflow.errors import CampaignError
+from recoflow.models import matrix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -117,7 +118,7 @@ class Choice:
         return pl.DataFrame(
             {
                 "rank": np.arange(1, len(rows) + 1),
-                "subject": pl.Series(self._bundle.subjects[rows], dtype=pl.String),
+                "subject": matrix.texts_of(self._bundle.subjects[rows]),
                 "item_id": pl.Series(wanted, dtype=pl.String).gather(places),
                 "score": scores,
             },

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Longs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Values = TypeVar("Values", pl.Series, pl.DataFrame)
 
 # What stands in every row of a list as in the row of the request that it is for.
 OF_REQUESTS: Final = ("user_id", "device_id", "user_group", "version", "request_id", "list_name", "page_type")
@@ -68,8 +69,7 @@ class Asked:
 
     def texts(self, rows: Longs) -> pl.DataFrame:
         """What the recommendations of these rows are to say: OF_REQUESTS."""
-        texts = self.requests.select(OF_REQUESTS)
-        return texts.slice(*stretch) if (stretch := _stretch(rows)) else texts[rows]
+        return _at(self.requests.select(OF_REQUESTS), rows)
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,14 @@ class Part:
     def text(self, column: str, recommendations: Longs) -> pl.Series:
         """What these recommendations say."""
         places, texts = self.texts[column]
-        chosen = places[recommendations]
-        return texts.slice(*stretch) if (stretch := _stretch(chosen)) else texts[chosen]
+        return _at(texts, places[recommendations])
 
 
-def _stretch(places: Longs) -> tuple[int, int] | None:
-    """The first place and their number, where they follow each other: as a rule, and then nothing is to be copied."""
-    return (int(places[0]), len(places)) if len(places) and (np.diff(places) == 1).all() else None
+def _at(values: Values, places: Longs) -> Values:
+    """`values[places]`; as a rule these follow each other, and then nothing is to be copied."""
+    if len(places) and (np.diff(places) == 1).all():
+        return values.slice(int(places[0]), len(places))
+    return values[places]
 
 
 def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:

@@ -28,18 +28,19 @@ class ItemFactors:
 
     Attributes:
         eligible: int64, the rows of `bundle.items` that they are; items are counted in this order from here on.
+        scorers: the models of the bundle by their rankings.
     """
 
     def __init__(self, bundle: Bundle, eligible: Longs) -> None:
         self.eligible = eligible
         self._bundle = bundle
-        self._scorers = lists.scorers(bundle)
+        self.scorers = lists.scorers(bundle)
         self._indices: dict[int, rank.ItemIndex] = {}
 
     def of(self, ranking: int) -> Scores:
         """Float32 [items × f]: those of a model, or one number that orders the items."""
-        if ranking in self._scorers:
-            return self._scorers[ranking].item_factors[self.eligible]
+        if ranking in self.scorers:
+            return self.scorers[ranking].item_factors[self.eligible]
         popular, trending = self._bundle.popular[self.eligible], self._bundle.trending[self.eligible]
         return {
             POPULAR: lambda: popular[:, None],
@@ -55,14 +56,14 @@ class ItemFactors:
             ModelError: the factors cannot be ranked with.
         """
         if ranking not in self._indices:
-            scorer = self._scorers.get(ranking)
+            scorer = self.scorers.get(ranking)
             users = None if scorer is None else scorer.user_factors
             self._indices[ranking] = rank.prepare(np.asarray(self.of(ranking), np.float32), users)
         return self._indices[ranking]
 
     def get_ready(self) -> None:
         """Do what the first personal list would wait for: load compiled code, and make the index of its model."""
-        scorer = self._scorers[CHAMPION]
+        scorer = self.scorers[CHAMPION]
         if scorer.similarity is None:
             rank.top_k(scorer.user_factors[:1], self.index(CHAMPION), 1)
 

@@ -92,7 +92,7 @@ class Ranking:
         self._threads = threads
         self.recipes = recipes.compile_all([wish.configuration for wish in lists.wishes], item_rules)
         self.recipe = self.recipes.of_wish[lists.wish]
-        self._scorers = planning.scorers(bundle)
+        self._scorers = item_factors.scorers
         places = np.full(len(bundle.items), -1, np.int32)
         places[self._eligible] = np.arange(len(self._eligible), dtype=np.int32)
         self._consumed = [Consumed(bundle, places, known, lists.consumed) for known in lists.known]

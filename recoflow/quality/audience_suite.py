@@ -34,14 +34,9 @@ _DERIVED: Final = {
     "groups": f"SELECT _campaign, campaign_id, {missing(_REQUIRED)} FROM recommendations GROUP BY ALL",
     "audiences": in_order("people", "count(DISTINCT subject) AS subjects"),
     "problems": found(
-        alike("audiences", "people")
+        alike("audiences", "people", "best_item")
         | {
             "no_item_twice_in_a_list": "SELECT row FROM audiences WHERE subjects <> people",
-            "items_recommendable": (
-                "SELECT best_item FROM (SELECT best_item, catalogue FROM recommendations "
-                "JOIN campaigns USING (_campaign)) AS chosen ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
-                "AS fit ON chosen.catalogue = fit.catalogue AND best_item = fit.item_id"
-            ),
             "list_sizes_kept": "SELECT row FROM requests WHERE people > audience_size",
             "scores_fall_with_rank": "SELECT row FROM audiences WHERE unscored > 0 OR rising > 0",
         }

@@ -92,12 +92,13 @@ _DERIVED: Final = {
 }
 
 
-def alike(answers: str, counted: str) -> dict[str, str]:
+def alike(answers: str, counted: str, item: str) -> dict[str, str]:
     """Check → the query that is to find nothing, of checks that mean the same whatever was asked for.
 
     Args:
         answers: the table that `in_order` describes.
         counted: as there; requests have a column of that name, too.
+        item: the column of the recommendations that names an item.
     """
     return {
         "one_campaign": (
@@ -111,21 +112,21 @@ def alike(answers: str, counted: str) -> dict[str, str]:
             f"WHERE asked.line IS NULL OR coalesce(given.{counted}, 0) <> asked.{counted} "
             "OR given.first_id <> hash(asked.request_id) OR given.last_id <> hash(asked.request_id)"
         ),
+        "items_recommendable": (
+            f"SELECT item_id FROM (SELECT DISTINCT _campaign, {item} AS item_id FROM recommendations) "
+            "JOIN campaigns USING (_campaign) ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
+            "USING (catalogue, item_id)"
+        ),
         "requests_distinct": "SELECT request_id FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
         "has_recommendations": "SELECT _campaign FROM campaigns ANTI JOIN groups USING (_campaign)",
     }
 
 
-_PROBLEMS: Final = alike("lists", "items") | {
+_PROBLEMS: Final = alike("lists", "items", "item_id") | {
     "no_item_twice_in_a_list": "SELECT row FROM repeated GROUP BY _campaign, row, item_id HAVING count(*) > 1",
     "no_item_repeated": (
         "SELECT person FROM repeated GROUP BY _campaign, person, item_id "
         "HAVING max(row) FILTER (NOT may_repeat) > min(row)"
-    ),
-    "items_recommendable": (
-        "SELECT item_id FROM (SELECT DISTINCT _campaign, item_id FROM recommendations) "
-        "JOIN campaigns USING (_campaign) ANTI JOIN (FROM items WHERE is_enabled AND is_available) "
-        "USING (catalogue, item_id)"
     ),
     "list_sizes_kept": "SELECT row FROM requests WHERE items > list_size",
     "scores_fall_with_rank": (
