@@ -5,7 +5,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test up check lint types bench clean
+.PHONY: demo test up faults check lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -16,6 +16,10 @@ up: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# Every fault, those included that take too long for each change; MATRIX holds what was seen.
+faults: $(STAMP)
+	$(BIN)/pytest -m 'fault or matrix'
 
 check: lint types
 	$(BIN)/recoflow check

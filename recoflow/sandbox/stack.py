@@ -62,7 +62,7 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
 @contextmanager
 def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stack]:
     environments = load_all(layout.environments)
-    logs = layout.root / "logs"
+    logs = layout.logs
     ui_port = _port(UI_PORT, "the Dagster UI", tell)
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
     sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None

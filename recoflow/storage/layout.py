@@ -42,6 +42,16 @@ class Layout:
         """Where the embedded SFTP server says which port it took."""
         return self.sftp / "port"
 
+    @property
+    def logs(self) -> Path:
+        """Output of the services."""
+        return self.root / "logs"
+
+    @property
+    def alerts(self) -> Path:
+        """Faults of the installation that a person should know of, one JSON object a line."""
+        return self.logs / "alerts.jsonl"
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment
