@@ -2,10 +2,11 @@
 PYTHON ?= python3
 export DAGSTER_HOME := $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
-BIN := .venv/bin
-STAMP := .venv/.installed
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
 
-.PHONY: demo test up faults check lint types bench clean
+.PHONY: demo test test-short up faults check lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -16,6 +17,11 @@ up: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# What depends on the version of Python: Dagster's runs and storage, the lake, processes and their start.
+test-short: $(STAMP)
+	$(BIN)/pytest recoflow_tests/defs recoflow_tests/e2e/test_main_job.py recoflow_tests/events \
+		recoflow_tests/storage/test_lake.py recoflow_tests/sandbox/test_services.py recoflow_tests/test_environment.py
 
 # Every fault, those included that take too long for each change; MATRIX holds what was seen.
 faults: $(STAMP)
@@ -43,10 +49,10 @@ types: $(STAMP)
 # Exact versions, so that what passed here is what you get; the stamp makes a second `make` start at once.
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recoflow needs Python 3.11 or newer: set PYTHON=")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	$(BIN)/recoflow compile || echo 'Loops are compiled when they are first needed.'
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis recoflow.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis recoflow.egg-info

@@ -41,18 +41,18 @@ class DagsterUi:
 
     def runs(self, job: str) -> list[Run]:
         """The latest 100 runs of a job, newest first."""
-        answer = self._ask(RUNS, {"filter": {"pipelineName": job}})["runsOrError"]
+        answer = self.ask(RUNS, {"filter": {"pipelineName": job}})["runsOrError"]
         return [_run(found) for found in answer["results"]]
 
     def is_busy(self) -> bool:
         """Whether any run is at work, or waits."""
-        return bool(self._ask(RUNS, {"filter": {"statuses": UNFINISHED}})["runsOrError"]["results"])
+        return bool(self.ask(RUNS, {"filter": {"statuses": UNFINISHED}})["runsOrError"]["results"])
 
     def run_page(self, run: Run) -> str:
         """The address of a run's page."""
         return f"{self.url}/runs/{run.run_id}"
 
-    def _ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         request = urllib.request.Request(  # noqa: S310 - http on loopback
             f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"}
