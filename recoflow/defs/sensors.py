@@ -17,6 +17,7 @@ from recoflow.defs import attempts, bursts, deliveries, names, reruns
 from recoflow.defs.clock import now
 from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
+from recoflow.defs.standing import Standing
 from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError, RecoflowError
 from recoflow.events import inbox
@@ -37,16 +38,17 @@ def build_sensors(
 
     The last starts runs of `campaign_jobs`.
     """
+    standing = Standing(environment, installation)
     return [
-        _files(environment, installation),
+        _files(environment, installation, standing),
         _spool(environment, installation),
         _first_training(environment, installation),
         _interrupted_training(environment, installation),
-        _requests(environment, installation, campaign_jobs),
+        _requests(environment, installation, standing, campaign_jobs),
     ]
 
 
-def _files(environment: Environment, installation: Installation) -> dg.SensorDefinition:
+def _files(environment: Environment, installation: Installation, standing: Standing) -> dg.SensorDefinition:
     job = names.job(environment, "ingest")
 
     @dg.sensor(
@@ -58,7 +60,7 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
     )
     def files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         quiet = environment.sftp.quiet_seconds
-        with installation.mailbox(environment) as mailbox:
+        with standing.watching("files"), installation.mailbox(environment) as mailbox:
             for folder in inbox.DUMP_FOLDERS:
                 mailbox.poll(folder)
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
@@ -152,7 +154,7 @@ def _interrupted_training(environment: Environment, installation: Installation) 
 
 
 def _requests(
-    environment: Environment, installation: Installation, campaign_jobs: Sequence[Any]
+    environment: Environment, installation: Installation, standing: Standing, campaign_jobs: Sequence[Any]
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(environment, "requests"),
@@ -162,7 +164,7 @@ def _requests(
         description="Request files on SFTP: claimed when complete, fetched, and answered; many small ones by one run.",
     )
     def requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with installation.mailbox(environment) as mailbox:
+        with standing.watching("requests"), installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
             pending = mailbox.pending(REQUESTS)
@@ -171,8 +173,9 @@ def _requests(
             if pending and (wrong := _unreadable(installation)):
                 return dg.SkipReason(wrong)
             runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
-            has_model = versions.champion_version(installation.layout.models(environment.name)) is not None
-            due = attempts.due(context, environment, pending, now()) if pending and has_model else []
+            has_model = versions.is_serving(installation.layout.models(environment.name))
+            due = attempts.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
+            due = attempts.settle(installation, environment, mailbox, due, now())
             runs += [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
         if not runs:
             return dg.SkipReason(_why_nothing(environment, len(pending), has_model=has_model))
