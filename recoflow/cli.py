@@ -91,22 +91,15 @@ def demo(data: Data = DATA) -> None:
 
 @app.command()
 def up(data: Data = DATA) -> None:
-    """Keep the Dagster UI, the daemon, the SFTP server and the gateway running until Ctrl-C."""
-    from recoflow.sandbox import stack
-    from recoflow.sandbox.changes import Changes
+    """Keep the Dagster UI, the daemon, the SFTP server and the gateway running until Ctrl-C.
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with stack.up(Path.cwd(), Layout(data.absolute()), console.print) as running:
-        console.print("Ctrl-C stops everything.")
-        changes = Changes(running, console.print)
-        try:
-            while True:
-                for service in running.services:
-                    service.check()
-                changes.look()
-                time.sleep(1)
-        except KeyboardInterrupt:
-            console.print("Stopping …")
+    A service that ends is started again. SIGTERM and SIGHUP stop everything, too.
+    """
+    from recoflow.sandbox import up as installation
+
+    installation.run(
+        Path.cwd(), Layout(data.absolute()), lambda line: console.print(line, markup=False, soft_wrap=True)
+    )
 
 
 @app.command()

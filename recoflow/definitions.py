@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from recoflow import environment
 from recoflow.defs import build, warehouse
 from recoflow.defs.resources import Installation, checker
+from recoflow.storage import stack_lock
 from recoflow.storage.layout import Layout
 
 
@@ -39,5 +40,6 @@ def registry(data: Path) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What `dg`, the daemon and the web server load."""
+    """What `dg`, the daemon, the web server and each run worker load."""
+    stack_lock.join(os.environ)  # the one place that a run worker always passes before it works
     return registry(Layout.of_process(os.environ).root)

@@ -52,6 +52,9 @@ def read(path: Path, sample: str) -> tuple[Any, dict[Place, int]]:
         node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
     except FileNotFoundError:
         raise ConfigurationError(str(path), "does not exist", f"Copy {sample} and change it") from None
+    except OSError as error:
+        cure = "Give this user the right to read it"
+        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}", cure) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(str(path), f"is not UTF-8 text: {error}", "Save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from recoflow.errors import StorageError
+from recoflow.storage import stack_lock
 
 if TYPE_CHECKING:
     from recoflow.quality.expectations import Check, Tables
@@ -82,6 +83,7 @@ def _serve() -> None:
     """Answer on what is stdout now, and never on what libraries take for it, until the other process closes stdin."""
     from recoflow.quality import expectations  # noqa: PLC0415 - whoever asks need not wait for DuckDB to be imported
 
+    stack_lock.join(os.environ)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     expectations.great_expectations()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 from recoflow.environment import load_all
 from recoflow.errors import ConfigurationError
+from recoflow.sandbox.services import ServiceError
 from recoflow.sandbox.stack import Stack
 
 
@@ -28,7 +30,10 @@ class Changes:
 
     def look(self) -> None:
         """Have files that changed read as soon as no run is at work; wrong ones are told, and not read."""
-        present = _contents(self.stack.layout.environments)
+        try:
+            present = _contents(self.stack.layout.environments)
+        except FileNotFoundError:  # an editor is replacing one
+            return
         if present == self._read:
             return
         changed = sorted(name for name in present | self._read if present.get(name) != self._read.get(name))
@@ -41,12 +46,22 @@ class Changes:
         try:
             if self.stack.ui.is_busy():
                 return
-        except OSError:  # no answer in time: ask at the next look
+        except (OSError, HTTPException, ValueError):  # no answer in time, or none of use: ask at the next look
             return
         self._read = present
-        self.stack.read_again()
+        try:
+            self.stack.read_again()
+        except ServiceError as error:
+            self.tell(str(error))
         self.tell(f"{', '.join(changed)} changed: read again, except what the gateway and the SFTP server need")
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*.yaml")}
+    return {path.name: _content(path) for path in folder.glob("*.yaml")}
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except PermissionError as error:  # as good as another content: whoever loads it says what is wrong
+        return str(error).encode()

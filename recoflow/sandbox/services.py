@@ -14,8 +14,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from recoflow.errors import RecoflowError
@@ -38,30 +39,42 @@ class Service:
     log: Path
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process that was started last; None while it runs, and before the first start."""
+        return None if self.process is None else self.process.poll()
+
     def start(self, environment: Mapping[str, str], folder: Path) -> None:
-        """Start the process in a group of its own, so that Ctrl-C reaches it only through `stop`."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        """Start the process in a group of its own, so that Ctrl-C reaches it only through `interrupt`.
+
+        Raises:
+            ServiceError: the log cannot be written, or the system refuses another process.
+        """
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.command,
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise ServiceError(self.name, f"cannot be started: {error}", "Mend that, e.g. the folder's owner") from None
 
     def check(self) -> None:
         """Raise a ServiceError, with the end of its log, when the process has ended."""
-        if self.process is None or self.process.poll() is None:
+        if self.exit_code is None:
             return
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-        raise ServiceError(self.name, f"stopped with exit code {self.process.returncode}:\n{tail}", f"See {self.log}")
+        raise ServiceError(self.name, f"stopped with exit code {self.exit_code}:\n{tail}", f"See {self.log}")
 
     def interrupt(self) -> None:
         """Ask the process to end."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.exit_code is None:
             self.process.send_signal(signal.SIGINT)
 
     def restart(self, environment: Mapping[str, str], folder: Path) -> None:
@@ -71,14 +84,19 @@ class Service:
         self.start(environment, folder)
 
     def wait(self, deadline: float) -> None:
-        """Wait for its end until `deadline` (time.monotonic()), then end its whole group."""
+        """Wait for its end until `deadline` (time.monotonic()), then end what is left of its group."""
         if self.process is None:
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.end_group()
+        self.process.wait()
+
+    def end_group(self) -> None:
+        """Kill the process and those that it started, e.g. the run workers of a code server."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -173,14 +191,20 @@ def daemon(logs: Path, workspace: Path = WORKSPACE) -> Service:
 
 
 def webserver(port: int, logs: Path, workspace: Path = WORKSPACE) -> Service:
-    """The Dagster UI over a workspace file, that of the folder that it is started in unless told."""
-    return _dagster("dagster-webserver", ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)), logs)
+    """The Dagster UI, guarded, over a workspace file, that of the folder that it is started in unless told."""
+    arguments = ("--workspace", str(workspace), "--port", str(port))
+    return _child("dagster-webserver", "recoflow.defs.ui:main", arguments, logs)
 
 
 def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
     """A command of recoflow itself."""
-    return Service(name, (sys.executable, "-m", "recoflow.cli", *arguments), logs / f"{name}.log")
+    return _child(name, "recoflow.cli:main", arguments, logs)
 
 
 def _dagster(tool: str, arguments: tuple[str, ...], logs: Path, name: str = "") -> Service:
-    return Service(name or tool, (str(Path(sys.executable).parent / tool), *arguments), logs / f"{name or tool}.log")
+    (script,) = entry_points(group="console_scripts", name=tool)
+    return _child(name or tool, script.value, arguments, logs)
+
+
+def _child(name: str, function: str, arguments: tuple[str, ...], logs: Path) -> Service:
+    return Service(name, (sys.executable, "-m", "recoflow.sandbox.child", function, *arguments), logs / f"{name}.log")

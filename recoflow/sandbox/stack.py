@@ -6,7 +6,6 @@ single process is started and stopped (`services`).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
+from recoflow.sandbox.services import Service
+from recoflow.storage import stack_lock
 from recoflow.storage.layout import DATA_VARIABLE, Layout
 
 UI_PORT = 3000
@@ -34,10 +35,11 @@ class Stack:
 
     layout: Layout
     environments: tuple[Environment, ...]
-    services: list[services.Service]
+    services: list[Service]
     ui: DagsterUi
     sftp_port: int | None  # None when no environment uses the embedded server
     read_again: Callable[[], None]  # ends the code server and starts it again; runs that it started are ended too
+    start: Callable[[Service], None]  # starts a service that has ended
 
 
 @contextmanager
@@ -50,18 +52,21 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
         tell: called with one line for each thing that a person should know.
 
     Raises:
-        ConfigurationError: when `root` is no installation, or an environment's file is wrong.
+        ConfigurationError: when `root` is no installation, an environment's file is wrong, or the data folder is in
+            use or cannot be written.
         ServiceError: when a service does not start.
     """
     if not (root / "workspace.yaml").exists():
         raise ConfigurationError(str(root), "has no workspace.yaml", "Run this in the repository's root")
-    with _alone(root), _started(root, layout, tell) as stack:
+    environments = load_all(layout.environments)
+    with stack_lock.hold(layout) as token, _started(root, layout, environments, token, tell) as stack:
         yield stack
 
 
 @contextmanager
-def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stack]:
-    environments = load_all(layout.environments)
+def _started(
+    root: Path, layout: Layout, environments: tuple[Environment, ...], token: str, tell: Callable[[str], None]
+) -> Iterator[Stack]:
     logs = layout.logs
     ui_port = _port(UI_PORT, "the Dagster UI", tell)
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
@@ -71,6 +76,7 @@ def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterato
         **os.environ,
         "DAGSTER_HOME": str(root),
         DATA_VARIABLE: str(layout.root),
+        stack_lock.VARIABLE: token,
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
@@ -100,19 +106,8 @@ def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterato
                 services.await_http(f"{url}/server_info", every, START_SECONDS)
                 tell(f"Dagster UI   {url}")
                 read_again = partial(code.restart, variables, root)
-                yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again)
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Hold the installation: two daemons would start every run twice, and each take the SFTP port for its own."""
-    with (root / "workspace.yaml").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            problem = "is in use: `recoflow up` or `recoflow demo` runs here already"
-            raise ConfigurationError(str(root), problem, "Stop that one first, or use its addresses") from None
-        yield
+                start = partial(Service.start, environment=variables, folder=root)
+                yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again, start)
 
 
 def _server(address: Path) -> dict[str, str]:

@@ -65,4 +65,11 @@ def read_alerts(path: Path, offset: int = 0) -> Iterator[tuple[Alert, int]]:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield Alert(**json.loads(line)), offset
+            yield _alert(path, line), offset
+
+
+def _alert(path: Path, line: bytes) -> Alert:
+    try:
+        return Alert(**json.loads(line))
+    except (ValueError, TypeError):  # a full disk or a power cut tore a line, and the next was appended to it
+        return Alert("", None, str(path), f"has a line that is no alert: {line[:500]!r}", "See data/logs")

@@ -52,6 +52,16 @@ class Layout:
         """Faults of the installation that a person should know of, one JSON object a line."""
         return self.logs / "alerts.jsonl"
 
+    @property
+    def up_lock(self) -> Path:
+        """Held by the one `recoflow up` on this folder."""
+        return self.root / "up.lock"
+
+    @property
+    def members_lock(self) -> Path:
+        """Shared by the processes of a stack."""
+        return self.root / "members.lock"
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment

@@ -11,7 +11,9 @@ import pytest
 from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services, stack
 from recoflow.sandbox.services import Service, ServiceError
+from recoflow.storage import stack_lock
 from recoflow.storage.layout import Layout
+from recoflow_tests import scenario
 
 WAITS = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -38,16 +40,16 @@ def test_a_free_port_is_the_one_that_was_wished() -> None:
 
 def test_an_installation_that_runs_already_is_not_started_a_second_time(tmp_path: Path) -> None:
     (tmp_path / "workspace.yaml").touch()
+    layout = Layout(tmp_path / "data")
+    layout.environments.mkdir(parents=True)
     told: list[str] = []
-    with (
-        stack._alone(tmp_path),
-        pytest.raises(ConfigurationError, match="is in use: `recoflow up` or `recoflow demo` runs here already"),
-        stack.up(tmp_path, Layout(tmp_path / "data"), told.append),
-    ):
+    with pytest.raises(ConfigurationError, match="has no environment"), stack.up(tmp_path, layout, told.append):
         pass
+    scenario.write_environment(layout, "lorem")
     with (
-        pytest.raises(ConfigurationError, match="has no environment"),
-        stack.up(tmp_path, Layout(tmp_path / "data"), told.append),
+        stack_lock.hold(layout),
+        pytest.raises(ConfigurationError, match="is in use: `recoflow up` or `recoflow demo` runs on this data folder"),
+        stack.up(tmp_path, layout, told.append),
     ):
         pass
     assert told == []
