@@ -52,6 +52,10 @@ class Layout:
         """Faults of the installation that a person should know of, one JSON object a line."""
         return self.logs / "alerts.jsonl"
 
+    def token(self, environment: str) -> Path:
+        """The token that the gateway makes for an environment without tokens of its own."""
+        return self.root / "tokens" / environment
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment
