@@ -21,6 +21,8 @@ from recoflow.yamlfile import PlacedError, Section
 
 SAMPLE = "data/environments/lorem.yaml"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+HOST = re.compile(r"[a-z0-9.-]+(:\d+)?|\[[0-9a-f:.]+\](:\d+)?")
+ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://({HOST.pattern})")
 NAME_RULE = "must be lower case letters, digits and _, beginning with a letter, 40 at most"
 MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
 
@@ -152,7 +154,11 @@ class Gateway(Section):
     """Who may send over HTTP, and how much at once."""
 
     token_files: tuple[Path, ...] = ()  # each holds one token; relative to the data folder unless absolute
-    token_variables: tuple[str, ...] = ()  # names of process variables, each with one token; none: open
+    token_variables: tuple[str, ...] = ()  # names of process variables, each with one token
+    # Without any token: events and items are taken from this machine only, under these host names besides loopback,
+    # and from pages of these origins besides the gateway's own.
+    hosts: tuple[str, ...] = ()  # `reco.example.com`, with or without `:port`
+    origins: tuple[str, ...] = ()  # `https://shop.example.com`, as a browser sends it
     max_body_bytes: int = Field(4 * 1024**2, ge=1024, le=16 * 1024**2)
     max_events: int = Field(10_000, ge=1)  # of one request
     max_pending_bytes: int = Field(64 * 1024**2, ge=1024)  # bodies that are read or wait for the disk; beyond: 429
@@ -160,6 +166,20 @@ class Gateway(Section):
     seal_seconds: float = Field(10, gt=0)  # what was acknowledged waits for the ingest no longer than this
     seal_bytes: int = Field(64 * 1024**2, ge=1024)
     min_free_bytes: int = Field(256 * 1024**2, ge=0)  # with less space on the disk nothing is taken
+
+    @pydantic.model_validator(mode="after")
+    def _names(self) -> Gateway:
+        rules = (("hosts", HOST, "reco.example.com"), ("origins", ORIGIN, "https://shop.example.com"))
+        for key, rule, example in rules:
+            for index, value in enumerate(getattr(self, key)):
+                if not rule.fullmatch(value):
+                    raise PlacedError((key, index), f"'{value}' does not look like `{example}`; write it in lower case")
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is named, so that programs of this machine may send without one."""
+        return not (self.token_files or self.token_variables)
 
 
 class Quality(Section):

@@ -1,7 +1,7 @@
-"""The HTTP side of the gateway: paths, statuses, tokens, limits.
+"""The HTTP side of the gateway: paths, and what each request does.
 
-What belongs here: what a request is answered. What does not: judging bodies (`bodies`, `pubsub`), memory and disk
-(`intake`), and the process (`server`).
+What belongs elsewhere: who may send (`access`), errors as answers (`answers`), judging bodies (`bodies`, `pubsub`),
+memory and disk (`intake`), connections (`protocol`) and the process (`server`).
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from recoflow.environment import Environment
 from recoflow.errors import StorageError
-from recoflow.gateway import bodies, configurations, forgetting, openapi, pubsub, reading
-from recoflow.gateway.bodies import Accepted, NotJsonError, RefusedError, TooManyError
-from recoflow.gateway.configurations import FixedConfigurationError, UnknownConfigurationError
-from recoflow.gateway.intake import FullError, Intake, OverloadedError
+from recoflow.gateway import access, answers, bodies, configurations, forgetting, openapi, pubsub, reading
+from recoflow.gateway.access import Right
+from recoflow.gateway.answers import AGAIN, GONE, Counted, json_answer
+from recoflow.gateway.bodies import Accepted, RefusedError
+from recoflow.gateway.intake import Intake
 from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
 from recoflow.gateway.tokens import Access, Tokens
 from recoflow.privacy import cases
@@ -37,15 +37,19 @@ from recoflow.storage.lake import Lake
 from recoflow.storage.layout import Layout
 
 TEND_SECONDS: Final = 0.5
-RETRY_SECONDS: Final = "2"
 JUDGES: Final = 4
+
 T = TypeVar("T")
 U = TypeVar("U")
 Parse = Callable[[bytes, Environment, datetime], T]
 
 _log = logging.getLogger("recoflow.gateway")
-_AGAIN: Final = {"Retry-After": RETRY_SECONDS}
-_GONE: Final = {"Connection": "close"}
+
+
+class _Text(PathConvertor):
+    """The rest of a path, line ends included, at which Starlette's `path` stops."""
+
+    regex = r"(?s:.*)"
 
 
 class Gateway:
@@ -73,16 +77,17 @@ class Gateway:
         self.app = self._build()
 
     def _build(self) -> ASGIApp:
+        register_url_convertor("text", _Text())
         routes = [
             Route("/api/{environment}/events", self.post_events, methods=["POST"]),
             Route("/api/{environment}/metarank", self.post_metarank, methods=["POST"]),
             Route("/api/{environment}/pubsub", self.post_pubsub, methods=["POST"]),
-            Route("/api/{environment}/items/{item_type}/{item_id:path}", self.change_item, methods=["PUT", "DELETE"]),
+            Route("/api/{environment}/items/{item_type}/{item_id:text}", self.change_item, methods=["PUT", "DELETE"]),
             Route("/api/{environment}/forget", self.post_forget, methods=["POST"]),
             Route("/api/{environment}/forget/{request_id}", self.get_forgotten),
             Route("/api/configurations", self.get_configurations),
             Route(
-                "/api/{environment}/configurations/{configuration_id:path}",
+                "/api/{environment}/configurations/{configuration_id:text}",
                 self.handle_configuration,
                 methods=["GET", "PUT", "DELETE"],
             ),
@@ -92,9 +97,8 @@ class Gateway:
             Route("/openapi.json", self.get_openapi),
             Route("/docs", self.get_docs),
         ]
-        handlers: Mapping[Any, Any] = dict.fromkeys(_ANSWERS, _answer) | {HTTPException: _http, Exception: _unexpected}
-        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
-        return _Counted(app, self._metrics)
+        app = Starlette(routes=routes, exception_handlers=answers.HANDLERS, lifespan=self._lifespan)
+        return Counted(app, self._metrics)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -130,7 +134,8 @@ class Gateway:
 
     async def post_pubsub(self, request: Request) -> Response:
         """A message that Pub/Sub pushes."""
-        return await self._take(request, "events", lambda body, _, received_at: pubsub.pushed(body, received_at))
+        token = reading.pushed_token(request)
+        return await self._take(request, "events", lambda body, _, moment: pubsub.pushed(body, moment), token)
 
     async def change_item(self, request: Request) -> Response:
         """PUT or DELETE of one item."""
@@ -144,41 +149,38 @@ class Gateway:
 
     async def post_forget(self, request: Request) -> Response:
         """A person is to be forgotten, with all events that were acknowledged until now."""
-        intake = self._intake(request)
-        self._check_entitled(intake, request)
+        intake = self._intake(request, Right.MANAGE)
 
         async def keep(asked: forgetting.Asked) -> str:
             await intake.seal()
             return await asyncio.to_thread(asked.file, self._layout)
 
-        return _json(202, {"request_id": await self._read(request, intake, forgetting.asked, keep)})
+        return json_answer(202, {"request_id": await self._read(request, intake, forgetting.asked, keep)})
 
     async def get_forgotten(self, request: Request) -> Response:
         """What became of a request to forget a person."""
-        name, case = self._intake(request).environment.name, request.path_params["request_id"]
+        name, case = self._intake(request, Right.MANAGE).environment.name, request.path_params["request_id"]
         found = await asyncio.to_thread(cases.look_up, self._layout, name, case)
         if found is None:
             raise HTTPException(404, f"{name} knows no request of this id")
-        return _json(200, {"request_id": case, **found})
+        return json_answer(200, {"request_id": case, **found})
 
     async def get_configurations(self, request: Request) -> Response:
         """The configurations of every environment that the token opens."""
         self._check_running()
-        token = reading.token(request)
+        token = reading.bearer_token(request)
         opened = [name for name in self._intakes if self._tokens.access(name, token) is Access.GRANTED]
         if not opened:
             raise HTTPException(401, "A bearer token is needed", {"WWW-Authenticate": "Bearer"})
         found: list[configurations.Shown] = []
         for name in opened:
             found += await asyncio.to_thread(configurations.standing, *self._configured(name))
-        return _json(200, {"configurations": found})
+        return json_answer(200, {"configurations": found})
 
     async def handle_configuration(self, request: Request) -> Response:
         """GET, PUT or DELETE of one configuration."""
-        intake, configuration_id = self._intake(request), request.path_params["configuration_id"]
+        intake, configuration_id = self._intake(request, Right.MANAGE), request.path_params["configuration_id"]
         about = *self._configured(intake.environment.name), configuration_id
-        if request.method != "GET":
-            self._check_entitled(intake, request)
         if request.method == "PUT":
 
             async def keep(body: configurations.Body) -> tuple[configurations.Shown, bool]:
@@ -186,16 +188,16 @@ class Gateway:
 
             judge = partial(configurations.judged, configuration_id)
             shown, is_new = await self._read(request, intake, judge, keep)
-            return _json(201 if is_new else 200, shown)
+            return json_answer(201 if is_new else 200, shown)
         if request.method == "DELETE":
             await asyncio.to_thread(configurations.delete, *about, intake.clock())
             return Response(status_code=204)
         version = request.query_params.get("version")
-        return _json(200, await asyncio.to_thread(configurations.get, *about, version))
+        return json_answer(200, await asyncio.to_thread(configurations.get, *about, version))
 
     async def get_health(self, _request: Request) -> Response:
         """Liveness: the process answers."""
-        return _json(200, {"status": "ok"})
+        return json_answer(200, {"status": "ok"})
 
     async def get_ready(self, _request: Request) -> Response:
         """Readiness: not stopping, and every spool has space and can be written."""
@@ -203,7 +205,9 @@ class Gateway:
         for name, intake in self._intakes.items():
             if problem := await intake.problem():
                 problems[name] = problem
-        return _json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+        return json_answer(
+            503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems}
+        )
 
     async def get_metrics(self, _request: Request) -> Response:
         """Counters for Prometheus."""
@@ -211,15 +215,17 @@ class Gateway:
 
     async def get_openapi(self, _request: Request) -> Response:
         """This interface as an OpenAPI document."""
-        return _json(200, openapi.document(list(self._intakes)))
+        return json_answer(200, openapi.document(list(self._intakes)))
 
     async def get_docs(self, _request: Request) -> Response:
         """The same for people."""
         return HTMLResponse(openapi.page(list(self._intakes)))
 
-    async def _take(self, request: Request, kind: str, parse: Parse[Accepted]) -> Response:
+    async def _take(
+        self, request: Request, kind: str, parse: Parse[Accepted], pushed_token: str | None = None
+    ) -> Response:
         """Events or items: answered with 200 when they are on disk."""
-        intake = self._intake(request)
+        intake = self._intake(request, Right.SEND, pushed_token)
 
         async def keep(accepted: Accepted) -> int:
             await intake.keep(kind, accepted)
@@ -227,7 +233,7 @@ class Gateway:
 
         events = await self._read(request, intake, parse, keep)
         self._metrics.add("recoflow_events_accepted_total", events, environment=intake.environment.name, kind=kind)
-        return _json(200, {"accepted": events})
+        return json_answer(200, {"accepted": events})
 
     async def _read(self, request: Request, intake: Intake, parse: Parse[T], keep: Callable[[T], Awaitable[U]]) -> U:
         """Admit, read, judge, make durable."""
@@ -253,80 +259,15 @@ class Gateway:
 
     def _check_running(self) -> None:
         if self.is_stopping:
-            raise HTTPException(503, "The gateway is stopping; try again", _AGAIN | _GONE)
+            raise HTTPException(503, "The gateway is stopping; try again", AGAIN | GONE)
 
-    def _check_entitled(self, intake: Intake, request: Request) -> None:
-        """What changes more than it adds is taken with a token, or from this machine."""
-        name = intake.environment.name
-        if self._tokens.is_open(name) and not reading.is_from_here(request):
-            cure = f"name one in gateway.token_files of {name}.yaml, and send it"
-            raise HTTPException(403, f"{name} has no token, so that this is taken from this machine alone: {cure}")
-
-    def _intake(self, request: Request) -> Intake:
+    def _intake(self, request: Request, right: Right, pushed_token: str | None = None) -> Intake:
+        """The environment that a request names, when it may do there what it wants."""
         self._check_running()
         name = request.path_params["environment"]
         if name not in self._intakes:
             raise HTTPException(404, f"There is no environment '{name}'")
-        access = self._tokens.access(name, reading.token(request))
-        if access is Access.UNKNOWN:
-            raise HTTPException(401, f"{name} needs a bearer token", {"WWW-Authenticate": "Bearer"})
-        if access is Access.FOREIGN:
-            raise HTTPException(403, f"This token is not for {name}")
-        return self._intakes[name]
-
-
-class _Counted:
-    """Counts each answer by endpoint and status, outside of everything else."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-
-        async def counting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-                self._metrics.add("recoflow_requests_total", endpoint=endpoint, status=str(message["status"]))
-            await send(message)
-
-        await self._app(scope, receive, counting)
-
-
-_ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = {
-    NotJsonError: (415, {}, "The body is not JSON: {}"),
-    TooManyError: (413, {}, "{}"),
-    reading.TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
-    RefusedError: (400, {}, "{}"),
-    UnknownConfigurationError: (404, {}, "{}"),
-    FixedConfigurationError: (409, {}, "{}"),
-    ClientDisconnect: (400, _GONE, "The body ended early"),
-    TimeoutError: (408, _GONE, "The body took too long"),
-    OverloadedError: (429, _AGAIN, "Too much is pending; try again"),
-    FullError: (503, _AGAIN, "The disk is full; nothing was taken, try again"),
-    StorageError: (503, _AGAIN, "Nothing was taken, try again: {}"),
-}
-
-
-async def _answer(_request: Request, error: Exception) -> Response:
-    status, headers, message = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
-    content: dict[str, Any] = {"message": message.format(error)}
-    if isinstance(error, RefusedError) and error.flaws:
-        content["errors"] = error.flaws
-    if isinstance(error, StorageError):
-        _log.error("%s", error)
-    return _json(status, content, headers)
-
-
-async def _http(_request: Request, error: HTTPException) -> Response:
-    return _json(error.status_code, {"message": error.detail}, error.headers or {})
-
-
-async def _unexpected(_request: Request, error: Exception) -> Response:
-    _log.error("a request failed", exc_info=error)
-    return _json(500, {"message": HTTPStatus.INTERNAL_SERVER_ERROR.phrase})
-
-
-def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(content), status, dict(headers or {}), "application/json")
+        intake = self._intakes[name]
+        token = pushed_token or reading.bearer_token(request)
+        access.check(request, intake.environment, self._tokens, right, token)
+        return intake

@@ -50,8 +50,8 @@ class Journal:
 
     async def seal_if_older(self, age: timedelta) -> None:
         """Seal the segment when it has been open for longer than `age`."""
-        opened_at = self._writer.opened_at
-        if opened_at is not None and self._clock() - opened_at >= age:
+        seconds = self._writer.age()
+        if seconds is not None and seconds >= age.total_seconds():
             await self._in_thread(self._writer.seal)
 
     async def close(self) -> None:

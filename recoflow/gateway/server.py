@@ -9,20 +9,27 @@ took 308,000 events/s, with Starlette's routing 300,000, hypercorn 247,000, gran
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from recoflow.environment import Environment
+from recoflow.gateway import local_tokens
 from recoflow.gateway.app import Gateway
+from recoflow.gateway.protocol import LimitedProtocol, Limits
 from recoflow.gateway.tokens import Tokens
 from recoflow.storage.layout import Layout
 
+MAX_CONNECTIONS = 1000
 GRACE_SECONDS = 10  # for requests that have begun; what they have not been answered they send again
 
 
@@ -40,16 +47,23 @@ def serve(
 
     Raises:
         ConfigurationError: a token cannot be read.
-        StorageError: what a crash left cannot be sealed.
+        StorageError: what a crash left cannot be sealed, or a token cannot be written.
     """
-    tokens = Tokens(environments, layout.root, os.environ)
+    for environment in environments:
+        if environment.gateway.is_open:
+            local_tokens.make(layout.token(environment.name))
+    tokens = Tokens(environments, layout, os.environ)
     gateway = Gateway(environments, layout, tokens, lambda: datetime.now(UTC))
+    limits = Limits(connections=_max_connections())
     config = uvicorn.Config(
         gateway.app,
         host=host,
         port=port,
+        http=cast("type[asyncio.Protocol]", partial(LimitedProtocol, limits=limits)),
         lifespan="on",
         ws="none",
+        proxy_headers=False,  # who may send depends on the address of the connection, not on what a header claims
+        timeout_keep_alive=limits.head_seconds,
         access_log=False,  # would show the tokens of Pub/Sub's pushes
         log_level="warning",
         server_header=False,
@@ -58,6 +72,12 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when all is done
     _Server(config, gateway, tell).run(sockets=[config.bind_socket()])
+
+
+def _max_connections() -> int:
+    """Half of the files that this process may have open, so that the spool and the lake can always be opened."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
 class _Server(uvicorn.Server):

@@ -100,8 +100,8 @@ class Subscriber:
         return pubsub.taken(message.data, moment)
 
     def _seal_if_older(self) -> None:
-        opened_at = self._writer.opened_at
-        if opened_at is not None and (self._clock() - opened_at).total_seconds() >= self._limits.seal_seconds:
+        seconds = self._writer.age()
+        if seconds is not None and seconds >= self._limits.seal_seconds:
             self._writer.seal()
 
     def _call(self, method: Callable[..., Any], request: dict[str, Any], seconds: float) -> Any:

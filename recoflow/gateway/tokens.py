@@ -1,7 +1,6 @@
-"""Bearer tokens: who may send to which environment.
+"""Bearer tokens: which environment each belongs to. Secrets are kept as digests and never shown.
 
-What belongs here: reading the secrets that the environments point to, and comparing. Secrets are kept as digests and
-never shown. What does not: HTTP.
+What an environment takes without a token is decided in `access`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from recoflow.environment import Environment
 from recoflow.errors import ConfigurationError
+from recoflow.storage.layout import Layout
 
 
 class Access(Enum):
@@ -25,35 +25,31 @@ class Access(Enum):
 
 
 class Tokens:
-    """The tokens of all environments; one that names none is open to everybody who reaches the port.
+    """The tokens of all environments.
 
     Args:
-        environments: their `gateway` sections tell where tokens lie.
-        folder: the data folder, which relative paths start from.
+        environments: their `gateway` sections name files and variables with tokens. One that names none is open: it
+            has the token that `local_tokens` made, where there is one, and takes something without a token too.
+        layout: the data folder, which relative paths start from.
         variables: the process's variables.
 
     Raises:
         ConfigurationError: a token is missing, empty, or belongs to two environments.
     """
 
-    def __init__(self, environments: Iterable[Environment], folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, environments: Iterable[Environment], layout: Layout, variables: Mapping[str, str]) -> None:
         self._owners: dict[bytes, str] = {}
-        self._guarded: set[str] = set()
         for environment in environments:
-            section = environment.gateway
-            places = [(str(folder / path), _content(folder / path)) for path in section.token_files]
+            section, files = environment.gateway, [layout.root / path for path in environment.gateway.token_files]
+            if section.is_open:
+                files = [path for path in (layout.token(environment.name),) if path.exists()]
+            places = [(str(path), _content(path)) for path in files]
             places += [(f"variable {name}", variables.get(name, "")) for name in section.token_variables]
             for place, token in places:
                 self._add(environment.name, place, token.strip())
 
-    def is_open(self, environment: str) -> bool:
-        """Whether an environment has no token."""
-        return environment not in self._guarded
-
     def access(self, environment: str, token: str | None) -> Access:
         """What a token, or none, is worth at an environment."""
-        if self.is_open(environment):
-            return Access.GRANTED
         digest = _digest(token or "")
         found = [owner for known, owner in self._owners.items() if hmac.compare_digest(known, digest)]
         if not found:
@@ -67,7 +63,6 @@ class Tokens:
             raise ConfigurationError(
                 place, f"is a token of two environments, one of them {environment}", "Give each its own"
             )
-        self._guarded.add(environment)
 
 
 def _content(path: Path) -> str:

@@ -62,6 +62,10 @@ class Layout:
         """Shared by the processes of a stack."""
         return self.root / "members.lock"
 
+    def token(self, environment: str) -> Path:
+        """The token that the gateway makes for an environment without tokens of its own."""
+        return self.root / "tokens" / environment
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment

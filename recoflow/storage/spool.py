@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -36,16 +37,23 @@ class SpoolWriter:
         folder: the environment's spool, made when it is missing.
         kind: one of `KINDS`.
         seal_bytes: a segment of this size is sealed.
+        seconds: a clock that is never set; a segment's age must not depend on the time of day.
     """
 
-    def __init__(self, folder: Path, kind: str, seal_bytes: int) -> None:
+    def __init__(self, folder: Path, kind: str, seal_bytes: int, seconds: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._kind = kind
         self._seal_bytes = seal_bytes
         self._file: int | None = None
         self._path = folder
         self._size = 0
-        self.opened_at: datetime | None = None
+        self._seconds = seconds
+        self._opened_at: float | None = None
+
+    def age(self) -> float | None:
+        """How many seconds ago the segment was opened; None when none is open."""
+        opened_at = self._opened_at
+        return None if opened_at is None else self._seconds() - opened_at
 
     def append(self, batches: Sequence[bytes], now: datetime) -> None:
         """Add batches of lines, each line with its line end; they are on disk when this returns.
@@ -84,7 +92,7 @@ class SpoolWriter:
             path = self._folder / name
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
             if _is_locked(file) and os.fstat(file).st_nlink:  # else `recover` was faster and took it for an orphan
-                self._file, self._path, self._size, self.opened_at = file, path, 0, now
+                self._file, self._path, self._size, self._opened_at = file, path, 0, self._seconds()
             else:
                 os.close(file)
         artifacts.sync(self._folder)
@@ -109,7 +117,7 @@ class SpoolWriter:
         self._close()
 
     def _close(self) -> None:
-        file, self._file, self.opened_at = self._file, None, None
+        file, self._file, self._opened_at = self._file, None, None
         if file is not None:
             os.close(file)
 

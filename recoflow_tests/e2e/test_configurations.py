@@ -29,7 +29,7 @@ def gateway(trained: Scenario) -> Iterator[Running]:
 
 
 def put(gateway: Running, **body: object) -> int:
-    return gateway.client.put("/api/lorem/configurations/fresh", json=body).status_code
+    return gateway.admin.put("/api/lorem/configurations/fresh", json=body).status_code
 
 
 def test_a_campaign_uses_what_was_registered_when_its_request_came_in(trained: Scenario, gateway: Running) -> None:
@@ -63,7 +63,8 @@ def test_a_campaign_uses_what_was_registered_when_its_request_came_in(trained: S
 def test_the_commands_of_the_readme_work(gateway: Running) -> None:
     (commands,) = [block for block in blocks("bash") if "/configurations/" in block]
     assert shutil.which("curl")
-    script = ["bash", "-ec", commands.replace("http://127.0.0.1:8080", gateway.url)]
+    commands = commands.replace("http://127.0.0.1:8080", gateway.url).replace("data/", f"{gateway.layout.root}/")
+    script = ["bash", "-ec", commands]
     done = subprocess.run(script, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert re.findall(r'"version":(\d+)', done.stdout) == ["1", "1"]

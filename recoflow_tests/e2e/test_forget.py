@@ -75,11 +75,11 @@ def test_a_request_by_the_api_is_carried_out_by_the_next_ingest_and_its_report_i
 ) -> None:
     user = a_reader(trained, sample)
     gateway = Running(trained.layout)
-    case = gateway.client.post("/api/lorem/forget", json={"user_id": user}).json()["request_id"]
+    case = gateway.admin.post("/api/lorem/forget", json={"user_id": user}).json()["request_id"]
     (asked,) = trained.run_requests("lorem_files")
     assert trained.run("lorem_ingest", asked).success
 
-    found = gateway.client.get(f"/api/lorem/forget/{case}").json()
+    found = gateway.admin.get(f"/api/lorem/forget/{case}").json()
     assert gateway.end() == 0
     assert (found["state"], found["report"]["is_forgotten"]) == ("done", True)
     assert sum(removal["count"] for removal in found["report"]["removed"]) > 0

@@ -41,9 +41,15 @@ class Running:
         self.url = self.process.stdout.readline().decode().removeprefix("Gateway ").strip()
         assert self.url.startswith("http://127.0.0.1:"), self.url
         self.client = httpx.Client(base_url=self.url, timeout=20)
+        self.admin = httpx.Client(base_url=self.url, timeout=20, headers=self.token())
 
     def post(self, events: list[Any], name: str = "lorem", **options: Any) -> httpx.Response:
         return self.client.post(f"/api/{name}/events", json={"events": events}, **options)
+
+    def token(self) -> dict[str, str]:
+        """The header that opens lorem, as the README's curl lines send it; none when lorem has tokens of its own."""
+        path = self.layout.token("lorem")
+        return {"Authorization": f"Bearer {path.read_text().strip()}"} if path.exists() else {}
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal and give the exit code."""
@@ -54,6 +60,7 @@ class Running:
         """Wait for its end and give the exit code."""
         code = self.process.wait(20)
         self.client.close()
+        self.admin.close()
         self.process.stdout.close()
         return code
 

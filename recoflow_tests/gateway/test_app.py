@@ -77,45 +77,6 @@ def test_json_without_a_list_of_events_is_400(gateway: Running, body: bytes) -> 
     assert answer.json()["message"].startswith("Events contain errors: ")
 
 
-FROM_ELSEWHERE = [
-    {"Host": "rebound.example:8080"},
-    {"Host": "127.0.0.1.rebound.example"},
-    {"Host": "["},
-    {"Origin": "http://site.example"},
-    {"Origin": "null"},
-    {"X-Forwarded-For": "203.0.113.9"},
-]
-
-
-@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "forget", {"user_id": "somebody"}),
-        ("PUT", "configurations/fresh", {"algorithm": "newest"}),
-        ("DELETE", "configurations/fresh", None),
-    ],
-)
-def test_without_a_token_only_this_machine_forgets_people_and_changes_configurations(
-    gateway: Running, headers: dict[str, str], method: str, path: str, body: object
-) -> None:
-    answer = gateway.client.request(method, f"/api/lorem/{path}", json=body, headers=headers)
-    assert answer.status_code == 403
-    assert "gateway.token_files of lorem.yaml" in answer.json()["message"]
-    with_token = headers | {"Authorization": "Bearer ipsum-secret"}
-    assert gateway.client.request(method, f"/api/ipsum/{path}", json=body, headers=with_token).status_code != 403
-
-
-@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
-def test_without_a_token_events_are_taken_from_everywhere(gateway: Running, headers: dict[str, str]) -> None:
-    assert gateway.post([view()], headers=headers).status_code == 200
-
-
-def test_the_gateways_own_pages_count_as_this_machine(gateway: Running) -> None:
-    answer = gateway.client.delete("/api/lorem/configurations/none", headers={"Origin": gateway.url})
-    assert answer.status_code == 404
-
-
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/csv"}, {"Content-Encoding": "gzip"}])
 def test_other_formats_are_415(gateway: Running, headers: dict[str, str]) -> None:
     assert gateway.post([view()], headers=headers).status_code == 415
@@ -148,25 +109,6 @@ def test_unknown_environments_and_paths_are_404_and_other_methods_405(gateway: R
     assert gateway.client.get("/api/lorem/events").status_code == 405
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 401),
-        ({"Authorization": "Bearer wrong"}, 401),
-        ({"Authorization": "Basic ipsum-secret"}, 401),
-        ({"Authorization": "Bearer dolor-secret"}, 403),
-        ({"Authorization": "Bearer ipsum-secret"}, 200),
-        ({"Authorization": "bearer  ipsum-secret"}, 200),
-    ],
-)
-def test_an_environment_with_tokens_takes_events_only_with_its_own(
-    gateway: Running, headers: dict[str, str], status: int
-) -> None:
-    answer = gateway.post([view()], "ipsum", headers=headers)
-    assert answer.status_code == status
-    assert ("www-authenticate" in answer.headers) == (status == 401)
-
-
 def test_an_item_is_put_and_deleted(gateway: Running) -> None:
     path = "/api/lorem/items/article/fruit%2F1"
     assert gateway.client.put(path, json={"title": "Pear", "tags": ["a"]}).json() == {"accepted": 1}
@@ -185,7 +127,8 @@ def test_an_items_errors_are_named(gateway: Running) -> None:
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "price"
     assert gateway.client.put("/api/lorem/items/article/1", json=["title"]).status_code == 400
-    assert gateway.client.put("/api/lorem/items/article/1", content=b"{").status_code == 415
+    headers = {"Content-Type": "application/json"}
+    assert gateway.client.put("/api/lorem/items/article/1", content=b"{", headers=headers).status_code == 415
 
 
 @pytest.mark.parametrize("framing", ["one", "list", "lines"])
@@ -228,13 +171,6 @@ def test_what_is_no_envelope_of_pubsub_is_400(gateway: Running, envelope: Any) -
     assert gateway.client.post("/api/lorem/pubsub", json=envelope).status_code == 400
 
 
-def test_pubsub_may_carry_its_token_in_the_url_and_nobody_else(gateway: Running) -> None:
-    envelope = {"message": {"data": ""}}
-    assert gateway.client.post("/api/ipsum/pubsub?token=ipsum-secret", json=envelope).status_code == 200
-    assert gateway.client.post("/api/ipsum/pubsub?token=wrong", json=envelope).status_code == 401
-    assert gateway.client.post("/api/ipsum/events?token=ipsum-secret", json={"events": []}).status_code == 401
-
-
 def test_health_and_readiness_answer(gateway: Running) -> None:
     assert gateway.client.get("/health").json() == {"status": "ok"}
     assert gateway.client.get("/ready").json() == {"status": "ready", "problems": {}}
@@ -263,12 +199,12 @@ def test_the_documentation_page_needs_nothing_from_outside(gateway: Running) -> 
 
 def test_while_stopping_nothing_new_is_taken(tmp_path: Path) -> None:
     lorem = write_environment(Layout(tmp_path), "lorem")
-    stopping = Gateway([lorem], Layout(tmp_path), Tokens([lorem], tmp_path, {}), lambda: datetime.now(UTC))
+    stopping = Gateway([lorem], Layout(tmp_path), Tokens([lorem], Layout(tmp_path), {}), lambda: datetime.now(UTC))
     stopping.is_stopping = True
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(stopping.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.post("/api/lorem/events", json={"events": []}), await client.get("/ready")
 
     taken, ready = asyncio.run(ask())

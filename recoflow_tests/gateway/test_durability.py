@@ -18,9 +18,8 @@ CLIENTS = 4
 BATCH = 20
 
 
-def _send_until(gateway: Running, stop: threading.Event, client: int) -> list[str]:
-    """Send batches until the gateway is gone; gives the batches that were acknowledged."""
-    acknowledged: list[str] = []
+def _send_until(gateway: Running, stop: threading.Event, acknowledged: list[str], client: int) -> None:
+    """Send batches until the gateway is gone; adds the batches that were acknowledged."""
     with httpx.Client(base_url=gateway.url, timeout=20) as connection:
         for number in range(10**6):
             batch = f"{client}-{number}"
@@ -33,17 +32,19 @@ def _send_until(gateway: Running, stop: threading.Event, client: int) -> list[st
                 acknowledged.append(batch)
             if stop.is_set():
                 break
-    return acknowledged
 
 
 def _run_and_end(gateway: Running, number: int) -> tuple[list[str], int]:
-    stop = threading.Event()
+    stop, acknowledged, deadline = threading.Event(), [], time.monotonic() + 30
     with ThreadPoolExecutor(CLIENTS) as pool:
-        futures = [pool.submit(_send_until, gateway, stop, client) for client in range(CLIENTS)]
-        time.sleep(0.7)
+        futures = [pool.submit(_send_until, gateway, stop, acknowledged, client) for client in range(CLIENTS)]
+        while len(acknowledged) <= 5 * CLIENTS and time.monotonic() < deadline:
+            time.sleep(0.05)
         code = gateway.end(number)
         stop.set()
-    return [batch for future in futures for batch in future.result()], code
+    for future in futures:
+        future.result()
+    return acknowledged, code
 
 
 def _assert_exactly_once(gateway: Running, acknowledged: list[str]) -> None:
@@ -94,7 +95,7 @@ def test_a_request_that_had_begun_is_finished_before_the_end(start: Start) -> No
     gateway = start()
     host, port = gateway.url.removeprefix("http://").split(":")
     body = b'{"events": []}'
-    head = b"POST /api/lorem/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /api/lorem/events HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head % len(body) + body[:5])
         time.sleep(0.2)

@@ -28,29 +28,29 @@ def files(gateway: Running) -> list[Path]:
 def test_a_request_lies_where_the_next_ingest_finds_it(
     gateway: Running, body: dict[str, str], users: set[str], devices: set[str]
 ) -> None:
-    answer = gateway.client.post(PATH, json=body)
+    answer = gateway.admin.post(PATH, json=body)
     assert answer.status_code == 202
     case = answer.json()["request_id"]
     (path,) = [path for path in files(gateway) if case in path.name]
     assert request.is_request(path.name)
     assert request.read(path, path.name) == (users, devices)
-    assert gateway.client.get(f"{PATH}/{case}").json() == {"request_id": case, "state": "waiting"}
-    assert gateway.client.post(PATH, json=body).json() == {"request_id": case}
+    assert gateway.admin.get(f"{PATH}/{case}").json() == {"request_id": case, "state": "waiting"}
+    assert gateway.admin.post(PATH, json=body).json() == {"request_id": case}
     assert len([path for path in files(gateway) if request.read(path, path.name) == (users, devices)]) == 1
 
 
 def test_a_request_that_was_taken_up_is_no_answer_to_a_later_one(gateway: Running) -> None:
-    first = gateway.client.post(PATH, json={"user_id": "again"}).json()["request_id"]
+    first = gateway.admin.post(PATH, json={"user_id": "again"}).json()["request_id"]
     cases.begin(gateway.layout, "lorem", f"lorem_forget_{first}.csv")
-    assert gateway.client.get(f"{PATH}/{first}").json()["state"] == "running"
-    assert gateway.client.post(PATH, json={"user_id": "again"}).json()["request_id"] != first
+    assert gateway.admin.get(f"{PATH}/{first}").json()["state"] == "running"
+    assert gateway.admin.post(PATH, json={"user_id": "again"}).json()["request_id"] != first
 
 
 def test_what_was_acknowledged_before_is_handed_to_the_ingest_first(start: Any) -> None:
     gateway = start("{ seal_seconds: 1000 }")
     assert gateway.post([view(user_id="leaver")]).status_code == 200
     assert list(gateway.layout.spool("lorem").glob("*.open"))
-    gateway.client.post(PATH, json={"user_id": "leaver"})
+    gateway.admin.post(PATH, json={"user_id": "leaver"})
     assert not list(gateway.layout.spool("lorem").glob("*.open"))
     assert gateway.ingest().accepted == 1
 
@@ -72,7 +72,7 @@ def test_what_was_acknowledged_before_is_handed_to_the_ingest_first(start: Any) 
 )
 def test_a_body_that_is_not_quite_a_request_forgets_nobody(gateway: Running, body: Any) -> None:
     before = files(gateway)
-    answer = gateway.client.post(PATH, json=body)
+    answer = gateway.admin.post(PATH, json=body)
     assert answer.status_code == 400
     assert answer.json()["message"]
     assert files(gateway) == before
@@ -86,12 +86,12 @@ def test_only_the_environments_own_token_may_ask_and_look(gateway: Running) -> N
     assert gateway.client.get(f"{path}/{case}").status_code == 401
     assert gateway.client.get(f"{path}/{case}", headers={"Authorization": "Bearer dolor-secret"}).status_code == 403
     assert gateway.client.get(f"{path}/{case}", headers=own).json()["state"] == "waiting"
-    assert gateway.client.get(f"{PATH}/{case}").status_code == 404  # another environment's
+    assert gateway.admin.get(f"{PATH}/{case}").status_code == 404  # another environment's
 
 
 @pytest.mark.parametrize("case", ["0", "*", "..", "%2e%2e%2fipsum", "f" * 32])
 def test_a_request_that_nobody_made_is_404(gateway: Running, case: str) -> None:
-    assert gateway.client.get(f"{PATH}/{case}").status_code == 404
+    assert gateway.admin.get(f"{PATH}/{case}").status_code == 404
 
 
 def test_what_cannot_be_written_is_503_and_forgets_nobody(start: Any) -> None:
@@ -99,5 +99,5 @@ def test_what_cannot_be_written_is_503_and_forgets_nobody(start: Any) -> None:
     inbox = gateway.layout.inbox("lorem")
     inbox.parent.mkdir(parents=True, exist_ok=True)
     inbox.write_text("in the way")
-    answer = gateway.client.post(PATH, json={"user_id": "ann"})
+    answer = gateway.admin.post(PATH, json={"user_id": "ann"})
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import StorageError
+from recoflow.gateway.bodies import Accepted
+from recoflow.gateway.intake import Intake
 from recoflow.gateway.journal import Journal
+from recoflow.gateway.metrics import Metrics
 from recoflow.storage import spool
+from recoflow.storage.layout import Layout
 from recoflow.storage.spool import SpoolWriter
+from recoflow_tests.gateway.client import write_environment
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -85,3 +90,39 @@ def test_a_segment_is_sealed_when_it_is_old_enough(tmp_path: Path, age: timedelt
         assert bool(spool.sealed(tmp_path)) == is_sealed
 
     run(tmp_path, work)
+
+
+@pytest.mark.fault("L5")
+@pytest.mark.parametrize("moves", [timedelta(hours=-3), timedelta(hours=3)])
+def test_when_a_segment_is_sealed_does_not_depend_on_the_time_of_day(tmp_path: Path, moves: timedelta) -> None:
+    wall, seconds = [NOW], [100.0]
+
+    async def work() -> None:
+        writer = SpoolWriter(tmp_path, "events", 10**6, lambda: seconds[0])
+        journal = Journal(writer, lambda: wall[0])
+        await journal.append(b"1\n")
+        wall[0] += moves
+        seconds[0] += 9
+        await journal.seal_if_older(timedelta(seconds=10))
+        assert not spool.sealed(tmp_path)
+        seconds[0] += 1
+        await journal.seal_if_older(timedelta(seconds=10))
+        assert len(spool.sealed(tmp_path)) == 1
+        await journal.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.fault("L5")
+def test_what_was_acknowledged_is_handed_over_at_once_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    lorem, wall = write_environment(Layout(tmp_path), "lorem"), [NOW]
+
+    async def work() -> None:
+        intake = Intake(lorem, tmp_path / "spool", lambda: wall[0], Metrics())
+        await intake.keep("events", Accepted(b"1\n", 1))
+        wall[0] -= timedelta(days=1)
+        await intake.seal()  # before a person is forgotten
+        assert len(spool.sealed(tmp_path / "spool")) == 1
+        await intake.close()
+
+    asyncio.run(work())

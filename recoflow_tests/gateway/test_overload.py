@@ -12,7 +12,9 @@ from pathlib import Path
 from recoflow_tests.gateway.client import Running, view
 
 Start = Callable[..., Running]
-HEAD = "POST /api/lorem/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+HEAD = (
+    "POST /api/lorem/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
 
 
 def _begin_request(gateway: Running, length: int, sent: bytes) -> socket.socket:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from recoflow.environment import Environment
-from recoflow.errors import ConfigurationError
+from recoflow.errors import ConfigurationError, StorageError
+from recoflow.gateway import local_tokens
 from recoflow.gateway.tokens import Access, Tokens
+from recoflow.storage.layout import Layout
 
 
 def environment(name: str, **gateway: Any) -> Environment:
@@ -21,29 +23,53 @@ def test_a_token_opens_its_own_environment_only(tmp_path: Path) -> None:
     (tmp_path / "lorem.token").write_text("from-file\n")
     lorem = environment("lorem", token_files=["lorem.token"], token_variables=["LOREM"])
     ipsum = environment("ipsum", token_variables=["IPSUM"])
-    tokens = Tokens([lorem, ipsum, environment("open")], tmp_path, {"LOREM": "from-variable", "IPSUM": "other"})
+    tokens = Tokens([lorem, ipsum, environment("open")], Layout(tmp_path), {"LOREM": "from-variable", "IPSUM": "other"})
     assert tokens.access("lorem", "from-file") is Access.GRANTED
     assert tokens.access("lorem", "from-variable") is Access.GRANTED
     assert tokens.access("lorem", "other") is Access.FOREIGN
     assert tokens.access("lorem", "nobody's") is Access.UNKNOWN
     assert tokens.access("lorem", None) is Access.UNKNOWN
-    assert tokens.access("open", None) is Access.GRANTED
-    assert tokens.access("open", "other") is Access.GRANTED
+    assert tokens.access("open", None) is Access.UNKNOWN
+    assert tokens.access("open", "other") is Access.FOREIGN
 
 
 @pytest.mark.parametrize("variables", [{}, {"LOREM": " \n"}])
 def test_a_token_that_is_missing_is_an_error_and_never_an_open_door(tmp_path: Path, variables: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="variable LOREM: holds no token for lorem"):
-        Tokens([environment("lorem", token_variables=["LOREM"])], tmp_path, variables)
+        Tokens([environment("lorem", token_variables=["LOREM"])], Layout(tmp_path), variables)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"lorem\.token: cannot be read"):
-        Tokens([environment("lorem", token_files=["lorem.token"])], tmp_path, {})
+        Tokens([environment("lorem", token_files=["lorem.token"])], Layout(tmp_path), {})
 
 
 def test_two_environments_cannot_share_a_token_and_the_message_does_not_show_it(tmp_path: Path) -> None:
     both = [environment("lorem", token_variables=["A"]), environment("ipsum", token_variables=["B"])]
     with pytest.raises(ConfigurationError, match="two environments") as error:
-        Tokens(both, tmp_path, {"A": "secret", "B": "secret"})
+        Tokens(both, Layout(tmp_path), {"A": "secret", "B": "secret"})
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.fault("H5")
+def test_an_environment_that_names_no_token_gets_a_random_one_once_that_its_owner_alone_reads(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    for name in ("lorem", "ipsum"):
+        local_tokens.make(layout.token(name))
+    made = layout.token("lorem").read_text()
+    local_tokens.make(layout.token("lorem"))
+    assert layout.token("lorem").read_text() == made
+    assert made != layout.token("ipsum").read_text()
+    assert len(made.strip()) >= 40
+    assert layout.token("lorem").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in (tmp_path / "tokens").iterdir()) == ["ipsum", "lorem"]
+    lorem, ipsum = environment("lorem"), environment("ipsum", token_variables=["IPSUM"])
+    tokens = Tokens([lorem, ipsum], layout, {"IPSUM": "ipsum's"})
+    assert tokens.access("lorem", made.strip()) is Access.GRANTED
+    assert tokens.access("ipsum", layout.token("ipsum").read_text().strip()) is Access.UNKNOWN
+
+
+def test_a_token_that_cannot_be_made_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("in the way")
+    with pytest.raises(StorageError, match="lorem: cannot be written"):
+        local_tokens.make(Layout(tmp_path).token("lorem"))

@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def writer(folder: Path, kind: str = "events", seal_bytes: int = 10**6) -> SpoolWriter:
-    return SpoolWriter(folder, kind, seal_bytes)
+    return SpoolWriter(folder, kind, seal_bytes, lambda: 7.0)
 
 
 def opened(folder: Path) -> list[Path]:
@@ -37,7 +37,7 @@ def test_batches_are_in_the_file_as_soon_as_append_returns(tmp_path: Path) -> No
     one.append([b"1\n2\n", b"3\n"], NOW)
     (path,) = opened(tmp_path / "deep" / "folder")
     assert path.read_bytes() == b"1\n2\n\n3\n\n"
-    assert one.opened_at == NOW
+    assert one.age() == 0
 
 
 def test_a_sealed_segment_is_seen_and_the_next_batch_opens_another(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_sealed_segment_is_seen_and_the_next_batch_opens_another(tmp_path: Pat
     assert spool.sealed(tmp_path) == []
     one.seal()
     one.seal()
-    assert one.opened_at is None
+    assert one.age() is None
     one.append([b"2\n"], NOW)
     assert contents(tmp_path) == [b"1\n\n"]
     assert len(opened(tmp_path)) == 1
