@@ -146,10 +146,12 @@ def sandbox_sftp(data: Data = DATA, port: Port = 2222) -> None:
     from recoflow.storage.artifacts import write_atomic
 
     layout = Layout(data.absolute())
-    accounts = [found.sftp.username for found in load_all(layout.environments) if found.sftp.embedded]
+    settings = [found.sftp for found in load_all(layout.environments) if found.sftp.embedded]
+    accounts = [found.username for found in settings]
+    largest = {found.username: found.max_bytes for found in settings}
     for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: under the handler of polars, a wait goes on
         signal.signal(number, signal.default_int_handler)
-    with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, accounts), port) as server:
+    with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, accounts), port, largest=largest) as server:
         write_atomic(layout.sftp_port, str(server.port).encode())
         console.print(f"SFTP on 127.0.0.1:{server.port} for {', '.join(accounts)}")
         with contextlib.suppress(KeyboardInterrupt):

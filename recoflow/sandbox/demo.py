@@ -78,13 +78,15 @@ def _answer(stack: Stack, sample: world.World, progress: Progress) -> tuple[str,
     """The name and the text of the response to a request for every reader."""
     name = f"{world.ENVIRONMENT}_weekly_mail_{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}.csv"
     task = progress.add_task(f"Campaign {name}", total=2)
-    with tempfile.TemporaryDirectory() as folder, _customer(stack) as sftp:
+    with tempfile.TemporaryDirectory() as folder:
         request, response = Path(folder) / "request.csv", Path(folder) / "response.csv"
         request.write_text(world.request(sample), encoding="utf-8", newline="\n")
-        feeder.drop(sftp, request, name)
+        with _customer(stack) as sftp:  # an upload is claimed when its session ends
+            feeder.drop(sftp, request, name)
         progress.advance(task)
-        _await(stack, "campaign", f"the response {name}", lambda _: name in feeder.responses(sftp))
-        feeder.collect(sftp, name, response)
+        with _customer(stack) as sftp:
+            _await(stack, "campaign", f"the response {name}", lambda _: name in feeder.responses(sftp))
+            feeder.collect(sftp, name, response)
         progress.advance(task)
         return name, response.read_text(encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""The embedded server's files: a fixed name space of folders that nobody can make, remove or rename.
+"""The embedded server's name space: a fixed set of folders that nobody can make, remove or rename.
 
-What belongs here: which path means which file, who may do what in which folder, and uploads that appear whole or not at
-all. What does not: the SFTP protocol (`sftp_server`).
+What belongs here: which path means which file, and who may do what in which folder. What does not: the files on disk
+(`uploads`), the SFTP protocol (`sftp_protocol`).
 
 Every client path is the root, a mounted folder, or a mounted folder and ONE name. A file is only ever opened relative
 to its folder's descriptor and without following links, so no name can lead outside.
@@ -10,18 +10,13 @@ to its folder's descriptor and without following links, so no name can lead outs
 from __future__ import annotations
 
 import os
-import shutil
-import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
-EXCHANGE: Final = ("requests", "responses", "periodic", "one_time")
-INTERNAL: Final = ("claims", "staging")
-UPLOADS: Final = ".uploads"  # unfinished uploads, on the same file system as the folders and in nobody's name space
+from recoflow.sandbox.uploads import EXCHANGE, INTERNAL, Folders, Place, Reading, Upload, Uploader, open_regular
 
 
 class Right(Flag):
@@ -41,44 +36,23 @@ FEEDER: Final[Mapping[str, Right]] = {
 SERVICE: Final[Mapping[str, Right]] = dict.fromkeys((*EXCHANGE, *INTERNAL), Right.WRITE | Right.REMOVE)
 
 
-class Folders:
-    """Open descriptors of one account's folders, shared by its users; makes the folders that are missing."""
-
-    def __init__(self, root: Path) -> None:
-        self.descriptors: dict[str, int] = {}
-        # (device, inode, size, mtime_ns) of files whose uploader's CLOSE was answered with success.
-        self.closed: set[tuple[int, int, int, int]] = set()
-        for name in (*EXCHANGE, *INTERNAL, UPLOADS):
-            folder = root / name
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.descriptors[name] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        for leftover in os.listdir(self.descriptors[UPLOADS]):  # noqa: PTH208 # by descriptor, not by path
-            os.unlink(leftover, dir_fd=self.descriptors[UPLOADS])  # of a server that was killed
-
-    def close(self) -> None:
-        """Release the descriptors."""
-        while self.descriptors:
-            os.close(self.descriptors.popitem()[1])
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file's folder and name."""
-
-    folder: str
-    descriptor: int
-    name: str
-
-
 @dataclass(frozen=True)
 class View:
-    """What one user sees of an account's folders.
+    """What one session sees of an account's folders.
 
     All methods take client paths (`os.fsdecode`d, so that any bytes survive) and raise OSError, as the system calls do.
+
+    Args:
+        folders: the account's.
+        rights: folder → what the session may do in it.
+        largest: how many bytes a file that it writes may have.
+        uploader: the session.
     """
 
     folders: Folders
     rights: Mapping[str, Right]
+    largest: int = sys.maxsize
+    uploader: Uploader = field(default_factory=Uploader)
 
     def parts(self, path: str) -> tuple[str, ...]:
         """Resolve `.` and `..` by name alone, as there are no links: () is the root."""
@@ -126,136 +100,61 @@ class View:
             parts = self.parts(path) or (next(iter(self.rights)),)
             return os.fstat(self.folders.descriptors[parts[0]])
         place = self.place(path)
-        return os.stat(place.name, dir_fd=place.descriptor, follow_symlinks=False)
-
-    def has_closed(self, found: os.stat_result) -> bool:
-        """Whether this server saw the uploader's CLOSE of exactly these bytes."""
-        return _identity(found) in self.folders.closed
+        try:
+            return place.stat()
+        except FileNotFoundError:
+            if (found := self.uploader.recall(place)) is None:
+                raise
+            return found
 
     def remove(self, path: str) -> None:
         """Delete a file."""
         place = self.place(path, Right.REMOVE)
-        self.folders.closed.discard(_identity(self.stat(path)))
+        self.folders.replaces(place)
         os.unlink(place.name, dir_fd=place.descriptor)
+        self.uploader.forget(place)
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         """Move a file; without `overwrite` an existing target is an error, as SFTP version 3 demands."""
         source, target = self.place(old, Right.REMOVE), self.place(new, Right.WRITE)
+        found = source.stat()
+        self.folders.moved(found)
         if overwrite:
+            if source != target:
+                self.folders.replaces(target)
             os.rename(source.name, target.name, src_dir_fd=source.descriptor, dst_dir_fd=target.descriptor)
-            return
-        os.link(
-            source.name,
-            target.name,
-            src_dir_fd=source.descriptor,
-            dst_dir_fd=target.descriptor,
-            follow_symlinks=False,
-        )
-        os.unlink(source.name, dir_fd=source.descriptor)
+        else:
+            os.link(
+                source.name,
+                target.name,
+                src_dir_fd=source.descriptor,
+                dst_dir_fd=target.descriptor,
+                follow_symlinks=False,
+            )
+            os.unlink(source.name, dir_fd=source.descriptor)
+        if self.uploader.recall(source) is not None:
+            self.uploader.forget(source)
+            self.uploader.remember(target, found)
 
-    def touch(self, path: str, times: tuple[float, float]) -> None:
-        """Set access and modification time."""
+    def touch(self, path: str, times: tuple[int, int]) -> None:
+        """Set access and modification time, in seconds since 1970."""
         place = self.place(path, Right.WRITE)
-        was_closed = self.has_closed(self.stat(path))
-        os.utime(place.name, times, dir_fd=place.descriptor, follow_symlinks=False)
-        if was_closed:
-            self.folders.closed.add(_identity(self.stat(path)))
+        accessed, modified = (seconds * 10**9 for seconds in times)
+        try:
+            found = place.stat()
+            self.folders.dates(found, modified)
+            os.utime(place.name, ns=(accessed, modified), dir_fd=place.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            if self.uploader.recall(place) is None:
+                raise
+            return
+        if found.st_mtime_ns != modified:
+            self.folders.forget(found)
+        if self.uploader.recall(place) is not None:
+            self.uploader.remember(place, place.stat())
 
     def open(self, path: str, flags: int) -> Reading | Upload:
         """Open a file: to read what is there, or to write an upload that appears when it is closed."""
-        writes = flags & (os.O_WRONLY | os.O_RDWR)
-        place = self.place(path, Right.WRITE if writes else Right.READ)
-        return Upload(self.folders, place, flags) if writes else Reading(_open_regular(place))
-
-
-def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _open_regular(place: Place) -> int:
-    # O_NONBLOCK: opening a FIFO must not hang the server.
-    descriptor = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.descriptor)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise PermissionError(place.name)
-    return descriptor
-
-
-@dataclass
-class Reading:
-    """A file that is open for reading."""
-
-    descriptor: int
-
-    def discard(self) -> None:
-        """Close it; may be called twice."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-        self.descriptor = -1
-
-    commit = discard
-
-
-@dataclass
-class Upload:
-    """A file that is being written: under a hidden name until `commit`, gone after `discard`."""
-
-    folders: Folders
-    place: Place
-    flags: int
-    descriptor: int = field(init=False)
-    hidden: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the hidden file, with the bytes that are there when the client means to change those."""
-        self.hidden = uuid4().hex
-        existing = self._existing()
-        self.descriptor = os.open(self.hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._uploads)
-        if existing is not None:
-            with os.fdopen(existing, "rb") as source, os.fdopen(self.descriptor, "wb", closefd=False) as copy:
-                shutil.copyfileobj(source, copy)
-
-    @property
-    def _uploads(self) -> int:
-        return self.folders.descriptors[UPLOADS]
-
-    def _existing(self) -> int | None:
-        """A descriptor of the bytes that this upload begins with, None when it begins empty."""
-        try:
-            descriptor = _open_regular(self.place)
-        except FileNotFoundError:
-            if not self.flags & os.O_CREAT:
-                raise
-            return None
-        if not self.flags & (os.O_EXCL | os.O_TRUNC):
-            return descriptor
-        os.close(descriptor)
-        if self.flags & os.O_EXCL:
-            raise FileExistsError(self.place.name)
-        return None
-
-    def commit(self) -> None:
-        """Make the file appear, whole and on disk, under its name."""
-        if self.descriptor < 0:
-            return
-        try:
-            os.fsync(self.descriptor)
-            os.rename(self.hidden, self.place.name, src_dir_fd=self._uploads, dst_dir_fd=self.place.descriptor)
-            os.fsync(self.place.descriptor)
-            self.folders.closed.add(_identity(os.fstat(self.descriptor)))
-        except OSError:
-            self.discard()
-            raise
-        os.close(self.descriptor)
-        self.descriptor = -1
-
-    def discard(self) -> None:
-        """Forget the upload; may be called twice, and after `commit`."""
-        if self.descriptor < 0:
-            return
-        os.close(self.descriptor)
-        self.descriptor = -1
-        try:
-            os.unlink(self.hidden, dir_fd=self._uploads)
-        except FileNotFoundError:
-            return  # it had appeared under its name already: only the folder's fsync failed
+        if not flags & (os.O_WRONLY | os.O_RDWR):
+            return Reading(open_regular(self.place(path)))
+        return Upload(self.folders, self.place(path, Right.WRITE), flags, self.largest, self.uploader)

@@ -1,255 +1,122 @@
 """The embedded SFTP server for newcomers and tests: paramiko, keys only, loopback, a fixed name space.
 
-What belongs here: the SSH and SFTP protocol. What does not: files and rights (`namespace`), keys (`keys`). Production
-runs OpenSSH (deploy/); one contract test holds for both.
+What belongs here: connections, log-ins and their limits. What does not: SFTP itself (`sftp_protocol`), files and rights
+(`namespace`), keys (`keys`). Production runs OpenSSH (deploy/); one contract test holds for both.
 
 One account has two kinds of keys. A feeder's key (the customer's server) sees requests/, responses/, periodic/ and
 one_time/; the service's key (recoflow) sees claims/ and staging/ too. An upload appears under its name when its CLOSE
-was answered with success, never half; the service is told so by the listing attribute `CLOSED`.
+was answered with success, never half; the service is told so by the listing attribute `CLOSED`, and by `IN_USE` while
+its session may still check, date or rename it.
+
+No feeder keeps others out: each account has its share of connections, all feeders together have theirs, and the rest is
+the service's.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import paramiko
-from paramiko import common, sftp
-from paramiko.sftp_attr import SFTPAttributes
+from paramiko import common
 
 from recoflow.errors import MailboxError
 from recoflow.sandbox import keys
-from recoflow.sandbox.namespace import FEEDER, SERVICE, Folders, Reading, Upload, View
+from recoflow.sandbox.namespace import FEEDER, SERVICE, Right, View
+from recoflow.sandbox.sftp_protocol import Client, Subsystem
+from recoflow.sandbox.uploads import Folders, Uploader
 from recoflow.storage import sftp_link
-from recoflow.storage.sftp_wire import CLOSED, POSIX_RENAME
 
 LOG: Final = "recoflow.sftp.server"
 MAX_UNAUTHENTICATED: Final = 32
-MAX_CONNECTIONS: Final = 128
-MAX_HANDLES: Final = 64  # open files and folders of one session
+MAX_FEEDERS: Final = 96  # connections of all customers together
+MAX_OF_ACCOUNT: Final = 16  # connections of one customer
+MAX_CHANNELS: Final = 4  # sessions of one connection
+LARGEST_BACKLOG: Final = 4 * 1024 * 1024  # bytes of one session that came and were not read: twice paramiko's window
+LARGEST_FILE: Final = 2 * 1024**3
 BACKLOG: Final = 64
+LOOK_SECONDS: Final = 0.2
 
 
-def _status(error: OSError | ValueError) -> int:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return sftp.SFTP_NO_SUCH_FILE
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.ELOOP):
-        return sftp.SFTP_PERMISSION_DENIED
-    return sftp.SFTP_FAILURE
+@dataclass(frozen=True)
+class _Grant:
+    """What a key sees of an account.
 
+    Args:
+        folders: the account's.
+        rights: folder → what may be done in it.
+        largest: how many bytes an upload may have.
+    """
 
-def _attributes(found: os.stat_result, name: str = "") -> SFTPAttributes:
-    made = SFTPAttributes.from_stat(found)
-    try:
-        name.encode()
-        made.filename = name
-    except UnicodeEncodeError:
-        made.filename = os.fsencode(name)  # type: ignore[assignment] # paramiko writes bytes too
-    return made
-
-
-class _Handle(paramiko.SFTPHandle):
-    """An open file; `close` is what paramiko calls when a session ends, so it discards an unfinished upload."""
-
-    def __init__(self, file: Reading | Upload) -> None:
-        super().__init__()
-        self.file = file
-
-    def read(self, offset: int, length: int) -> bytes | int:
-        try:
-            return os.pread(self.file.descriptor, length, offset)
-        except OSError as error:
-            return _status(error)
-
-    def write(self, offset: int, data: Any) -> int:
-        if not isinstance(self.file, Upload):
-            return sftp.SFTP_PERMISSION_DENIED
-        try:
-            return self._write(offset, memoryview(data))
-        except OSError as error:
-            return _status(error)
-
-    def _write(self, offset: int, rest: memoryview) -> int:
-        if isinstance(self.file, Upload) and self.file.flags & os.O_APPEND:
-            offset = os.fstat(self.file.descriptor).st_size
-        while rest:
-            written = os.pwrite(self.file.descriptor, rest, offset)
-            rest, offset = rest[written:], offset + written
-        return sftp.SFTP_OK
-
-    def stat(self) -> SFTPAttributes | int:
-        return _attributes(os.fstat(self.file.descriptor))
-
-    def chattr(self, attr: SFTPAttributes) -> int:
-        """Size and times; owner and mode are the server's own and stay (clients send them as a matter of course)."""
-        if not isinstance(self.file, Upload):
-            return sftp.SFTP_PERMISSION_DENIED
-        try:
-            if attr.st_size is not None:
-                os.ftruncate(self.file.descriptor, attr.st_size)
-            if attr.st_atime is not None and attr.st_mtime is not None:
-                os.utime(self.file.descriptor, (attr.st_atime, attr.st_mtime))
-        except OSError as error:
-            return _status(error)
-        return sftp.SFTP_OK
-
-    def commit(self) -> int:
-        """CLOSE by the client: the only way for an upload to appear."""
-        try:
-            self.file.commit()
-        except OSError as error:
-            return _status(error)
-        return sftp.SFTP_OK
-
-    def close(self) -> None:
-        self.file.discard()
-
-
-class _Files(paramiko.SFTPServerInterface):
-    """Answers of the name space as SFTP status codes. Making and removing folders and links stays unsupported."""
-
-    def __init__(self, server: _Session) -> None:
-        super().__init__(server)
-        self.view = server.view()
-
-    def _try(self, act: Callable[[], object]) -> int:
-        try:
-            act()
-        except (OSError, ValueError) as error:
-            return _status(error)
-        return sftp.SFTP_OK
-
-    def open(self, path: str, flags: int, attr: SFTPAttributes) -> _Handle | int:  # noqa: ARG002
-        try:
-            return _Handle(self.view.open(path, flags))
-        except (OSError, ValueError) as error:
-            return _status(error)
-
-    def list_folder(self, path: str) -> list[SFTPAttributes] | int:
-        try:
-            return [self._listed(name, found) for name, found in self.view.entries(path)]
-        except (OSError, ValueError) as error:
-            return _status(error)
-
-    def _listed(self, name: str, found: os.stat_result) -> SFTPAttributes:
-        made = _attributes(found, name)
-        if self.view.rights is SERVICE and self.view.has_closed(found):
-            made.attr = {CLOSED.decode(): CLOSED.decode()}
-        return made
-
-    def stat(self, path: str) -> SFTPAttributes | int:
-        return self.lstat(path)
-
-    def lstat(self, path: str) -> SFTPAttributes | int:
-        try:
-            return _attributes(self.view.stat(path))
-        except (OSError, ValueError) as error:
-            return _status(error)
-
-    def remove(self, path: str) -> int:
-        return self._try(lambda: self.view.remove(path))
-
-    def rename(self, oldpath: str, newpath: str) -> int:
-        return self._try(lambda: self.view.rename(oldpath, newpath, overwrite=False))
-
-    def posix_rename(self, oldpath: str, newpath: str) -> int:
-        return self._try(lambda: self.view.rename(oldpath, newpath, overwrite=True))
-
-    def chattr(self, path: str, attr: SFTPAttributes) -> int:
-        if attr.st_size is not None:
-            return sftp.SFTP_OP_UNSUPPORTED
-        if attr.st_atime is None or attr.st_mtime is None:
-            return self._try(lambda: self.view.stat(path))
-        times = (attr.st_atime, attr.st_mtime)
-        return self._try(lambda: self.view.touch(path, times))
-
-    def canonicalize(self, path: str) -> Any:
-        # Bytes, as a name need not be text; paramiko writes either.
-        return os.fsencode("/" + "/".join(self.view.parts(path)))
-
-
-class _RawMessage(paramiko.Message):
-    """A request whose names may be any bytes: paramiko's own demands UTF-8 and fails the request otherwise."""
-
-    def get_text(self) -> str:
-        return os.fsdecode(self.get_binary())
-
-
-class _Protocol(paramiko.SFTPServer):
-    """paramiko's SFTP server, with checked CLOSE, byte names, and only the extension that the protocol needs."""
-
-    def _process(self, kind: int, number: int, message: paramiko.Message) -> None:
-        raw = _RawMessage(message.get_remainder())
-        if kind == sftp.CMD_CLOSE and (handle := self._taken(raw.get_binary())) is not None:
-            self._send_status(number, handle.commit())  # type: ignore[attr-defined]
-            return
-        raw.rewind()
-        if kind in {sftp.CMD_OPEN, sftp.CMD_OPENDIR} and len(self.file_table) + len(self.folder_table) >= MAX_HANDLES:
-            self._send_status(number, sftp.SFTP_FAILURE)  # type: ignore[attr-defined]
-            return
-        if kind == sftp.CMD_EXTENDED and raw.get_binary() != POSIX_RENAME:
-            self._send_status(number, sftp.SFTP_OP_UNSUPPORTED)  # type: ignore[attr-defined]
-            return
-        raw.rewind()
-        super()._process(kind, number, raw)  # type: ignore[misc]
-
-    def finish_subsystem(self) -> None:
-        # Without an exit status OpenSSH's scp calls a finished copy a failure.
-        if self.sock is not None:
-            with suppress(OSError, EOFError, paramiko.SSHException):
-                self.sock.send_exit_status(0)
-        super().finish_subsystem()
-
-    def _taken(self, name: bytes) -> _Handle | None:
-        handle = self.file_table.pop(name, None)
-        return handle if isinstance(handle, _Handle) else None
-
-    def _send_server_version(self) -> int:
-        kind, _ = self._read_packet()  # type: ignore[attr-defined]
-        if kind != sftp.CMD_INIT:
-            raise paramiko.SFTPError("the client did not begin with INIT")
-        version = paramiko.Message()
-        version.add_int(3)
-        version.add_string(POSIX_RENAME)
-        version.add_string("1")
-        self._send_packet(sftp.CMD_VERSION, version)  # type: ignore[attr-defined]
-        return 3
+    folders: Folders
+    rights: Mapping[str, Right]
+    largest: int
 
 
 # Account → public key, as its wire bytes → what that key sees.
-_Users = Mapping[str, Mapping[bytes, View]]
+_Users = Mapping[str, Mapping[bytes, _Grant]]
 
 
-class _Session(paramiko.ServerInterface):
-    """Who may log in, and that SFTP is all there is."""
+class _Visitor(Client):
+    """One connection: who may log in, that SFTP is all there is, and what the connection holds."""
 
-    def __init__(self, users: _Users) -> None:
+    def __init__(self, users: _Users, has_seat: Callable[[_Visitor], bool]) -> None:
         self.users = users
+        self.began = self.last_act = time.monotonic()
+        self.account = ""
+        self.channels: list[paramiko.Channel] = []
         self._key = b""
-        self._account = ""
+        self._begun_channels = 0
+        self._has_seat = has_seat
+
+    @property
+    def grant(self) -> _Grant:
+        """What the key sees that logged in: the last one asked for, as paramiko asks for none after a log-in."""
+        return self.users[self.account][self._key]
 
     def view(self) -> View:
-        """What the key sees that logged in: the last one asked for, as paramiko asks for none after a log-in."""
-        return self.users[self._account][self._key]
+        """What a new session sees."""
+        grant = self.grant
+        return View(grant.folders, grant.rights, grant.largest, Uploader())
+
+    def acts(self) -> None:
+        """A request has come: the connection is not idle."""
+        self.last_act = time.monotonic()
+
+    def look(self, opened: Iterator[paramiko.Channel]) -> None:
+        """Note channels that were opened, and forget those that were closed."""
+        self.channels += opened
+        is_open = [channel for channel in self.channels if not channel.closed]
+        self._begun_channels -= len(self.channels) - len(is_open)
+        self.channels = is_open
+
+    def floods(self) -> bool:
+        """Whether the client sends more than its sessions read, against SSH's rules."""
+        return any(len(channel.in_buffer) > LARGEST_BACKLOG for channel in self.channels)
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        self._account, self._key = username, key.asbytes()
+        self.account, self._key = username, key.asbytes()
         return common.AUTH_SUCCESSFUL if self._key in self.users.get(username, {}) else common.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
-        return common.OPEN_SUCCEEDED if kind == "session" else common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        if kind != "session":
+            return common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        if self._begun_channels >= MAX_CHANNELS or not self._has_seat(self):
+            return common.OPEN_FAILED_RESOURCE_SHORTAGE
+        self._begun_channels += 1
+        return common.OPEN_SUCCEEDED
 
 
 @dataclass
@@ -267,8 +134,9 @@ class Server:
     _socket: socket.socket
     _users: _Users
     _login_seconds: float
+    _idle_seconds: float
     _ends: threading.Event = field(default_factory=threading.Event)
-    _transports: dict[paramiko.Transport, float] = field(default_factory=dict)  # deadline of the log-in
+    _visitors: dict[paramiko.Transport, _Visitor] = field(default_factory=dict)  # in the order of their coming
 
     def _run(self) -> None:
         while not self._ends.is_set():
@@ -277,21 +145,47 @@ class Server:
                 connection, _ = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError:
-                return  # the listening socket was closed
-            self._welcome(connection)
+            except OSError:  # the listening socket was closed, or no descriptor is free
+                self._ends.wait(LOOK_SECONDS)
+                continue
+            try:
+                self._welcome(connection)
+            except (OSError, EOFError, RuntimeError, paramiko.SSHException):  # gone already, or no thread is free
+                connection.close()
 
     def _reap(self) -> None:
-        for transport, deadline in list(self._transports.items()):
-            late = not transport.is_authenticated() and time.monotonic() > deadline
-            if late:
+        surplus = self._surplus()
+        for transport, visitor in list(self._visitors.items()):
+            if visitor in surplus or self._is_late(transport, visitor) or visitor.floods():
                 transport.close()
-            if late or not transport.is_alive():
-                del self._transports[transport]
+            if not transport.is_alive():
+                del self._visitors[transport]
+
+    def _is_late(self, transport: paramiko.Transport, visitor: _Visitor) -> bool:
+        now = time.monotonic()
+        if not transport.is_authenticated():
+            return now - visitor.began > self._login_seconds
+        visitor.look(iter(lambda: transport.accept(0), None))
+        return now - visitor.last_act > self._idle_seconds
+
+    def _surplus(self) -> set[_Visitor]:
+        """Feeders beyond the share of their account or of all feeders: those that came last."""
+        surplus: set[_Visitor] = set()
+        taken: dict[str, int] = {}
+        for transport, visitor in list(self._visitors.items()):
+            if not transport.is_authenticated() or visitor.grant.rights is SERVICE:
+                continue
+            if sum(taken.values()) < MAX_FEEDERS and taken.get(visitor.account, 0) < MAX_OF_ACCOUNT:
+                taken[visitor.account] = taken.get(visitor.account, 0) + 1
+            else:
+                surplus.add(visitor)
+        return surplus
+
+    def _has_seat(self, visitor: _Visitor) -> bool:
+        return visitor not in self._surplus()
 
     def _welcome(self, connection: socket.socket) -> None:
-        strangers = sum(not transport.is_authenticated() for transport in self._transports)
-        if strangers >= MAX_UNAUTHENTICATED or len(self._transports) >= MAX_CONNECTIONS:
+        if sum(not transport.is_authenticated() for transport in self._visitors) >= MAX_UNAUTHENTICATED:
             connection.close()
             return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -299,11 +193,11 @@ class Server:
         transport = paramiko.Transport(connection, disabled_algorithms=sftp_link.WEAK)
         transport.set_log_channel(LOG)
         transport.add_server_key(self.host_key)
-        transport.set_subsystem_handler("sftp", _Protocol, sftp_si=_Files)
-        self._transports[transport] = time.monotonic() + self._login_seconds
+        transport.set_subsystem_handler("sftp", Subsystem)
+        visitor = self._visitors[transport] = _Visitor(self._users, self._has_seat)
         # With an event it returns at once: a silent client must not hold up the next one.
         with suppress(paramiko.SSHException, EOFError):
-            transport.start_server(event=threading.Event(), server=_Session(self._users))
+            transport.start_server(event=threading.Event(), server=visitor)
 
     def _stop(self, listener: threading.Thread) -> None:
         self._ends.set()
@@ -311,9 +205,9 @@ class Server:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the listener at once where the system allows it
         listener.join()
         self._socket.close()
-        for transport in self._transports:
+        for transport in self._visitors:
             transport.close()
-        for transport in self._transports:
+        for transport in self._visitors:
             transport.join(5)
 
 
@@ -324,7 +218,10 @@ def serve(
     port: int = 2222,
     *,
     host: str = "127.0.0.1",
+    largest: Mapping[str, int] | None = None,
     login_seconds: float = 20,
+    idle_seconds: float = 900,
+    settle_seconds: float = 3,
 ) -> Iterator[Server]:
     """Serve the accounts from threads of this process until the block ends.
 
@@ -333,21 +230,26 @@ def serve(
         accounts: who may log in, as `keys.prepare` gives it.
         port: 0 takes a free one.
         host: the address to listen on; loopback unless told otherwise.
+        largest: account → bytes that an upload of its customer may have; LARGEST_FILE where it is not named.
         login_seconds: how long a client may take to log in.
+        idle_seconds: how long a client may stay without a request.
+        settle_seconds: how long a closed upload is left to its session, which may check, date or rename it, before the
+            service claims it; the end of the session ends it too.
 
     Raises:
         MailboxError: when the port is taken.
     """
     logging.getLogger(LOG).addHandler(logging.NullHandler())
     listening = _listen(host, port)
-    folders = {name: Folders(root / "accounts" / name) for name in accounts}
+    folders = {name: Folders(root / "accounts" / name, settle_seconds) for name in accounts}
+    limits = largest or {}
     users = {
-        name: {key.asbytes(): View(folders[name], FEEDER) for key in access.feeder}
-        | {key.asbytes(): View(folders[name], SERVICE) for key in access.service}
+        name: dict.fromkeys(_wire(access.feeder), _Grant(folders[name], FEEDER, limits.get(name, LARGEST_FILE)))
+        | dict.fromkeys(_wire(access.service), _Grant(folders[name], SERVICE, sys.maxsize))
         for name, access in accounts.items()
     }
     bound = listening.getsockname()[1]
-    server = Server(host, bound, keys.host_key(root), listening, users, login_seconds)
+    server = Server(host, bound, keys.host_key(root), listening, users, login_seconds, idle_seconds)
     sftp_link.pin(root / "known_hosts", host, bound, server.host_key, replace=True)
     listener = threading.Thread(target=server._run, name=f"sftp-{bound}", daemon=True)
     listener.start()
@@ -357,6 +259,10 @@ def serve(
         server._stop(listener)
         for opened in folders.values():
             opened.close()
+
+
+def _wire(public: tuple[paramiko.PKey, ...]) -> list[bytes]:
+    return [key.asbytes() for key in public]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -369,5 +275,5 @@ def _listen(host: str, port: int) -> socket.socket:
         problem = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be listened on: {error.strerror}"
         raise MailboxError(f"{host}:{port}", problem, "Stop what listens there, or choose another port") from None
     listening.listen(BACKLOG)
-    listening.settimeout(0.2)
+    listening.settimeout(LOOK_SECONDS)
     return listening

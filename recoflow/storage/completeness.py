@@ -1,6 +1,6 @@
 """When a file that someone uploads is complete: pure decisions over listings.
 
-What belongs here: the rules of rest, markers and cut-off CSVs. What does not: acting on them (`intake`).
+What belongs here: the rules of rest, markers and cut-off files. What does not: acting on them (`intake`).
 
 Most clients write under the final name and some set the source's time or keep the size constant, so neither size nor
 age proves anything alone: a file is complete when both stayed the same over two scans and a quiet time.
@@ -18,7 +18,9 @@ from recoflow.storage.claims import Sighting
 from recoflow.storage.sftp_wire import Entry
 
 EMPTY_FACTOR: Final = 10  # an empty file is more often a begun upload than a whole one
+JSON_LINES: Final = (b".jsonl", b".ndjson")
 _TAIL: Final = 1024 * 1024
+_BLANK: Final = b' \t\x1a,"'
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Complete:
     Args:
         entry: the file.
         markers: endings of the marker files that it has.
-        is_whole: a marker or the server says that the upload ended; else the file rested long enough.
+        is_whole: a marker says so. A server or a rest only say that the upload ended: one that broke off ends too.
     """
 
     entry: Entry
@@ -59,10 +61,12 @@ def judge(
     Args:
         entries: the folder's listing.
         seen: what earlier scans saw.
-        quiet_seconds: how long a file must rest; markers and the server's own knowledge make it 0.
+        quiet_seconds: how long a file must rest. A marker makes it 0, and so does a server that saw the CLOSE of a file
+            that is not empty and knows that its session is done with it.
         boot_id, boot: the present boot and its clock. A sighting of another boot counts for nothing.
     """
     present = {entry.name for entry in entries}
+    in_use = {entry.name for entry in entries if entry.attributes.is_in_use}
     data = [entry for entry in entries if entry.attributes.is_regular and names.is_data(entry.name)]
     complete, changed = [], {}
     for entry in sorted(data, key=lambda entry: (entry.attributes.mtime, entry.name)):
@@ -74,9 +78,11 @@ def judge(
             found.mtime,
             boot_id,
         )
-        if found.is_closed or any(ending in names.COMPLETE for ending in markers):
-            complete.append(Complete(entry, markers, is_whole=True))
-        elif before is None or not is_same or before.since > boot:
+        is_marked = any(ending in names.COMPLETE for ending in markers)
+        is_in_use = not in_use.isdisjoint((entry.name, *(entry.name + ending for ending in markers)))
+        if not is_in_use and (is_marked or (found.is_closed and found.size)):
+            complete.append(Complete(entry, markers, is_whole=is_marked))
+        elif is_in_use or before is None or not is_same or before.since > boot:
             changed[entry.name] = Sighting(found.size, found.mtime, boot_id, boot)
         elif boot - before.since >= quiet_seconds * (1 if found.size else EMPTY_FACTOR):
             complete.append(Complete(entry, markers, is_whole=False))
@@ -92,11 +98,17 @@ def digest_in(marker: bytes) -> str | None:
 
 
 def looks_cut(path: Path, name: bytes) -> bool:
-    """Whether a CSV looks like an upload that broke off: an open quote, or a last row shorter than the header.
+    """Whether a file looks like an upload that broke off.
 
-    A cut exactly between two rows cannot be seen.
+    A CSV with an open quote, or with a last row shorter than the header; blank rows at the end do not count. JSON lines
+    whose last line has no end. A cut exactly between two rows cannot be seen.
     """
-    if not name.lower().endswith(b".csv") or path.stat().st_size == 0:
+    if path.stat().st_size == 0:
+        return False
+    if name.lower().endswith(JSON_LINES):
+        last = _last_row(path)
+        return last.startswith(b"{") and not last.endswith(b"}")
+    if not name.lower().endswith(b".csv"):
         return False
     quotes = 0
     with path.open("rb") as file:
@@ -104,14 +116,20 @@ def looks_cut(path: Path, name: bytes) -> bool:
         quotes = header.count(b'"')
         while block := file.read(_TAIL):
             quotes += block.count(b'"')
-        file.seek(max(file.tell() - _TAIL, 0))
-        rows = file.read().rstrip(b"\r\n").splitlines()
     if quotes % 2:
         return True
-    last = rows[-1] if rows else b""
+    last = _last_row(path)
     if last.count(b'"') % 2:
         return False  # it ends a quoted cell that has line breaks: where its row begins is not known here
-    return _cells(last) < _cells(header)
+    return bool(last) and _cells(last) < _cells(header)
+
+
+def _last_row(path: Path) -> bytes:
+    """The last line with anything in it: Excel leaves rows of empty cells, other tools blanks or Ctrl-Z."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL, 0))
+        rows = file.read().splitlines()
+    return next((row for row in reversed(rows) if row.strip(_BLANK)), b"").strip()
 
 
 def _cells(line: bytes) -> int:

@@ -23,7 +23,9 @@ from recoflow.errors import MailboxError
 from recoflow.storage.names import escaped
 
 POSIX_RENAME: Final = b"posix-rename@openssh.com"
-CLOSED: Final = b"closed@recoflow"  # listing attribute of the embedded server: the uploader's CLOSE succeeded
+# Listing attributes of the embedded server: the uploader's CLOSE succeeded, and
+CLOSED: Final = b"closed@recoflow"  # its session has ended, or has left the file alone since
+IN_USE: Final = b"in-use@recoflow"  # its session may still check, date or rename the file
 BLOCK: Final = 32 * 1024  # bytes that every server accepts in one READ or WRITE
 WINDOW: Final = 64  # requests in flight
 LARGEST_PACKET: Final = 1024 * 1024
@@ -53,6 +55,7 @@ class Attributes:
     mode: int
     mtime: int
     is_closed: bool = False
+    is_in_use: bool = False
 
     @property
     def is_regular(self) -> bool:
@@ -292,5 +295,5 @@ def _attributes(body: paramiko.Message) -> Attributes:
         body.get_int64()
     mode = body.get_int() if flags & _FLAG_MODE else 0
     mtime = (body.get_int(), body.get_int())[1] if flags & _FLAG_TIMES else 0
-    extended = [(body.get_binary(), body.get_binary()) for _ in range(body.get_int())] if flags & _FLAG_EXTENDED else []
-    return Attributes(size, mode, mtime, is_closed=any(key == CLOSED for key, _ in extended))
+    extended = {body.get_binary(): body.get_binary() for _ in range(body.get_int())} if flags & _FLAG_EXTENDED else {}
+    return Attributes(size, mode, mtime, is_closed=CLOSED in extended, is_in_use=IN_USE in extended)

@@ -13,7 +13,7 @@ import paramiko
 import pytest
 
 from recoflow.errors import MailboxError
-from recoflow.sandbox import feeder, keys, sftp_server
+from recoflow.sandbox import feeder, keys, sftp_protocol, sftp_server
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_silent_connections_are_cut_and_block_nobody_for_long(root, server):
 
 def test_one_session_holds_no_more_than_its_share_of_open_files(customer, files):
     (files / "requests" / "a").write_bytes(b"a")
-    opened = [customer.open("requests/a") for _ in range(sftp_server.MAX_HANDLES)]
+    opened = [customer.open("requests/a") for _ in range(sftp_protocol.MAX_HANDLES)]
     with pytest.raises(OSError, match="Failure"):
         customer.open("requests/a")
     for file in opened:

@@ -79,7 +79,7 @@ def drop(tmp_path: Path, server_root: Path, access: dict[str, keys.Access]) -> I
     for kept in ("keys", "host_key"):
         (root / kept).symlink_to(server_root / kept)
     with (
-        sftp_server.serve(root, access, port=0) as server,
+        sftp_server.serve(root, access, port=0, settle_seconds=0) as server,
         feeder.connect(root, "lorem", server.port) as customer,
     ):
         account = Account(

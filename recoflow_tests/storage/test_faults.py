@@ -13,7 +13,7 @@ import pytest
 from paramiko import sftp
 
 from recoflow.errors import MailboxError, StorageError
-from recoflow.sandbox import feeder, keys, namespace, sftp_server
+from recoflow.sandbox import feeder, keys, namespace, sftp_protocol, sftp_server, uploads
 from recoflow.storage.account import Account
 from recoflow.storage.claims import State
 from recoflow.storage.ledger import Ledger
@@ -144,7 +144,7 @@ def test_a_port_that_never_greets_costs_the_time_limit(drop, mailbox_of):
 @pytest.fixture
 def lost_renames(monkeypatch):
     """The next rename is done, and the connection cut before its answer; gives the list of what was lost."""
-    real = sftp_server._Protocol._process
+    real = sftp_protocol.Subsystem._process
     lost = []
 
     def rename_and_cut(protocol, kind, number, message):
@@ -156,7 +156,7 @@ def lost_renames(monkeypatch):
         real(protocol, kind, number, message)
         protocol.sock.close()
 
-    monkeypatch.setattr(sftp_server._Protocol, "_process", rename_and_cut)
+    monkeypatch.setattr(sftp_protocol.Subsystem, "_process", rename_and_cut)
     return lost
 
 
@@ -182,13 +182,13 @@ def test_a_refused_write_in_the_middle_publishes_nothing_until_it_is_repaired(
 ):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
-    real = sftp_server._Handle.write
+    real = sftp_protocol._Handle.write
 
     def refuse_middle(handle, offset, data):
         return sftp.SFTP_FAILURE if offset == 131_072 else real(handle, offset, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sftp_server._Handle, "write", refuse_middle)
+        patch.setattr(sftp_protocol._Handle, "write", refuse_middle)
         with pytest.raises(MailboxError, match="refused"):
             mailbox.publish(intake.claim_id, [(answer, "a.csv")])
         assert drop.names("responses") == []
@@ -208,7 +208,7 @@ def test_a_close_that_fails_is_an_upload_that_failed(drop, mailbox, monkeypatch,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(namespace.Upload, "commit", disk_full)
+        patch.setattr(uploads.Upload, "commit", disk_full)
         with pytest.raises(MailboxError, match="refused"):
             mailbox.publish(intake.claim_id, [(answer, "a.csv")])
     assert drop.names("responses") == []
@@ -219,32 +219,32 @@ def test_a_close_that_fails_is_an_upload_that_failed(drop, mailbox, monkeypatch,
 def test_bytes_that_the_server_loses_are_found_by_reading_back(drop, mailbox, monkeypatch, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
-    real = sftp_server._Handle.write
+    real = sftp_protocol._Handle.write
 
     def lose(handle, offset, data):
         return real(handle, offset, bytes(len(data)) if offset == 131_072 else data)
 
-    monkeypatch.setattr(sftp_server._Handle, "write", lose)
+    monkeypatch.setattr(sftp_protocol._Handle, "write", lose)
     with pytest.raises(MailboxError, match="other bytes"):
         mailbox.publish(intake.claim_id, [(answer, "a.csv")])
     assert drop.names("responses") == []
 
 
 def test_short_reads_are_asked_for_again(drop, mailbox, monkeypatch, answer):
-    real = sftp_server._Handle.read
+    real = sftp_protocol._Handle.read
     monkeypatch.setattr(
-        sftp_server._Handle, "read", lambda handle, offset, length: real(handle, offset, min(length, 7001))
+        sftp_protocol._Handle, "read", lambda handle, offset, length: real(handle, offset, min(length, 7001))
     )
-    drop.send("a.csv", answer.read_bytes())
+    drop.send("a.bin", answer.read_bytes())
     assert one(mailbox).path.read_bytes() == answer.read_bytes()
 
 
 def test_a_file_that_ends_early_is_not_taken(drop, mailbox, monkeypatch, answer, clock):
-    real = sftp_server._Handle.read
-    drop.send("a.csv", answer.read_bytes())
+    real = sftp_protocol._Handle.read
+    drop.send("a.bin", answer.read_bytes())
     with monkeypatch.context() as patch:
         patch.setattr(
-            sftp_server._Handle,
+            sftp_protocol._Handle,
             "read",
             lambda handle, offset, length: real(handle, offset, length if offset < 100_000 else 0),
         )

@@ -16,7 +16,7 @@ import pytest
 
 from recoflow.errors import MailboxError
 from recoflow.sandbox import keys
-from recoflow.sandbox.namespace import EXCHANGE, INTERNAL
+from recoflow.sandbox.uploads import EXCHANGE, INTERNAL
 from recoflow.storage import sftp_link
 from recoflow.storage.account import Account
 from recoflow.storage.claims import State
