@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from recoflow.campaigns.rejection import rejected
+from recoflow.storage import names
 
 MAX_BYTES = 200
 KEY_STEM = 40
 
 _SUFFIX = re.compile(r"\.csv(?:\.gz)?$", re.IGNORECASE)
+# Digits with more digits around them are no date: only runs of 8 (a day), 12, 14 and 17 (milliseconds) can be one.
 _DATE = re.compile(
-    r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})"  # 2020-02-02, 20200202
-    r"(?:[T_](\d{2})(?::|%3A|-)?(\d{2})(?:(?::|%3A|-)?(\d{2}))?Z?(?!-?\d))?(?!\d)",  # T20:22:02Z, T20%3A22%3A02Z …
+    r"(?<!\d)((?:19|20)\d\d)(?P<dash>[-_.]?)(0[1-9]|1[0-2])(?P=dash)(0[1-9]|[12]\d|3[01])"  # 2020-02-02, 20200202 …
+    r"(?:(?:[T _.+-]|%20)?(\d\d)(?::|%3A|[-_.])?(\d\d)(?:(?::|%3A|[-_.])?(\d\d)(?:\d{3}|[.,]\d+)?)?"  # T20:22:02Z …
+    r"Z?(?!-?\d|(?P=dash)\d))?(?!\d)",
     re.IGNORECASE,
 )
 _UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_-]+")
@@ -57,11 +60,14 @@ def parse(name: str, environment: str) -> CampaignName:
     """Read the name of a request file of `environment` (its name).
 
     Raises:
-        RequestRejectedError: `name_unsafe`, `name_not_csv` or `name_without_date`.
+        RequestRejectedError: `name_unsafe`, `name_of_side_file`, `name_not_csv` or `name_without_date`.
     """
     problem = _danger(name)
     if problem:
         raise rejected("name_unsafe", f"the file's name {problem}", "Use letters, digits, '_', '-' and '.'")
+    if names.is_side(name):
+        problem = f"'{name}' is named like a file that recoflow publishes beside its responses"
+        raise rejected("name_of_side_file", problem, f"Let the name end otherwise than in {names.ERRORS}")
     suffix = _SUFFIX.search(name)
     if suffix is None:
         raise rejected("name_not_csv", f"'{name}' does not end in .csv or .csv.gz", "Upload CSV under such a name")
@@ -83,19 +89,19 @@ def campaign_key(environment: str, name: str, sha256: str, revision: int) -> str
 
     It is made for every name, the unusable ones too, because those are answered as well.
     """
-    readable = _UNSAFE_IN_KEY.sub("-", _stem(name))[-KEY_STEM:].strip("-") or "request"
+    readable = _UNSAFE_IN_KEY.sub("-", _SUFFIX.sub("", name))[-KEY_STEM:].strip("-") or "request"
     identity = "\0".join((environment, name, sha256)).encode("utf-8", "surrogatepass")
     return f"{readable}.{hashlib.sha256(identity).hexdigest()[:12]}.r{revision}"
 
 
 def errors_name(name: str) -> str:
     """Name of the side file that lists the rows that were refused, safe also where `name` is not."""
-    return f"{_safe_stem(name)}.errors.csv"
+    return names.side(_bytes(name), names.ERRORS)
 
 
 def manifest_name(name: str) -> str:
     """Name of the side file that carries the counts, safe also where `name` is not."""
-    return f"{_safe_stem(name)}.manifest.json"
+    return names.side(_bytes(name), names.MANIFEST)
 
 
 def is_compressed(name: str) -> bool:
@@ -103,12 +109,8 @@ def is_compressed(name: str) -> bool:
     return name.lower().endswith(".gz")
 
 
-def _stem(name: str) -> str:
-    return _SUFFIX.sub("", name)
-
-
-def _safe_stem(name: str) -> str:
-    return f"unusable-{campaign_key('', name, '', 0)}" if _danger(name) else _stem(name)
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 def _danger(name: str) -> str | None:
@@ -128,7 +130,12 @@ def _danger(name: str) -> str | None:
 
 
 def _date(match: re.Match[str]) -> datetime | None:
+    year, _, month, day, *time = match.groups("0")
     try:
-        return datetime(*(int(part) for part in match.groups("0")), tzinfo=UTC)  # type: ignore[arg-type,misc]
+        date = datetime(int(year), int(month), int(day), tzinfo=UTC)
     except ValueError:  # digits that only look like a date
         return None
+    try:
+        return date.replace(hour=int(time[0]), minute=int(time[1]), second=int(time[2]))
+    except ValueError:  # what stands behind the date is no time
+        return date

@@ -17,7 +17,6 @@ from recoflow.storage.desk import Desk
 from recoflow.storage.ledger import ID_LENGTH
 from recoflow.storage.sftp_wire import Attributes, MissingError, RefusedError
 
-FOLDERS: Final = ("requests", "periodic", "one_time")
 LARGEST_MARKER: Final = 4096
 DIGEST_TRIES: Final = 3
 CUT: Final = "looks cut off: an open quote, or a last row that is shorter than the header or has no end"
@@ -110,7 +109,7 @@ def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
 def adopt(desk: Desk) -> int:
     """Take up claims on the server that the ledger does not know; how many there were."""
     adopted = 0
-    for folder in FOLDERS:
+    for folder in names.FOLDERS:
         place = desk.claims_folder(folder)
         for entry in list(desk.session().scan(place)):
             if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None:
@@ -128,9 +127,10 @@ def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
     writer.writerows((("line", "column", "code", "message"), ("", "", code, message)))
     path = desk.inbox / f"{claim.id}.errors.csv"
     path.write_text(report.getvalue(), encoding="utf-8")
+    name = names.side(claim.name, names.ERRORS, claim.folder)
     ingested_at = claim.ingested_at if claim.ingested_at is not None else desk.now()
     desk.ledger.update(claim.id, rejection=f"{code}: {message}", ingested_at=ingested_at)
-    desk.ledger.ready(claim.id, [Outgoing(0, path, _error_name(claim.name), transfer.local_content(path))])
+    desk.ledger.ready(claim.id, [Outgoing(0, path, name, transfer.local_content(path))])
 
 
 def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:
@@ -262,8 +262,3 @@ def _is_kept(files: list[Outgoing]) -> bool:
     return bool(files) and all(
         file.local.exists() and transfer.local_content(file.local) == file.content for file in files
     )
-
-
-def _error_name(name: bytes) -> str:
-    text = names.safe(name) if names.fault(name) else name.decode("utf-8")
-    return f"{text.removesuffix('.gz').removesuffix('.csv')}.errors.csv"

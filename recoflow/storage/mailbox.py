@@ -221,7 +221,7 @@ class Mailbox:
         self._desk.ledger.update(delivery.claim_id, reference=None)
 
     def reject(self, claim_id: str, code: str, message: str) -> State:
-        """Answer a claim with `<stem>.errors.csv` alone: for files that no run can read."""
+        """Answer a claim with its errors file (see `names.side`) alone: for files that no run can read."""
         with self._publishing():
             intake.reject(self._desk, self._desk.ledger.claim(claim_id), code, message)
             return self._advance(self._desk.ledger.claim(claim_id))

@@ -12,6 +12,10 @@ from typing import Final
 from urllib.parse import quote
 
 LONGEST: Final = 200  # bytes; claims and side files add to a name, and 255 is where file systems end
+FOLDERS: Final = ("requests", "periodic", "one_time")
+ERRORS: Final = ".errors.csv"
+MANIFEST: Final = ".manifest.json"
+UNUSABLE: Final = "unusable-"  # how side files of names begin that cannot be repeated
 COMPLETE: Final = (b".done", b".ok", b".ready")
 DIGEST: Final = b".sha256"
 MARKERS: Final = (*COMPLETE, DIGEST)
@@ -68,3 +72,25 @@ def escaped(name: bytes) -> str:
 def safe(name: bytes) -> str:
     """A name that can be used everywhere, stable for each name and different for different names."""
     return f"{quote(name[:60], safe='')[:120].lstrip('.~')}-{hashlib.sha256(name).hexdigest()[:12]}"
+
+
+def side(name: bytes, ending: str, folder: str = FOLDERS[0]) -> str:
+    """The name of a side file in responses/: usable whatever `name` is, and different for each name and folder.
+
+    It is the whole name and the ending. In front stands the folder and a dot, except for requests, whose own names only
+    rarely begin like that; then theirs have it, too.
+
+    Args:
+        name: of the file that is answered.
+        ending: ERRORS or MANIFEST.
+        folder: one of FOLDERS, where the file was uploaded.
+    """
+    is_plain = fault(name) is None and not name.startswith((b".", UNUSABLE.encode())) and b"\\" not in name
+    shown = name.decode("utf-8") if is_plain else UNUSABLE + safe(name)
+    is_bare = folder == FOLDERS[0] and not shown.startswith(tuple(f"{each}." for each in FOLDERS))
+    return f"{shown}{ending}" if is_bare else f"{folder}.{shown}{ending}"
+
+
+def is_side(name: str) -> bool:
+    """Whether a file that recoflow publishes beside responses may have this name; case is ignored, as on Windows."""
+    return name.lower().endswith((ERRORS, MANIFEST))

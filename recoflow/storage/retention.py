@@ -12,7 +12,6 @@ from typing import Final
 from recoflow.storage import names
 from recoflow.storage.claims import ANSWERING, FINAL, Claim, State
 from recoflow.storage.desk import Desk
-from recoflow.storage.intake import FOLDERS
 from recoflow.storage.sftp_wire import MissingError
 
 DAY: Final = 86_400.0
@@ -117,7 +116,7 @@ def _unowned(desk: Desk, folder: bytes) -> list[bytes]:
 def _exchange(desk: Desk) -> tuple[list[str], list[str]]:
     limit = desk.clock.wall() - DAY
     stale, strange = [], []
-    for folder in FOLDERS:
+    for folder in names.FOLDERS:
         for entry in desk.session().scan(folder.encode()):
             path = f"{folder}/{names.escaped(entry.name)}"
             if not entry.attributes.is_regular:

@@ -50,7 +50,7 @@ def test_a_campaign_uses_what_was_registered_when_its_request_came_in(trained: S
     text = trained.fetch(NAME)
     newest = [row["item_id"] for row in csv.DictReader(io.StringIO(text))]
     assert bench.recommend(["somebody"], 5, configuration_id="fresh")["item_id"].to_list() == newest
-    assert "'stale' is not registered" in trained.fetch(NAME.replace(".csv", ".errors.csv"))
+    assert "'stale' is not registered" in trained.fetch(f"{NAME}.errors.csv")
 
     assert put(gateway, algorithm="popular") == 200
     popular = bench.recommend(["somebody"], 5, configuration_id="fresh")["item_id"].to_list()

@@ -73,8 +73,8 @@ def test_a_killed_worker_leaves_exactly_one_complete_response(
         time.sleep(2 * made.environment("lorem").schedules.poll_seconds)  # nothing follows
         statuses = [run.status for run in instance.get_runs(dg.RunsFilter(job_name="lorem_campaign"))]
         assert statuses == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-        assert made.responses() == [NAME, NAME.replace(".csv", ".manifest.json")]
-        manifest = json.loads(made.fetch(NAME.replace(".csv", ".manifest.json")))
+        assert made.responses() == [NAME, f"{NAME}.manifest.json"]
+        manifest = json.loads(made.fetch(f"{NAME}.manifest.json"))
         assert manifest["counts"]["answered"] == len(LISTS) * len(sample.users)
         assert manifest["response_sha256"] == hashlib.sha256(made.fetch(NAME).encode()).hexdigest()
 
@@ -96,7 +96,7 @@ def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
             os.kill(killed, signal.SIGKILL)
             assert not set(names) <= set(made.responses()), "it had answered all"
             services.await_true(lambda: set(names) <= set(made.responses()), [child], 180, "the responses")
-            manifests = [json.loads(made.fetch(name.replace(".csv", ".manifest.json"))) for name in names]
+            manifests = [json.loads(made.fetch(f"{name}.manifest.json")) for name in names]
             digests = [hashlib.sha256(made.fetch(name).encode()).hexdigest() for name in names]
             assert [manifest["response_sha256"] for manifest in manifests] == digests
             lake = made.definitions.resources["installation"].lake(made.environment("lorem"))

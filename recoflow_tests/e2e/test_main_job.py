@@ -58,7 +58,7 @@ def test_a_request_on_sftp_becomes_the_response_beside_it(trained: Scenario, sam
     assert [row["rank"] for row in rows[:5]] == ["1", "2", "3", "4", "5"]
     assert {row["user_group"] for row in rows if row["user_id"] == "somebody-new"} == {"fallback"}
     assert "recoflow" in {row["user_group"] for row in rows}
-    manifest = json.loads(trained.fetch(NAME.replace(".csv", ".manifest.json")))
+    manifest = json.loads(trained.fetch(f"{NAME}.manifest.json"))
     assert manifest["rows"] == len(rows)
     assert manifest["campaign_id"] == rows[0]["campaign_id"]
     with trained.customer() as sftp:
@@ -99,10 +99,10 @@ def test_a_refused_request_is_answered_with_its_errors_only(trained: Scenario) -
     (request,) = trained.run_requests("lorem_requests")
     assert trained.campaign(request).success
     assert sorted(trained.responses()) == [
-        NAME.replace(".csv", ".errors.csv"),
-        NAME.replace(".csv", ".manifest.json"),
+        f"{NAME}.errors.csv",
+        f"{NAME}.manifest.json",
     ]
-    (error,) = rows_of(trained.fetch(NAME.replace(".csv", ".errors.csv")))
+    (error,) = rows_of(trained.fetch(f"{NAME}.errors.csv"))
     assert error["code"] == "missing_column"
 
 
@@ -146,7 +146,7 @@ def test_a_dump_that_cannot_be_read_is_answered_and_keeps_nobody_out(trained: Sc
     assert result.success
     assert "files_readable" in scenario.failed_checks(result)
     assert materializations(result)["events"]["accepted"] == 1
-    assert trained.responses() == ["lorem_events_2026-11-22.jsonl.errors.csv"]
+    assert trained.responses() == ["periodic.lorem_events_2026-11-22.jsonl.errors.csv"]
 
 
 def test_an_ingest_that_fails_is_not_started_again_at_once(trained: Scenario) -> None:

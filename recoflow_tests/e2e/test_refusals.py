@@ -108,7 +108,7 @@ def test_after_the_cure_exactly_one_response_appears(trained: Scenario, asked: d
     assert not trained.campaign(asked).success
     factors.write_bytes(sound)
     assert trained.campaign(asked).success
-    assert trained.responses() == [NAME, NAME.replace(".csv", ".manifest.json")]
+    assert trained.responses() == [NAME, f"{NAME}.manifest.json"]
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
 
 

@@ -110,10 +110,10 @@ class Answered:
         return list(csv.DictReader(io.StringIO(self.files[file_name(case)].decode())))
 
     def manifest(self, case: str) -> dict[str, object]:
-        return dict(json.loads(self.files[file_name(case).replace(".csv", ".manifest.json")]))
+        return dict(json.loads(self.files[f"{file_name(case)}.manifest.json"]))
 
     def errors(self, case: str) -> list[dict[str, str]]:
-        text = self.files.get(file_name(case).replace(".csv", ".errors.csv"), b"line\n").decode()
+        text = self.files.get(f"{file_name(case)}.errors.csv", b"line\n").decode()
         return list(csv.DictReader(io.StringIO(text)))
 
 

@@ -38,7 +38,7 @@ def test_a_published_campaign_gives_the_same_bytes_after_an_edit_alone_and_besid
     trained: Scenario, sample: world.World
 ) -> None:
     old = answered(trained, world.request(sample, sample.users[:5]), OLD)
-    sent = {name: trained.fetch(name) for name in (OLD, OLD.replace(".csv", ".manifest.json"))}
+    sent = {name: trained.fetch(name) for name in (OLD, f"{OLD}.manifest.json")}
     edit(
         trained,
         provider="another",
@@ -70,7 +70,7 @@ def test_a_configuration_that_was_put_counts_though_the_clock_of_its_writer_is_a
     row = "environment,user_id,list_name,list_size,configuration_id,page_type\nlorem,somebody,For you,5,fresh,email\n"
     answered(trained, row, OLD)
     assert trained.fetch(OLD).splitlines()[1:] == []  # the second: no item is of that type
-    assert OLD.replace(".csv", ".errors.csv") not in trained.responses()
+    assert f"{OLD}.errors.csv" not in trained.responses()
 
 
 def test_no_attempt_is_wasted_while_an_environments_file_is_wrong(trained: Scenario, sample: world.World) -> None:

@@ -165,7 +165,7 @@ def test_a_file_that_is_not_what_its_digest_says_is_tried_thrice_and_refused(dro
     for _ in range(2):
         clock.pass_seconds(1000)
         mailbox.resume()
-    assert b"sha256_mismatch" in (drop.folder / "responses" / "a.errors.csv").read_bytes()
+    assert b"sha256_mismatch" in (drop.folder / "responses" / "a.csv.errors.csv").read_bytes()
     assert mailbox.held() == []
 
 
@@ -241,7 +241,7 @@ def test_a_file_over_the_limit_is_answered_unread(drop, mailbox_of):
     drop.send("a.csv.gz", REQUEST)
     assert mailbox.poll() == []
     mailbox.resume()
-    assert b"too_large" in (drop.folder / "responses" / "a.errors.csv").read_bytes()
+    assert b"too_large" in (drop.folder / "responses" / "a.csv.gz.errors.csv").read_bytes()
     assert mailbox.pending() == []
 
 
@@ -394,7 +394,7 @@ def test_attempts_are_counted_for_run_keys(drop, mailbox):
 def test_a_rejected_dump_is_answered_with_its_error(drop, mailbox):
     drop.send("events.jsonl", b"\0", folder="periodic")
     assert mailbox.reject(one(mailbox, "periodic").claim_id, "unreadable", "It is not JSON.") is State.REJECTED
-    assert (drop.folder / "responses" / "events.jsonl.errors.csv").read_text().splitlines() == [
+    assert (drop.folder / "responses" / "periodic.events.jsonl.errors.csv").read_text().splitlines() == [
         "line,column,code,message",
         ",,unreadable,It is not JSON.",
     ]

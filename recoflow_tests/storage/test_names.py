@@ -59,3 +59,27 @@ def test_names_that_clients_upload_under_are_temporary(name):
 def test_markers_are_never_data(name):
     assert names.is_marker(name)
     assert not names.is_data(name)
+
+
+PLACES = [(folder, ending) for folder in names.FOLDERS for ending in (names.ERRORS, names.MANIFEST)]
+strange = st.sampled_from(
+    [b"periodic.", b"requests.", b"one_time.x", b"unusable-x", b".x", b"a\\b", b"x.errors.csv", b"x"]
+)
+
+
+@pytest.mark.fault("K6", "L7")
+@given(st.lists(strange | st.binary(max_size=250), max_size=6, unique=True))
+def test_every_answered_file_has_side_files_of_its_own(uploaded):
+    uploaded += [names.side(name, names.ERRORS, folder).encode() for name in uploaded for folder in names.FOLDERS]
+    uploaded = list(dict.fromkeys(uploaded))
+    sides = [names.side(name, ending, folder) for name in uploaded for folder, ending in PLACES]
+    assert len(set(sides)) == len(uploaded) * len(PLACES)
+    assert all(names.is_side(side) and len(side.encode()) <= 255 for side in sides)
+
+
+@pytest.mark.fault("K6", "L7")
+def test_side_files_are_called_after_the_whole_name_and_those_of_dumps_begin_with_the_folder():
+    assert names.side(b"x.csv", names.ERRORS) == "x.csv.errors.csv"
+    assert names.side(b"x.csv.gz", names.MANIFEST) == "x.csv.gz.manifest.json"
+    assert names.side(b"x.csv", names.ERRORS, "periodic") == "periodic.x.csv.errors.csv"
+    assert names.side(b"periodic.x.csv", names.ERRORS) == "requests.periodic.x.csv.errors.csv"
