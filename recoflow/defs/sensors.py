@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import attempts, bursts, deliveries, names
+from recoflow.defs import attempts, bursts, deliveries, names, untaken
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment, load_all
@@ -24,7 +24,7 @@ from recoflow.storage.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
-INGEST_PAUSE = timedelta(minutes=1)  # after a failed ingest
+INGEST_PAUSE = timedelta(minutes=1)  # after an ingest that failed, or that could not take a file
 
 
 def build_sensors(
@@ -55,7 +55,9 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
             for folder in inbox.DUMP_FOLDERS:
                 mailbox.poll(folder)
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
-            arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+        untaken.tell(installation, environment, waiting.problems)
+        arrived = waiting.arrivals
         if not arrived:
             return dg.SkipReason("no new file")
         postponed = int(context.cursor or 0)
@@ -176,8 +178,10 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
     if newest[0].dagster_run.status in attempts.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
     rested = moment.timestamp() - (newest[0].end_time or 0.0)
-    if newest[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS and rested < INGEST_PAUSE.total_seconds():
-        return f"the last ingest failed; the next one begins {INGEST_PAUSE.total_seconds():.0f} s after it"
+    is_done = newest[0].dagster_run.status == dg.DagsterRunStatus.SUCCESS
+    has_all = names.UNTAKEN_TAG not in newest[0].dagster_run.tags
+    if not (is_done and has_all) and rested < INGEST_PAUSE.total_seconds():
+        return f"the last ingest failed, or could not take a file; the next one begins {INGEST_PAUSE.total_seconds():.0f} s after it"
     return None
 
 
