@@ -104,7 +104,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         for error in taking.failures:
             raise_alert(installation.layout.alerts, error, now(), environment.name)
         if taking.failures:  # what is in goes on its way; the files that are not wait for a run after a pause
-            context.instance.add_run_tags(context.run_id, {names.UNTAKEN_TAG: str(len(taking.failures))})
+            context.instance.add_run_tags(context.run.run_id, {names.UNTAKEN_TAG: str(len(taking.failures))})
 
     return [ingest]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import attempts, bursts, deliveries, names, untaken
+from recoflow.defs import alerting, attempts, bursts, deliveries, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment, load_all
@@ -51,12 +51,12 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
     )
     def files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         quiet = environment.sftp.quiet_seconds
-        with installation.mailbox(environment) as mailbox:
+        with alerting.told(installation, environment, "dumps"), installation.mailbox(environment) as mailbox:
             for folder in inbox.DUMP_FOLDERS:
                 mailbox.poll(folder)
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
             waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
-        untaken.tell(installation, environment, waiting.problems)
+        alerting.tell(installation, environment, "inbox", waiting.problems)
         arrived = waiting.arrivals
         if not arrived:
             return dg.SkipReason("no new file")
@@ -125,7 +125,7 @@ def _requests(
         description="Request files on SFTP: claimed when complete, fetched, and answered; many small ones by one run.",
     )
     def requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with installation.mailbox(environment) as mailbox:
+        with alerting.told(installation, environment, "requests"), installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
             pending = mailbox.pending(REQUESTS)
@@ -181,7 +181,8 @@ def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str |
     is_done = newest[0].dagster_run.status == dg.DagsterRunStatus.SUCCESS
     has_all = names.UNTAKEN_TAG not in newest[0].dagster_run.tags
     if not (is_done and has_all) and rested < INGEST_PAUSE.total_seconds():
-        return f"the last ingest failed, or could not take a file; the next one begins {INGEST_PAUSE.total_seconds():.0f} s after it"
+        pause = f"{INGEST_PAUSE.total_seconds():.0f} s"
+        return f"the last ingest failed, or could not take a file; the next one begins {pause} after it"
     return None
 
 

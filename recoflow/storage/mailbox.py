@@ -208,6 +208,11 @@ class Mailbox:
                 raise MailboxError(str(self._desk.ledger.path), "is busy", "Sweep again later")
             return self._reconnecting(lambda: retention.sweep(self._desk))
 
+    def unknown(self) -> list[str]:
+        """Claims that lie on the server and that the ledger does not know: folder and escaped name of each."""
+        found = self._reconnecting(lambda: intake.unknown(self._desk))
+        return [f"{folder}/{names.escaped(name)}" for folder, _, name, _ in found]
+
     def rebuild(self) -> int:
         """After the loss of the ledger: take up every claim that lies on the server and that the ledger does not know.
 
@@ -222,6 +227,7 @@ class Mailbox:
     def _poll(self, folder: str, limit: int) -> list[Intake]:
         desk = self._desk
         desk.check_ledger()
+        intake.check_claims(desk)
         intake.settle(desk)
         intake.scan(desk, folder, limit)
         intake.watch(desk, folder)
@@ -229,6 +235,7 @@ class Mailbox:
 
     def _resume_intake(self) -> None:
         self._desk.check_ledger()
+        intake.check_claims(self._desk)
         intake.settle(self._desk)
         intake.fetch_due(self._desk)
         for claim in self._desk.ledger.pending():
