@@ -111,13 +111,13 @@ def adopt(desk: Desk) -> int:
 
 
 def unknown(desk: Desk) -> list[tuple[str, str, bytes, Attributes]]:
-    """Claims on the server that the ledger does not know: folder, id, the customer's name, and what the file is like."""
-    found = []
-    for folder in FOLDERS:
-        for entry in list(desk.session().scan(desk.claims_folder(folder))):
-            if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None:
-                found.append((folder, *parts, entry.attributes))
-    return found
+    """Claims on the server that the ledger does not know: folder, id, name, and what the file is like."""
+    return [
+        (folder, *parts, entry.attributes)
+        for folder in FOLDERS
+        for entry in list(desk.session().scan(desk.claims_folder(folder)))
+        if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None
+    ]
 
 
 def check_claims(desk: Desk) -> None:

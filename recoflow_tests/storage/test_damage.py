@@ -45,6 +45,12 @@ def overwritten(path: Path) -> None:
     path.write_bytes(b"\0" * 8 + content[8:-8] + b"\0" * 8)
 
 
+def read(lake: Lake, table: str) -> None:
+    with sql.connect() as connection:
+        lake.view(connection, table)
+        connection.execute(f"FROM {table}").fetchall()
+
+
 DAMAGES: dict[str, tuple[Callable[[Lake, str], Path], Callable[[Path], object]]] = {
     "log entry damaged": (entry, lambda path: path.write_text('{"commitInfo": ')),
     "log entry empty of JSON": (entry, lambda path: path.write_bytes(b"\0" * 200)),
@@ -65,9 +71,8 @@ def test_a_damaged_table_is_refused_by_the_files_name_with_the_cure_of_its_table
     find, do = DAMAGES[damage]
     path = find(lake, table)
     do(path)
-    with pytest.raises(DamagedError) as refused, sql.connect() as connection:
-        lake.view(connection, table)
-        connection.execute(f"SELECT * FROM {table}").fetchall()
+    with pytest.raises(DamagedError) as refused:
+        read(lake, table)
     assert refused.value.culprit == str(path)
     cure = "Remove the folder" if table == "items" else "recoflow restore"
     assert cure in refused.value.cure
