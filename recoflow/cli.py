@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from recoflow.commands import audience, files, forget, models, profile, quarantine, request, sftp, tune
+from recoflow.commands import audience, campaign, files, forget, models, profile, quarantine, request, sftp, tune
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
@@ -43,6 +43,7 @@ app.add_typer(sftp.app, name="sftp")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(models.app, name="models")
 app.add_typer(request.app, name="request")
+app.add_typer(campaign.app, name="campaign")
 app.command()(files.validate)
 app.command()(profile.profile)
 app.command()(forget.forget)

@@ -74,7 +74,12 @@ def in_service(models: Path, lake: Lake, environment: Environment) -> Inputs:
     champion = versions.champion_version(models)
     if champion is None:
         raise ModelError(str(models), "has no champion", f"Materialize factors and champion of {models.name}")
-    return Inputs(champion, current_tables(lake), environment.model_dump(mode="json"))
+    return of_version(champion, lake, environment)
+
+
+def of_version(model_version: str, lake: Lake, environment: Environment) -> Inputs:
+    """What a campaign that begins now is answered from when this model serves."""
+    return Inputs(model_version, current_tables(lake), environment.model_dump(mode="json"))
 
 
 def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:

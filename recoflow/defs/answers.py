@@ -36,15 +36,18 @@ from recoflow.campaigns.request import Request
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
 from recoflow.defs import deliveries, metadata, names
+from recoflow.defs.clock import now
 from recoflow.defs.deliveries import STAGING
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.errors import ModelError
 from recoflow.models import bundle as bundles
+from recoflow.models import versions
 from recoflow.models.bundle import Bundle
 from recoflow.quality.expectations import Validate
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
-from recoflow.storage import registry
+from recoflow.storage import alerts, registry
 from recoflow.storage.registry import Register
 
 SHOWN_ERRORS = 20
@@ -204,7 +207,16 @@ class Answers:
     @cached_property
     def _in_service(self) -> Inputs:
         environment = registry.effective(self._environment, Register(self._lake).history())
-        return inputs.in_service(self._models, self._lake, environment)
+        serving = versions.serving(self._models)
+        if serving is None:
+            return inputs.in_service(self._models, self._lake, environment)  # says what is missing
+        bundle, fault = serving
+        if fault is not None:
+            cure = f"{bundle.version} serves meanwhile. Put its files back, or train again"
+            error = ModelError(fault.culprit, fault.problem, cure)
+            alerts.raise_alert_daily(self._installation.layout.alerts, error, now(), self._environment.name)
+        self._bundles = {bundle.version: bundle}
+        return inputs.of_version(bundle.version, self._lake, environment)
 
     def _choose(self, key: str) -> Inputs:
         return inputs.choose(self._campaigns / key, self._models, self._lake, self._in_service)

@@ -1,28 +1,28 @@
 """Attempts: which request files need a run now.
 
-What belongs here: what Dagster knows of earlier runs, and pauses. What does not: the files themselves (see
-`storage.mailbox`) and who shares a run (see `bursts`).
+What belongs here: what Dagster knows of runs under way, and what becomes of files that no run can answer. What does
+not: the counts (`storage.attempts`), whose fault a failure is (`reports`), and which files share a run (`bursts`).
 
 The request sensor owns the attempts: a run that failed, or whose worker died, is followed by another with a new run
-key, after a growing pause, MOST at most.
+key, after a growing pause. Faults of the installation are waited for without limit; a file that is itself the cause is
+given up after some attempts, and its customer gets an errors file.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 
 from recoflow.campaigns import docket, filename
 from recoflow.campaigns.docket import Docket
-from recoflow.defs import bursts, names
+from recoflow.defs import bursts
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.errors import RecoflowError
+from recoflow.storage import alerts
 from recoflow.storage.claims import Delivery
 from recoflow.storage.mailbox import Intake, Mailbox
 
-MOST = 5
-FIRST_WAIT = timedelta(seconds=10)  # before the second attempt; doubled with each failure
-LOOKED_AT = 200  # failed runs; one that is not among the latest of them ended long ago
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -30,30 +30,35 @@ ACTIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+LOST = RecoflowError(
+    "the run of request files",
+    "ended before they were answered, and reported nothing: its process was killed, or the machine went down",
+    "Nothing: they are started again, in smaller runs each time. If it happens again, look for a lack of memory",
+)
 
 
-def due(
-    context: dg.SensorEvaluationContext, environment: Environment, pending: Sequence[Intake], moment: datetime
-) -> list[Intake]:
-    """Those of `pending` that a run must be started for: none is under way, and the last failed long enough ago."""
+def due(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox, folder: str) -> list[Intake]:
+    """Files that a run must be started for: none is under way, and the last failed long enough ago."""
     running = _running(context, environment)
-    idle = [intake for intake in pending if key(environment, intake) not in running]
-    ended: dict[str, float] = {}
-    if any(intake.attempts for intake in idle):
-        for name in ("campaign", "burst"):
-            failed = dg.RunsFilter(job_name=names.job(environment, name), statuses=FAILED)
-            for campaign, at in _runs(context.instance, environment, failed, LOOKED_AT):
-                ended[campaign] = max(at, ended.get(campaign, 0))
-    for intake in idle:
-        if intake.attempts >= MOST:
-            context.log.error(f"{intake.name} failed {MOST} times; mend it and re-execute its last run")
-    return [
-        intake
-        for intake in idle
-        if intake.attempts < MOST
-        and moment.timestamp() >= ended.get(key(environment, intake), 0) + _pause(intake.attempts).total_seconds()
-    ]
+    # The files are asked for after the runs: a run that ended meanwhile has answered its own or reported its failure.
+    return [each for each in mailbox.pending(folder) if each.is_due and key(environment, each) not in running]
+
+
+def settle(
+    installation: Installation, environment: Environment, mailbox: Mailbox, due: Sequence[Intake], moment: datetime
+) -> list[Intake]:
+    """Give up the hopeless ones of `due`, with an errors file for the customer; those that a run is to be started for.
+
+    What an operator should know is an alert, once for each change: that a run was lost, that a file was given up.
+    """
+    news = [LOST for intake in due if intake.lost and intake.problem is None and _suspect(mailbox, intake)]
+    for intake in due:
+        if intake.is_hopeless:
+            mailbox.give_up(intake.claim_id)
+            news.append(_given_up(environment, intake))
+    for error in news:
+        alerts.raise_alert(installation.layout.alerts, error, moment, environment.name)
+    return [intake for intake in due if not intake.is_hopeless]
 
 
 def orphans(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox) -> list[Delivery]:
@@ -86,20 +91,19 @@ def opened(environment: Environment, installation: Installation, intake: Intake,
 
 def _running(context: dg.SensorEvaluationContext, environment: Environment) -> set[str]:
     """The campaigns that a run of any job is at work at: a person may be materializing the assets of one by hand."""
-    return {campaign for campaign, _ in _runs(context.instance, environment, dg.RunsFilter(statuses=ACTIVE))}
-
-
-def _pause(attempts: int) -> timedelta:
-    return FIRST_WAIT * 2 ** (attempts - 1) if attempts else timedelta()
-
-
-def _runs(
-    instance: dg.DagsterInstance, environment: Environment, wanted: dg.RunsFilter, limit: int | None = None
-) -> Iterator[tuple[str, float]]:
-    """The campaigns of these runs, of one campaign or of many, and when each run ended or was last heard of."""
-    for record in instance.get_run_records(wanted, limit=limit):
-        at = record.end_time or record.update_timestamp.timestamp()
-        run = record.dagster_run
+    running = set()
+    for run in context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         alone = run.tags.get("dagster/partition")
-        for campaign in [alone] if alone else bursts.campaigns_of(environment, run.run_config):
-            yield campaign, at
+        running |= {alone} if alone else set(bursts.campaigns_of(environment, run.run_config))
+    return running
+
+
+def _suspect(mailbox: Mailbox, intake: Intake) -> bool:
+    return mailbox.suspect(intake.claim_id, str(LOST))
+
+
+def _given_up(environment: Environment, intake: Intake) -> RecoflowError:
+    cause = intake.problem or "each run ended without a report"
+    cure = f"Mend the cause, then `recoflow campaign retry {intake.name} -e {environment.name}`"
+    problem = f"was given up and answered with an errors file: {cause}"
+    return RecoflowError(f"request file {intake.name}", problem, cure)

@@ -11,13 +11,13 @@ materializations and checks, under each campaign's own partition.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from logging import Logger
 from typing import Any
 
 import dagster as dg
 
 from recoflow.defs import names
 from recoflow.defs.answers import Answers
+from recoflow.defs.reports import Reports
 from recoflow.defs.resources import Installation, checker
 from recoflow.environment import Environment
 from recoflow.quality.checker import Checker
@@ -41,20 +41,20 @@ class Burst(dg.Config):
 def share(due: Iterable[Intake]) -> list[list[Intake]]:
     """The runs that answer request files, in their order; none is left out.
 
-    Files that failed before share a run with fewer others, a quarter with each attempt: where it is one file that ends
-    the worker, it is alone at last.
+    Files whose run was lost share the next one with fewer others, a quarter with each loss: where it is one file that
+    ends the worker, it is alone at last.
     """
     runs: list[list[Intake]] = []
-    open_runs: dict[int, tuple[list[Intake], int]] = {}  # attempts so far → run that has room, bytes in it
+    open_runs: dict[int, tuple[list[Intake], int]] = {}  # runs lost so far → run that has room, bytes in it
     for intake in due:
-        run, size = open_runs.get(intake.attempts, ([], 0))
-        room = max(1, FILES >> 2 * intake.attempts)
+        run, size = open_runs.get(intake.lost, ([], 0))
+        room = max(1, FILES >> 2 * intake.lost)
         if intake.size > LARGE or not run or len(run) >= room or size + intake.size > BYTES:
             run, size = [], 0
             runs.append(run)
         run.append(intake)
         if intake.size <= LARGE:
-            open_runs[intake.attempts] = run, size + intake.size
+            open_runs[intake.lost] = run, size + intake.size
     return runs
 
 
@@ -69,8 +69,15 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
         context: dg.OpExecutionContext, config: Burst, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> Iterator[Event]:
         failures: dict[str, str] = {}
-        answers = Answers(environment, installation)
-        yield from _answer(answers, config.campaigns, checker.validate, failures, context.log)
+        answers, reports = Answers(environment, installation), Reports(environment, installation, context.log)
+        reports.begin(config.campaigns)
+        try:
+            yield from _answer(answers, config.campaigns, checker.validate, failures, reports)
+        except Exception as error:  # it ends the run for all that are not answered yet
+            for key in config.campaigns:
+                if key not in failures:
+                    reports.fail(key, error, is_shared=True)
+            raise
         if failures:
             told = {key: dg.MetadataValue.text(problem) for key, problem in failures.items()}
             raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
@@ -103,12 +110,16 @@ def _op(environment: Environment) -> str:
 
 
 def _answer(
-    answers: Answers, keys: Sequence[str], validate: Validate, failures: dict[str, str], log: Logger
+    answers: Answers,
+    keys: Sequence[str],
+    validate: Validate,
+    failures: dict[str, str],
+    reports: Reports,
 ) -> Iterator[Event]:
     """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
     staged = {}
     for key in keys:
-        with _noting(key, failures, log):
+        with _noting(key, failures, reports):
             read = answers.request(key)
             staged[key] = answers.stage(key)
         if key in staged:
@@ -116,28 +127,29 @@ def _answer(
     recommended = answers.recommendations(staged, validate)
     for key, result in recommended.items():
         yield _materialized(result, key)
-        if refusals := [each for each in result.check_results or () if _blocks(each)]:
-            failures[key] = "; ".join(f"{each.check_name}: {each.description}" for each in refusals)
+        if problem := reports.refused(key, result):
+            failures[key] = problem
     # The UI shows the latest result of a check first: let it be one that failed.
     for key, result in sorted(recommended.items(), key=lambda each: each[0] in failures):
         yield from (_evaluated(each, key) for each in result.check_results or ())
     for key in recommended:
         if key not in failures:
-            with _noting(key, failures, log):
+            with _noting(key, failures, reports):
                 published = answers.response(key)
             if key not in failures:
                 yield _materialized(published, key)
 
 
 @contextmanager
-def _noting(key: str, failures: dict[str, str], log: Logger) -> Iterator[None]:
+def _noting(key: str, failures: dict[str, str], reports: Reports) -> Iterator[None]:
     try:
         yield
     except LinkLostError:  # it is away for all of them
         raise
     except Exception as error:  # told at the end of the run, by its failure
         failures[key] = str(error)
-        log.exception(f"campaign {key} failed")
+        reports.fail(key, error)
+        reports.log.exception(f"campaign {key} failed")
 
 
 def _materialized(result: dg.MaterializeResult, campaign: str) -> dg.AssetMaterialization:
@@ -159,7 +171,3 @@ def _evaluated(result: dg.AssetCheckResult, campaign: str) -> dg.AssetCheckEvalu
         blocking=True,
         partition=campaign,
     )
-
-
-def _blocks(result: dg.AssetCheckResult) -> bool:
-    return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR

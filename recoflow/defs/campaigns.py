@@ -10,6 +10,7 @@ from recoflow.campaigns import experiments
 from recoflow.campaigns.checks import CHECKS
 from recoflow.defs import metadata, names
 from recoflow.defs.answers import Answers
+from recoflow.defs.reports import Reports
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.quality.checker import Checker
@@ -29,7 +30,10 @@ def _request(environment: Environment) -> dg.AssetsDefinition:
         **names.shown(environment, "campaigns", {"sftp", "csv", "polars"}),
     )
     def campaign_request(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
-        return Answers(environment, installation).request(context.partition_key)
+        reports, campaign = Reports(environment, installation, context.log), context.partition_key
+        reports.begin([campaign])
+        with reports.reporting(campaign):
+            return Answers(environment, installation).request(campaign)
 
     return campaign_request
 
@@ -48,8 +52,12 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
     def campaign_recommendations(
         context: dg.AssetExecutionContext, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> dg.MaterializeResult:
-        answers, campaign = Answers(environment, installation), context.partition_key
-        return answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
+        reports, campaign = Reports(environment, installation, context.log), context.partition_key
+        with reports.reporting(campaign):
+            answers = Answers(environment, installation)
+            result = answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
+        reports.refused(campaign, result)
+        return result
 
     return campaign_recommendations
 
@@ -63,6 +71,7 @@ def _response(environment: Environment) -> dg.AssetsDefinition:
         **names.shown(environment, "campaigns", {"sftp", "csv"}),
     )
     def campaign_response(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
-        return Answers(environment, installation).response(context.partition_key)
+        with Reports(environment, installation, context.log).reporting(context.partition_key):
+            return Answers(environment, installation).response(context.partition_key)
 
     return campaign_response

@@ -16,7 +16,7 @@ from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import AuditError, OutdatedModelError
+from recoflow.errors import AuditError, ModelError
 from recoflow.models import bundle as bundles
 from recoflow.models import charts, pipeline, versions
 from recoflow.models.bundle import Bundle
@@ -90,12 +90,18 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
 
 
 def _in_service(folder: Path, warn: Callable[[str], None]) -> Bundle | None:
-    """The champion to beat; one that an older recoflow wrote is no obstacle to its own replacement."""
+    """The model to beat. Where none can be read, that is no obstacle to its replacement."""
     try:
-        return versions.champion(folder)
-    except OutdatedModelError as error:
+        serving = versions.serving(folder)
+    except ModelError as error:
         warn(str(error))
         return None
+    if serving is None:
+        return None
+    bundle, fault = serving
+    if fault is not None:
+        warn(f"{fault} It is compared with {bundle.version}.")
+    return bundle
 
 
 def _champion(environment: Environment) -> dg.AssetsDefinition:

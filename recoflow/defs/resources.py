@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from recoflow.defs import workers
 from recoflow.environment import Environment
 from recoflow.quality.checker import Checker
 from recoflow.storage import registry
@@ -43,6 +44,11 @@ class Installation(dg.ConfigurableResource):
     """The data folder of this installation, and the stores in it."""
 
     data: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """A run begins with this: say which process executes it."""
+        if context.instance is not None and context.run is not None:
+            workers.sign(context.instance, context.run.run_id)
 
     @property
     def layout(self) -> Layout:

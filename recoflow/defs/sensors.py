@@ -1,4 +1,4 @@
-"""Sensors of one environment: files that arrived, the first training, and request files.
+"""Sensors of one environment: files that arrived, trainings that the schedule does not start, and request files.
 
 Each tick does one bounded look at the SFTP account and reads the ledger; work is done by the runs that it asks for.
 
@@ -8,38 +8,47 @@ Dagster opens its own database anew at each tick, at four times the cost of the 
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import alerting, attempts, bursts, deliveries, names
+from recoflow.defs import attempts, bursts, deliveries, names, reruns
 from recoflow.defs.clock import now
+from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
+from recoflow.defs.standing import Standing
 from recoflow.environment import Environment, load_all
-from recoflow.errors import ConfigurationError
+from recoflow.errors import ConfigurationError, RecoflowError
 from recoflow.events import inbox
 from recoflow.models import versions
+from recoflow.storage import alerts
 from recoflow.storage.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
-INGEST_PAUSE = timedelta(minutes=1)  # after an ingest that failed, or that could not take a file
+INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(minutes=5))
+TRAINING_PAUSES = Pauses(timedelta(minutes=1), timedelta(hours=1))
 
 
 def build_sensors(
     environment: Environment, installation: Installation, campaign_jobs: Sequence[Any]
 ) -> list[dg.SensorDefinition]:
-    """`<environment>_files`, `_spool`, `_first_training` and `_requests`; the last starts runs of `campaign_jobs`."""
+    """`<environment>_files`, `_spool`, `_first_training`, `_interrupted_training` and `_requests`.
+
+    The last starts runs of `campaign_jobs`.
+    """
+    standing = Standing(environment, installation)
     return [
-        _files(environment, installation),
+        _files(environment, installation, standing),
         _spool(environment, installation),
         _first_training(environment, installation),
-        _requests(environment, installation, campaign_jobs),
+        _interrupted_training(environment, installation),
+        _requests(environment, installation, standing, campaign_jobs),
     ]
 
 
-def _files(environment: Environment, installation: Installation) -> dg.SensorDefinition:
+def _files(environment: Environment, installation: Installation, standing: Standing) -> dg.SensorDefinition:
     job = names.job(environment, "ingest")
 
     @dg.sensor(
@@ -51,12 +60,12 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
     )
     def files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         quiet = environment.sftp.quiet_seconds
-        with alerting.told(installation, environment, "dumps"), installation.mailbox(environment) as mailbox:
+        with standing.watching("files"), installation.mailbox(environment) as mailbox:
             for folder in inbox.DUMP_FOLDERS:
                 mailbox.poll(folder)
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
             waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
-        alerting.tell(installation, environment, "inbox", waiting.problems)
+        standing.tell("inbox", waiting.problems)
         arrived = waiting.arrivals
         if not arrived:
             return dg.SkipReason("no new file")
@@ -65,7 +74,7 @@ def _files(environment: Environment, installation: Installation) -> dg.SensorDef
             context.update_cursor(str(postponed + 1))
             return dg.SkipReason(f"{len(arrived)} files have come in and more are coming")
         context.update_cursor("0")
-        if obstacle := _unreadable(installation) or _obstacle(context.instance, job, now()):
+        if obstacle := _obstacle(installation, environment, context.instance):
             return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/files": str(len(arrived))})
 
@@ -86,7 +95,7 @@ def _spool(environment: Environment, installation: Installation) -> dg.SensorDef
         sealed = inbox.segments(installation.layout.spool(environment.name))
         if not sealed:
             return dg.SkipReason("nothing came over the network")
-        if obstacle := _unreadable(installation) or _obstacle(context.instance, job, now()):
+        if obstacle := _obstacle(installation, environment, context.instance):
             return dg.SkipReason(obstacle)
         return dg.RunRequest(tags={"recoflow/segments": str(len(sealed))})
 
@@ -114,8 +123,40 @@ def _first_training(environment: Environment, installation: Installation) -> dg.
     return first_training
 
 
+def _interrupted_training(environment: Environment, installation: Installation) -> dg.SensorDefinition:
+    job = names.job(environment, "training")
+
+    @dg.sensor(
+        name=names.job(environment, "interrupted_training"),
+        job_name=job,
+        minimum_interval_seconds=_interval(environment),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Trains again after a training whose worker died; one that a check refused waits for the schedule.",
+    )
+    def interrupted_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        failed = reruns.failed(reruns.latest(context.instance, job))
+        if failed is None:
+            return dg.SkipReason("the latest training did not fail")
+        reason = reruns.interruption(context.instance, failed.run_id)
+        if reason is None:
+            return dg.SkipReason(
+                "the latest training failed by itself or was canceled; the schedule starts the next one"
+            )
+        if failed.rests(TRAINING_PAUSES, now()):
+            pause = TRAINING_PAUSES.after(failed.failures).total_seconds()
+            return dg.SkipReason(f"the latest training was interrupted; the next begins {pause:.0f} s after its end")
+        if wrong := _unreadable(installation):
+            return dg.SkipReason(wrong)
+        if failed.failures == 1:
+            _alert(installation, environment, reruns.alert(job, failed.run_id, reason))
+        attempt = str(failed.failures + 1)
+        return dg.RunRequest(run_key=f"{failed.run_id}:{attempt}", tags={"recoflow/attempt": attempt})
+
+    return interrupted_training
+
+
 def _requests(
-    environment: Environment, installation: Installation, campaign_jobs: Sequence[Any]
+    environment: Environment, installation: Installation, standing: Standing, campaign_jobs: Sequence[Any]
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(environment, "requests"),
@@ -125,7 +166,7 @@ def _requests(
         description="Request files on SFTP: claimed when complete, fetched, and answered; many small ones by one run.",
     )
     def requests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        with alerting.told(installation, environment, "requests"), installation.mailbox(environment) as mailbox:
+        with standing.watching("requests"), installation.mailbox(environment) as mailbox:
             mailbox.resume()
             mailbox.poll(REQUESTS)
             pending = mailbox.pending(REQUESTS)
@@ -134,8 +175,9 @@ def _requests(
             if pending and (wrong := _unreadable(installation)):
                 return dg.SkipReason(wrong)
             runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
-            has_model = versions.champion_version(installation.layout.models(environment.name)) is not None
-            due = attempts.due(context, environment, pending, now()) if pending and has_model else []
+            has_model = versions.is_serving(installation.layout.models(environment.name))
+            due = attempts.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
+            due = attempts.settle(installation, environment, mailbox, due, now())
             runs += [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
         if not runs:
             return dg.SkipReason(_why_nothing(environment, len(pending), has_model=has_model))
@@ -170,20 +212,31 @@ def _interval(environment: Environment) -> int:
     return max(1, environment.schedules.poll_seconds - 1)
 
 
-def _obstacle(instance: dg.DagsterInstance, job: str, moment: datetime) -> str | None:
+def _obstacle(installation: Installation, environment: Environment, instance: dg.DagsterInstance) -> str | None:
     """Why an ingest is not started now, None when it is."""
-    newest = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
-    if not newest:
-        return None
-    if newest[0].dagster_run.status in attempts.ACTIVE:
+    if wrong := _unreadable(installation):
+        return wrong
+    job = names.job(environment, "ingest")
+    records = reruns.latest(instance, job)
+    if records and records[0].dagster_run.status in attempts.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
-    rested = moment.timestamp() - (newest[0].end_time or 0.0)
-    is_done = newest[0].dagster_run.status == dg.DagsterRunStatus.SUCCESS
-    has_all = names.UNTAKEN_TAG not in newest[0].dagster_run.tags
-    if not (is_done and has_all) and rested < INGEST_PAUSE.total_seconds():
-        pause = f"{INGEST_PAUSE.total_seconds():.0f} s"
-        return f"the last ingest failed, or could not take a file; the next one begins {pause} after it"
+    untaken = reruns.untaken(records)
+    if untaken is not None and untaken.rests(INGEST_PAUSES, now()):
+        return f"{untaken.failures} ingests in a row could not take a file; the next one begins after a pause"
+    failed = reruns.failed(records)
+    if failed is None:
+        return None
+    if failed.rests(INGEST_PAUSES, now()):
+        pause = INGEST_PAUSES.after(failed.failures).total_seconds()
+        return f"{failed.failures} ingests in a row failed; the next one begins {pause:.0f} s after the last"
+    if failed.failures == 1:
+        reason = reruns.interruption(instance, failed.run_id) or "its step failed or it was canceled"
+        _alert(installation, environment, reruns.alert(job, failed.run_id, reason))
     return None
+
+
+def _alert(installation: Installation, environment: Environment, error: RecoflowError) -> None:
+    alerts.raise_alert(installation.layout.alerts, error, now(), environment.name)
 
 
 def _run(environment: Environment, installation: Installation, mailbox: Mailbox, share: list[Intake]) -> dg.RunRequest:

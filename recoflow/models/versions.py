@@ -171,6 +171,36 @@ def champion(models: Path) -> Bundle | None:
     return None if version is None else bundle.load(models / version)
 
 
+def is_serving(models: Path) -> bool:
+    """Whether a version was put in service; its files may be damaged.
+
+    Raises:
+        ModelError: when the pointer is unreadable.
+    """
+    return _read(models) is not None
+
+
+def serving(models: Path) -> tuple[Bundle, ModelError | None] | None:
+    """The bundle that answers campaigns: the champion, else the last sound one of those that served before it.
+
+    Returns it with what is wrong with the champion (None when nothing is), or None before the first promotion.
+
+    Raises:
+        ModelError: when the pointer is unreadable, or none of these is sound; then of the champion.
+    """
+    service = _read(models)
+    if service is None:
+        return None
+    fault: ModelError | None = None
+    for version in (service.version, *service.before):
+        try:
+            return bundle.load(models / version), fault
+        except ModelError as error:
+            fault = fault or error
+    assert fault is not None
+    raise fault
+
+
 def known(models: Path) -> list[str]:
     """Versions that are there, oldest first."""
     return sorted(path.parent.name for path in models.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))

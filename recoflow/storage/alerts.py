@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from recoflow.errors import RecoflowError
@@ -45,6 +45,14 @@ def raise_alert(path: Path, error: RecoflowError, at: datetime, environment: str
         os.write(descriptor, line.encode())  # one write: lines of several processes do not mix
     finally:
         os.close(descriptor)
+
+
+def raise_alert_daily(path: Path, error: RecoflowError, at: datetime, environment: str | None = None) -> None:
+    """Raise an alert unless the same one was raised within a day: for faults that each run meets again."""
+    told = (environment, error.culprit, error.problem, error.cure)
+    since = (at - timedelta(days=1)).isoformat(timespec="seconds")
+    if not any((a.environment, a.culprit, a.problem, a.cure) == told and a.at > since for a, _ in read_alerts(path)):
+        raise_alert(path, error, at, environment)
 
 
 def read_alerts(path: Path, offset: int = 0) -> Iterator[tuple[Alert, int]]:

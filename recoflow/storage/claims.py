@@ -56,12 +56,14 @@ class Claim:
     ingested_at: float | None
     is_removed: bool  # the original is gone from the server
     attempts: int  # runs that were started for it
-    tries: int  # failures in its present state
+    tries: int  # failures in its present state; for an ingested claim, runs that reported a failure
     retry_at: float
     problem: str | None  # the last failure, for people
     rejection: str | None
     reference: str | None  # what `Mailbox.delivered` tells of the answer until it is acknowledged
     delivered_at: float | None  # wall clock, seconds since 1970, of the answer's first publication
+    begun: int  # runs that began to work on it
+    failures: int  # failures whose cause is the file itself
 
 
 @dataclass(frozen=True)

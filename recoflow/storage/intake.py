@@ -11,7 +11,7 @@ import hashlib
 import io
 from typing import Final
 
-from recoflow.storage import artifacts, completeness, names, transfer
+from recoflow.storage import artifacts, attempts, completeness, names, transfer
 from recoflow.storage.claims import Claim, Outgoing, State
 from recoflow.storage.desk import Desk
 from recoflow.storage.ledger import ID_LENGTH
@@ -74,15 +74,20 @@ def fetch_due(desk: Desk, folder: str | None = None) -> list[Claim]:
 
 
 def identify(desk: Desk, claim: Claim) -> None:
-    """See whether the same name came with the same bytes before: then there is no second run."""
+    """See whether the same name came with the same bytes before: then there is no second run.
+
+    One that was given up is no answer: the same bytes are tried again.
+    """
     ledger = desk.ledger
     namesakes = ledger.namesakes(claim)
     twin = next((other for other in namesakes if other.sha256 == claim.sha256), None)
-    if twin is None:
+    if twin is None or attempts.is_given_up(twin):
         return
     is_last = twin.id == namesakes[0].id
     if is_last and (twin.state is State.INGESTED or twin.id == claim.parent):
         ledger.update(claim.id, state=State.SUPERSEDED)
+        if twin.state is State.INGESTED:  # it was sent again because it is not answered: try now
+            attempts.reset(ledger, twin.id)
     elif twin.state is State.CONSUMED:
         ledger.update(claim.id, state=State.CONSUMED)
     elif _is_kept(files := ledger.outgoing(twin.id)):

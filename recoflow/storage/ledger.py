@@ -221,6 +221,15 @@ class Ledger:
         """Unfinished claims whose last step failed, with the problem told."""
         return self._claims(f"problem IS NOT NULL AND state NOT IN ({_marks(FINAL)})", *FINAL)
 
+    def is_known(self, problem: str) -> bool:
+        """Whether a claim that waits for its answer has this problem."""
+        found = self._all("SELECT 1 FROM claims WHERE state = ? AND problem = ? LIMIT 1", State.INGESTED, problem)
+        return bool(found)
+
+    def named(self, folder: str, name: bytes) -> list[Claim]:
+        """Arrived claims of a folder and a name, the newest first."""
+        return self._claims(f"folder = ? AND name = ? AND state IN ({_marks(ARRIVED)})", folder, name, *ARRIVED)[::-1]
+
     def on_server(self) -> list[Claim]:
         """Claims whose original still lies on the server."""
         excluded = (State.CLAIMING, State.CLAIM_DENIED, State.VANISHED)
@@ -228,11 +237,7 @@ class Ledger:
 
     def namesakes(self, claim: Claim) -> list[Claim]:
         """Other arrived claims of the same folder and name, the newest first."""
-        found = self._claims(
-            f"folder = ? AND name = ? AND id != ? AND state IN ({_marks(ARRIVED)})",
-            *(claim.folder, claim.name, claim.id, *ARRIVED),
-        )
-        return found[::-1]
+        return [other for other in self.named(claim.folder, claim.name) if other.id != claim.id]
 
     def is_newest(self, claim: Claim) -> bool:
         """Whether no newer file of its name has arrived: the newest owns the answer's name."""
@@ -262,10 +267,6 @@ class Ledger:
                 (State.INGESTED, content.size, content.sha256, at, claim.folder, claim.name, claim.id),
             )
         return self.claim(claim.id)
-
-    def attempted(self, claim_id: str) -> int:
-        """Count a run that is started for a claim; the number makes its run key."""
-        return self.update(claim_id, attempts=self.claim(claim_id).attempts + 1).attempts
 
     # Answers
 

@@ -38,9 +38,14 @@ ALTER TABLE claims ADD COLUMN reference TEXT;
 ALTER TABLE claims ADD COLUMN delivered_at REAL;
 CREATE INDEX claims_with_reference ON claims (reference) WHERE reference IS NOT NULL;
 """
-STEPS: Final = (_FIRST, _DELIVERIES)  # the n-th makes version n of the one before it
+_ATTEMPTS: Final = """
+ALTER TABLE claims ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+"""
+STEPS: Final = (_FIRST, _DELIVERIES, _ATTEMPTS)  # the n-th makes version n of the one before it
 VERSION: Final = len(STEPS)
 CLAIM_COLUMNS: Final = (
     "id, folder, name, state, size, mtime, markers, is_whole, parent, revision, sha256, ingested_at, "
-    "is_removed, attempts, tries, retry_at, problem, rejection, reference, delivered_at"
+    "is_removed, attempts, tries, retry_at, problem, rejection, reference, delivered_at, "
+    "begun, failures"
 )

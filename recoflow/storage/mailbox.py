@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from recoflow.errors import MailboxError
-from recoflow.storage import completeness, intake, names, outbox, retention, transfer
+from recoflow.storage import attempts, completeness, intake, names, outbox, retention, transfer
 from recoflow.storage.account import Account
 from recoflow.storage.claims import ARRIVED, Claim, Delivery, Outgoing, State
 from recoflow.storage.clock import Clock, SystemClock
@@ -42,6 +42,10 @@ class Intake:
         sha256, size: of its content.
         revision: 1 for the first file of this name, then 2, …; the newest owns the answer.
         attempts: runs that were started for it.
+        lost: runs that began to work on it, and neither answered it nor reported a failure.
+        is_due: the pause after its last attempt is over.
+        is_hopeless: no further attempt is worth it, see `storage.attempts`.
+        problem: the last failure, for people; None before one.
     """
 
     claim_id: str
@@ -51,7 +55,11 @@ class Intake:
     sha256: str
     size: int
     revision: int
-    attempts: int
+    attempts: int = 0
+    lost: int = 0
+    is_due: bool = True
+    is_hopeless: bool = False
+    problem: str | None = None
 
 
 class Mailbox:
@@ -132,7 +140,48 @@ class Mailbox:
 
     def attempted(self, claim_id: str) -> int:
         """Count a run that is started for a claim; claim id and this number make its run key."""
-        return self._desk.ledger.attempted(claim_id)
+        return attempts.started(self._desk.ledger, claim_id, self._desk.now())
+
+    def begun(self, claim_ids: Sequence[str]) -> None:
+        """Count a run that begins to work on these claims."""
+        attempts.begun(self._desk.ledger, list(claim_ids))
+
+    def failed(self, claim_id: str, problem: str, *, is_own: bool) -> bool:
+        """Count a failure that a run reports; `is_own` when the file itself is its cause.
+
+        Returns whether the problem is new: no other file that waits for its answer has it.
+        """
+        return attempts.failed(self._desk.ledger, claim_id, problem, self._desk.now(), is_own=is_own)
+
+    def suspect(self, claim_id: str, problem: str) -> bool:
+        """Note what is wrong with a file's last run, which reported nothing. Returns whether the problem is new."""
+        is_new = not self._desk.ledger.is_known(problem)
+        self._desk.ledger.update(claim_id, problem=problem)
+        return is_new
+
+    def give_up(self, claim_id: str) -> State:
+        """Answer a claim with an errors file that asks for another upload, because no attempt had success."""
+        return self.reject(claim_id, attempts.GIVEN_UP, attempts.EXCUSE)
+
+    def retry(self, claim_id: str) -> Intake:
+        """Forget how earlier attempts at a claim ended, so that the next one is due now.
+
+        Raises:
+            MailboxError: it is answered, or its file is not here any more.
+        """
+        claim = self._desk.ledger.claim(claim_id)
+        culprit = names.escaped(claim.name)
+        if claim.state is not State.INGESTED and not (claim.state is State.REJECTED and attempts.is_given_up(claim)):
+            raise MailboxError(culprit, f"is {claim.state}: it waits for no attempt", "Drop a changed file instead")
+        if not self._desk.local(claim).exists():
+            raise MailboxError(culprit, "is not here any more", "Drop the file again")
+        return self._told(attempts.reset(self._desk.ledger, claim_id))
+
+    def newest(self, name: str, folder: str = "requests") -> str | None:
+        """The claim of the newest file of a name, None when none has arrived."""
+        return next(
+            (claim.id for claim in self._desk.ledger.named(folder, name.encode("utf-8", "surrogateescape"))), None
+        )
 
     def rested(self, place: str, found: Mapping[bytes, tuple[int, int]]) -> set[bytes]:
         """Which local files were seen as they are now for the quiet time, by the boot clock.
@@ -271,6 +320,10 @@ class Mailbox:
             size=claim.size,
             revision=claim.revision or 1,
             attempts=claim.attempts,
+            lost=attempts.lost(claim),
+            is_due=claim.retry_at == 0 or claim.retry_at <= self._desk.now(),
+            is_hopeless=attempts.is_hopeless(claim),
+            problem=claim.problem,
         )
 
 

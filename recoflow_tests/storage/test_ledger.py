@@ -31,7 +31,7 @@ def test_a_transaction_that_fails_leaves_nothing(ledger):
 
 def test_an_unknown_claim_is_named(ledger):
     with pytest.raises(StorageError, match="nope"):
-        ledger.attempted("nope")
+        ledger.claim("nope")
 
 
 def test_a_ledger_of_a_newer_version_is_refused(ledger):

@@ -383,10 +383,10 @@ def test_answers_need_a_name_each_and_a_file_that_is_here(drop, mailbox, answer)
     assert drop.names("responses") == []
 
 
-def test_attempts_are_counted_for_run_keys(drop, mailbox, ledger):
+def test_attempts_are_counted_for_run_keys(drop, mailbox):
     drop.send("a.csv", REQUEST)
     claim = one(mailbox).claim_id
-    assert [ledger.attempted(claim), ledger.attempted(claim)] == [1, 2]
+    assert [mailbox.attempted(claim), mailbox.attempted(claim)] == [1, 2]
     assert mailbox.pending()[0].attempts == 2
     assert isinstance(mailbox.pending()[0].path, Path)
 
