@@ -37,7 +37,7 @@ def _of_events(environment: Environment) -> dg.AssetChecksDefinition:
     )
     def check_events(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
         with duckdb.get_connection() as connection:
-            installation.lake(environment).views(connection)
+            installation.lake(environment).views(connection, "events", "items", "identity", "responses")
             findings = event_checks.check(connection, environment, now())
         yield from metadata.check_results(findings, event_checks.CHECKS, key, about)
 
@@ -53,7 +53,7 @@ def _of_interactions(environment: Environment) -> dg.AssetChecksDefinition:
     )
     def check_interactions(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
         with duckdb.get_connection() as connection:
-            installation.lake(environment).views(connection)
+            installation.lake(environment).views(connection, "interactions", "items")
             findings = interaction_checks.check(connection, environment, now())
         yield from metadata.check_results(findings, interaction_checks.CHECKS, key, {})
 
@@ -72,7 +72,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     )
     def readiness_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         with duckdb.get_connection() as connection:
-            installation.lake(environment).views(connection)
+            installation.lake(environment).views(connection, "events")
             found = readiness.table(connection, environment, now())
         return dg.MaterializeResult(
             metadata={

@@ -1,6 +1,8 @@
 """Assets of the events stage: what arrived, accepted or quarantined, with every event accounted for."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from logging import Logger
 
 import dagster as dg
 
@@ -9,11 +11,15 @@ from recoflow.defs import forgetting, metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import SourceError
+from recoflow.errors import MailboxError, RecoflowError, SourceError
 from recoflow.events import inbox
 from recoflow.events import quarantine as quarantined
-from recoflow.events.arriving import ChangedFileError
+from recoflow.events.arriving import ArrivalError, ChangedFileError
+from recoflow.events.inbox import Arrival
 from recoflow.events.ingest import FileReport, ingest_file
+from recoflow.storage.alerts import raise_alert
+from recoflow.storage.lake import Lake
+from recoflow.storage.mailbox import Mailbox
 
 QUARANTINED_SHARE = "quarantined_share"
 FILES_READABLE = "files_readable"
@@ -58,28 +64,15 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     def ingest(context: dg.AssetExecutionContext, installation: Installation) -> Iterator[dg.MaterializeResult]:
         lake = installation.lake(environment)
         quiet = environment.sftp.quiet_seconds
-        reports, refused = [], []
         with installation.mailbox(environment) as mailbox:
-            arrived, asked = forgetting.split(
-                inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
-            )
-            for arrival in [*inbox.segments(installation.layout.spool(environment.name)), *arrived]:
-                received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
-                try:
-                    report = ingest_file(arrival.path, environment, lake, received_at, name=name, dialect=dialect)
-                except ChangedFileError as error:
-                    context.log.warning(str(error))  # it waits, and is quiet again before it is taken
-                    continue
-                except SourceError as error:  # one unreadable file must not keep the others out
-                    context.log.warning(str(error))
-                    arrival.refuse(mailbox, str(error))
-                    refused.append(str(error))
-                    continue
-                context.log.info(f"{arrival.name}: {report.counts}")
-                arrival.done(mailbox)
-                reports.append(report)
+            folder = installation.layout.inbox(environment.name)
+            arrived, asked = forgetting.split(inbox.waiting(mailbox, folder, quiet, now()).arrivals)
+            segments = inbox.segments(installation.layout.spool(environment.name))
+            taking = _Taking(environment, lake, mailbox, context.log)
+            for arrival in [*segments, *arrived]:
+                taking.take(arrival)
             forgotten, unclear = forgetting.carry_out(context, installation, environment, mailbox, asked)
-            refused += unclear
+        reports, refused = taking.reports, [*taking.refused, *map(str, taking.failures), *unclear]
         counts = sum((report.counts for report in reports), schema.Counts())
         of_events: dg.MaterializeResult = dg.MaterializeResult(
             asset_key=events,
@@ -108,8 +101,52 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
             },
         )
         yield from (each for each in (of_events, of_quarantine) if each.asset_key in context.selected_asset_keys)
+        for error in taking.failures:
+            raise_alert(installation.layout.alerts, error, now(), environment.name)
+        if taking.failures:  # what is in goes on its way; the files that are not wait for a run after a pause
+            context.instance.add_run_tags(context.run.run_id, {names.UNTAKEN_TAG: str(len(taking.failures))})
 
     return [ingest]
+
+
+@dataclass
+class _Taking:
+    """Files that are taken in one after the other; what is wrong with one keeps none of the others out."""
+
+    environment: Environment
+    lake: Lake
+    mailbox: Mailbox
+    log: Logger
+    reports: list[FileReport] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # files that cannot be read as events
+    failures: list[RecoflowError] = field(default_factory=list)  # files that the installation could not take
+
+    def take(self, arrival: Arrival) -> None:
+        """Take one file in.
+
+        Raises:
+            StorageError: the lake cannot be read or written.
+        """
+        try:
+            self._take(arrival)
+        except ChangedFileError as error:
+            self.log.warning(str(error))  # it waits, and is quiet again before it is taken
+        except (ArrivalError, MailboxError) as error:
+            self.log.warning(str(error))  # an alert at the end of the run
+            self.failures.append(error)
+
+    def _take(self, arrival: Arrival) -> None:
+        received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
+        try:
+            report = ingest_file(arrival.path, self.environment, self.lake, received_at, name=name, dialect=dialect)
+        except SourceError as error:
+            self.log.warning(str(error))
+            self.refused.append(str(error))
+            arrival.refuse(self.mailbox, str(error))
+            return
+        self.log.info(f"{arrival.name}: {report.counts}")
+        self.reports.append(report)
+        arrival.done(self.mailbox)
 
 
 def _file_row(report: FileReport) -> dict[str, object]:

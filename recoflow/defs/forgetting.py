@@ -1,6 +1,7 @@
 """Requests to forget people, by SFTP, API or local file, carried out within an ingest, so that no other is at work."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -8,6 +9,8 @@ from recoflow import environment as environments
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
+from recoflow.events import arriving
+from recoflow.events.arriving import ArrivalError, ChangedFileError
 from recoflow.events.inbox import Arrival
 from recoflow.privacy import cases, forget, request
 from recoflow.storage.mailbox import Mailbox
@@ -16,7 +19,8 @@ from recoflow.storage.mailbox import Mailbox
 def split(arrived: Sequence[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
     """Files of events and items, and requests to forget people."""
     asked = [arrival for arrival in arrived if request.is_request(arrival.name)]
-    return [arrival for arrival in arrived if arrival not in asked], asked
+    others = [arrival for arrival in arrived if arrival not in asked]
+    return others, [replace(arrival, status=None) for arrival in asked]  # who carries one out changes its file
 
 
 def carry_out(
@@ -32,14 +36,18 @@ def carry_out(
     for arrival in asked:
         try:
             report = _forget(installation, environment, arrival)
+            cases.finish(layout, environment.name, arrival.name, report)
+            arrival.done(mailbox)
         except SourceError as error:
             context.log.warning(str(error))
             cases.refuse(layout, environment.name, arrival.name, str(error))
             arrival.refuse(mailbox, str(error))
             refused.append(str(error))
             continue
-        cases.finish(layout, environment.name, arrival.name, report)
-        arrival.done(mailbox)
+        except (ArrivalError, ChangedFileError) as error:  # it waits for the next run
+            context.log.warning(str(error))
+            refused.append(str(error))
+            continue
         if not report.is_forgotten:
             cure = "run `recoflow forget` for the same ids when what is pending has been ingested"
             context.log.error(f"{arrival.name}: still mentioned in {', '.join(report.remaining)}; {cure}")
@@ -59,6 +67,7 @@ def carry_out(
 def _forget(installation: Installation, environment: Environment, arrival: Arrival) -> forget.Report:
     layout = installation.layout
     cases.begin(layout, environment.name, arrival.name)
-    users, devices = request.read(arrival.path, arrival.name)
+    with arriving.steady(arrival.path, arrival.name):
+        users, devices = request.read(arrival.path, arrival.name)
     lakes = {each.name: installation.lake(each) for each in environments.load_all(layout.environments)}
     return forget.forget(layout, environment, lakes, user_ids=users, device_ids=devices, request=arrival.path)

@@ -30,7 +30,7 @@ def _items(environment: Environment) -> dg.AssetsDefinition:
     def items(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         with duckdb.get_connection() as connection:
-            lake.views(connection)
+            lake.views(connection, "updates")
             frame = catalogue.fold(connection)
         version = lake.overwrite("items", frame)
         return dg.MaterializeResult(
@@ -61,7 +61,7 @@ def _identity(environment: Environment) -> dg.AssetsDefinition:
     def identity_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         with duckdb.get_connection() as connection:
-            lake.views(connection)
+            lake.views(connection, "events")
             frame = identity.resolve(connection)
         version = lake.overwrite("identity", frame)
         return dg.MaterializeResult(
@@ -90,7 +90,7 @@ def _interactions(environment: Environment) -> dg.AssetsDefinition:
     def interactions(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         with duckdb.get_connection() as connection:
-            lake.views(connection)
+            lake.views(connection, "events")
             frame = build.interactions(connection, installation.effective(environment), now())
         version = lake.overwrite("interactions", frame)
         consumed = schema.event_type_bits(environment.events.consumed)

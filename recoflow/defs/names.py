@@ -8,6 +8,7 @@ from recoflow.environment import Environment
 
 CLAIM_TAG = "recoflow/claim"
 ENVIRONMENT_TAG = "recoflow/environment"
+UNTAKEN_TAG = "recoflow/untaken"  # how many files an ingest could not take for reasons of the installation
 
 
 def key(environment: Environment, name: str) -> dg.AssetKey:

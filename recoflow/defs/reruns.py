@@ -6,6 +6,7 @@ counts (see `attempts`).
 Times come from the wall clock, which may jump. A pause that seems to begin in the future is over.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -13,6 +14,7 @@ from typing import Final
 
 import dagster as dg
 
+from recoflow.defs import names
 from recoflow.errors import RecoflowError
 
 LOOKED_AT: Final = 12  # latest runs of a job: enough for the longest pause
@@ -50,7 +52,16 @@ class Failed:
 
 def failed(records: list[dg.RunRecord]) -> Failed | None:
     """The failures at the head of a job's runs, which are the newest first; None where the newest did not fail."""
-    row = list(takewhile(lambda record: record.dagster_run.status in FAILED, records))
+    return _head(records, lambda run: run.status in FAILED)
+
+
+def untaken(records: list[dg.RunRecord]) -> Failed | None:
+    """The same for ingests that took all files but some, which the disk or its rights refused."""
+    return _head(records, lambda run: run.status == dg.DagsterRunStatus.SUCCESS and names.UNTAKEN_TAG in run.tags)
+
+
+def _head(records: list[dg.RunRecord], counts: Callable[[dg.DagsterRun], bool]) -> Failed | None:
+    row = list(takewhile(lambda record: counts(record.dagster_run), records))
     return Failed(row[0].dagster_run.run_id, len(row), row[0].end_time or 0.0) if row else None
 
 

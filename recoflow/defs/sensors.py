@@ -64,7 +64,9 @@ def _files(environment: Environment, installation: Installation, standing: Stand
             for folder in inbox.DUMP_FOLDERS:
                 mailbox.poll(folder)
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
-            arrived = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+        standing.tell("inbox", waiting.problems)
+        arrived = waiting.arrivals
         if not arrived:
             return dg.SkipReason("no new file")
         postponed = int(context.cursor or 0)
@@ -218,6 +220,9 @@ def _obstacle(installation: Installation, environment: Environment, instance: dg
     records = reruns.latest(instance, job)
     if records and records[0].dagster_run.status in attempts.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
+    untaken = reruns.untaken(records)
+    if untaken is not None and untaken.rests(INGEST_PAUSES, now()):
+        return f"{untaken.failures} ingests in a row could not take a file; the next one begins after a pause"
     failed = reruns.failed(records)
     if failed is None:
         return None

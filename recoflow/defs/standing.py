@@ -1,6 +1,6 @@
 """Faults that sensors meet tick after tick: an alert when one begins, none while it lasts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from recoflow.defs.clock import now
@@ -16,7 +16,15 @@ class Standing:
     def __init__(self, environment: Environment, installation: Installation) -> None:
         self._environment = environment
         self._installation = installation
+        self._told: dict[str, frozenset[str]] = {}  # place → what is wrong there
         self._faults: dict[str, tuple[str, str]] = {}  # sensor → kind and culprit
+
+    def tell(self, place: str, errors: Sequence[RecoflowError]) -> None:
+        """All that is wrong at a place now; what was not wrong there before is an alert."""
+        for error in errors:
+            if str(error) not in self._told.get(place, frozenset()):
+                alerts.raise_alert(self._installation.layout.alerts, error, now(), self._environment.name)
+        self._told[place] = frozenset(map(str, errors))
 
     @contextmanager
     def watching(self, sensor: str) -> Iterator[None]:

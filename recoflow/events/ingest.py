@@ -66,6 +66,7 @@ def ingest_file(
     Raises:
         SourceError: the file cannot be read at all; nothing of it is in the lake then.
         ChangedFileError: the file was written to while it was read; nothing of it is in the lake.
+        ArrivalError: the disk or its rights refuse the file; nothing of it is in the lake.
         StorageError: the lake cannot be read or written; calling again completes what was begun.
     """
     from recoflow.sources import files  # noqa: PLC0415 - parsers are heavy

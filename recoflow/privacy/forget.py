@@ -105,7 +105,7 @@ def forget(
     """
     lake = lakes[environment.name]
     with sql.connect() as connection:
-        lake.views(connection)
+        lake.views(connection, "events")
         person = persons.of(connection, user_ids, device_ids)
     removals = [*_from_files(layout, environment.name, lake, person, request)]
     replaced = bundles.forget(layout.models(environment.name), person)

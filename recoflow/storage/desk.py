@@ -104,11 +104,15 @@ class Desk:
             StorageError: when the ledger is empty and the inbox is not.
         """
         if self.ledger.is_empty() and any(self.inbox.iterdir()):
-            raise StorageError(
-                str(self.ledger.path),
-                "is empty though files have come in: it was removed or replaced",
-                "Put it back, or run `recoflow sftp rebuild`, which reads claims/ again; nothing is deleted by that",
-            )
+            raise self.lost_ledger("is empty though files have come in")
+
+    def lost_ledger(self, problem: str) -> StorageError:
+        """The error for a ledger that was removed or replaced."""
+        cure = (
+            f"Put it back, or run `recoflow sftp rebuild {self.account.environment}`, which reads claims/ again and "
+            "answers each with the same bytes as before; nothing is deleted by that"
+        )
+        return StorageError(str(self.ledger.path), f"{problem}: it was removed or replaced", cure)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:

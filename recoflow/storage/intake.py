@@ -108,16 +108,32 @@ def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
 
 def adopt(desk: Desk) -> int:
     """Take up claims on the server that the ledger does not know; how many there were."""
-    adopted = 0
-    for folder in names.FOLDERS:
-        place = desk.claims_folder(folder)
-        for entry in list(desk.session().scan(place)):
-            if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None:
-                claim_id, name = parts
-                found = entry.attributes
-                _arrive(desk, desk.ledger.begin(folder, name, found.size, found.mtime, claim_id=claim_id))
-                adopted += 1
-    return adopted
+    found = unknown(desk)
+    for folder, claim_id, name, attributes in found:
+        _arrive(desk, desk.ledger.begin(folder, name, attributes.size, attributes.mtime, claim_id=claim_id))
+    return len(found)
+
+
+def unknown(desk: Desk) -> list[tuple[str, str, bytes, Attributes]]:
+    """Claims on the server that the ledger does not know: folder, id, name, and what the file is like."""
+    return [
+        (folder, *parts, entry.attributes)
+        for folder in names.FOLDERS
+        for entry in list(desk.session().scan(desk.claims_folder(folder)))
+        if desk.owner(entry.name) is None and (parts := desk.claim_parts(entry.name, folder)) is not None
+    ]
+
+
+def check_claims(desk: Desk) -> None:
+    """Refuse to begin at nothing where claims of ours lie on the server: they would never be answered.
+
+    Where the folders are shared with others, hidden claims may be theirs.
+
+    Raises:
+        StorageError: the ledger is empty and claims/ is not.
+    """
+    if desk.account.owns_server and desk.ledger.is_empty() and (found := unknown(desk)):
+        raise desk.lost_ledger(f"is empty though {len(found)} claims lie on the server")
 
 
 def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:

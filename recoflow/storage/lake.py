@@ -31,7 +31,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
 from recoflow.errors import StorageError
-from recoflow.storage import artifacts, stored
+from recoflow.storage import artifacts, damage, stored
 from recoflow.storage.staging import Place, StagedFile, Staging
 
 TABLES: Final = stored.TABLES
@@ -60,6 +60,12 @@ class Snapshot:
         """The Parquet files of this version: absolute paths, or URLs in an object store."""
         uris = sorted(self.handle.file_uris())
         return [uri if "://" in uri else unquote(uri) for uri in uris]
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Those of a local table, each with its size in bytes as it was committed."""
+        adds = pl.DataFrame(self.handle.get_add_actions())
+        folder = unquote(self.handle.table_uri).removeprefix("file://").rstrip("/")
+        return ((f"{folder}/{unquote(name)}", size) for name, size in adds.select("path", "size_bytes").iter_rows())
 
     def transaction(self, name: str) -> int | None:
         """The number that was committed with the transaction id, None when it never was."""
@@ -107,9 +113,17 @@ class Lake:
         return snapshot.version if snapshot else None
 
     def files(self, table: str, version: int | None = None) -> list[str]:
-        """Parquet files of the table, as of now or of an earlier version; none when it does not exist yet."""
+        """Parquet files of the table, as of now or of an earlier version; none when it does not exist yet.
+
+        Raises:
+            DamagedError: one of them is missing or cut.
+        """
         snapshot = self.snapshot(table, version)
-        return snapshot.files if snapshot else []
+        if snapshot is None:
+            return []
+        if self._is_local and (wrong := damage.in_files(snapshot.sizes())):
+            raise wrong
+        return snapshot.files
 
     def has_version(self, table: str, version: int) -> bool:
         """Whether a version of the table can still be read: `vacuum` removes the files of old ones."""
@@ -138,13 +152,17 @@ class Lake:
         rows = pl.scan_parquet(list(files), storage_options=self._options, glob=False)
         return stored.from_stored(table, rows)
 
-    def views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make a temporary view per table, typed and empty where there is none yet; times of the connection are UTC.
+    def views(self, connection: duckdb.DuckDBPyConnection, *tables: str) -> None:
+        """Make temporary views of the tables, typed and empty where there is none yet; times are UTC from now on.
 
         A view stands on the files of one version: later commits do not change it.
+
+        Args:
+            connection: where the views are made.
+            tables: all when none is named. Name what is needed: a damaged table stops nothing that does not read it.
         """
         connection.execute("SET TimeZone = 'UTC'")
-        for table in TABLES:
+        for table in tables or TABLES:
             self.view(connection, table)
 
     def view(self, connection: duckdb.DuckDBPyConnection, table: str, version: int | None = None) -> None:
@@ -381,6 +399,8 @@ class Lake:
         except CommitFailedError as error:
             raise CommitConflictError(self._uri(table), f"changed meanwhile ({error})", "Try again") from error
         except (DeltaError, OSError) as error:
+            if self._is_local and (wrong := damage.in_log(Path(self._uri(table)))):
+                raise wrong from error
             problem = str(error).splitlines()[0]
             raise StorageError(
                 self._uri(table), f"cannot be read or written: {problem}", "Check the folder, its rights and free space"

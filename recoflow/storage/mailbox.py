@@ -6,7 +6,8 @@ What belongs here: the mailbox's public acts and their locks. What does not: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,14 +16,14 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 from recoflow.errors import MailboxError
-from recoflow.storage import attempts, intake, names, outbox, retention, transfer
+from recoflow.storage import attempts, completeness, intake, names, outbox, retention, transfer
 from recoflow.storage.account import Account
 from recoflow.storage.claims import ARRIVED, Claim, Delivery, Outgoing, State
 from recoflow.storage.clock import Clock, SystemClock
 from recoflow.storage.desk import Desk
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.retention import Sweep
-from recoflow.storage.sftp_wire import LinkLostError
+from recoflow.storage.sftp_wire import Attributes, Entry, LinkLostError
 
 LIMIT: Final = 100
 PUBLISH_SECONDS: Final = 600.0  # how long an answer waits for the answers before it
@@ -182,6 +183,22 @@ class Mailbox:
             (claim.id for claim in self._desk.ledger.named(folder, name.encode("utf-8", "surrogateescape"))), None
         )
 
+    def rested(self, place: str, found: Mapping[bytes, tuple[int, int]]) -> set[bytes]:
+        """Which local files were seen as they are now for the quiet time, by the boot clock.
+
+        Args:
+            place: the folder's name, none of those on the server.
+            found: name → size and time of change of all of its files whose time of change tells nothing.
+        """
+        ledger, clock = self._desk.ledger, self._desk.clock
+        seen = ledger.sightings(place)
+        entries = [Entry(name, Attributes(size, stat.S_IFREG, mtime)) for name, (size, mtime) in found.items()]
+        quiet = self._desk.account.quiet_seconds
+        verdict = completeness.judge(entries, seen, quiet, clock.boot_id(), clock.boot())
+        if verdict.changed or verdict.gone:
+            ledger.see(place, verdict.changed, verdict.gone)
+        return {complete.entry.name for complete in verdict.complete}
+
     def held(self) -> list[tuple[str, str]]:
         """Files that cannot go on for now: escaped remote name and problem."""
         return [(names.escaped(claim.name), claim.problem or "") for claim in self._desk.ledger.held()]
@@ -240,6 +257,11 @@ class Mailbox:
                 raise MailboxError(str(self._desk.ledger.path), "is busy", "Sweep again later")
             return self._reconnecting(lambda: retention.sweep(self._desk))
 
+    def unknown(self) -> list[str]:
+        """Claims that lie on the server and that the ledger does not know: folder and escaped name of each."""
+        found = self._reconnecting(lambda: intake.unknown(self._desk))
+        return [f"{folder}/{names.escaped(name)}" for folder, _, name, _ in found]
+
     def rebuild(self) -> int:
         """After the loss of the ledger: take up every claim that lies on the server and that the ledger does not know.
 
@@ -254,6 +276,7 @@ class Mailbox:
     def _poll(self, folder: str, limit: int) -> list[Intake]:
         desk = self._desk
         desk.check_ledger()
+        intake.check_claims(desk)
         intake.settle(desk)
         intake.scan(desk, folder, limit)
         intake.watch(desk, folder)
@@ -261,6 +284,7 @@ class Mailbox:
 
     def _resume_intake(self) -> None:
         self._desk.check_ledger()
+        intake.check_claims(self._desk)
         intake.settle(self._desk)
         intake.fetch_due(self._desk)
         for claim in self._desk.ledger.pending():

@@ -18,13 +18,20 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from recoflow.storage import damage
+
 
 @contextlib.contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the process's DuckDB in memory whose times are UTC; make TEMP tables and views on it only."""
+    """A connection to the process's DuckDB in memory whose times are UTC; make TEMP tables and views on it only.
+
+    Raises:
+        DamagedError: a query of the block met a Parquet file that cannot be read.
+    """
     with _database(os.getpid()).cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        yield connection
+        with damage.explained():
+            yield connection
 
 
 @functools.cache

@@ -11,6 +11,7 @@ tenth of the time that a text takes, and that is what ingest does with every fil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.errors import StorageError
-from recoflow.storage import sql
+from recoflow.storage import damage, sql
 
 TABLES: Final[Mapping[str, pl.Schema]] = {
     "events": schema.EVENTS,
@@ -148,7 +149,7 @@ def create_view(connection: duckdb.DuckDBPyConnection, table: str, files: Sequen
     except duckdb.BinderException as error:
         folder = files[0].rpartition("/")[0] if files else table
         problem = f"has not the columns of the table {table}: an older recoflow wrote it ({str(error).splitlines()[0]})"
-        cure = "Remove this folder if the table is items, identity or interactions: the next ingest builds it again"
+        cure = damage.cure(Path(folder)) if table in damage.DERIVED else "Use the recoflow that wrote it"
         raise StorageError(folder, problem, cure) from None
 
 

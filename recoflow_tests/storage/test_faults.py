@@ -7,6 +7,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -402,6 +403,40 @@ def test_a_lost_ledger_is_refused_and_rebuilt_from_the_claims(drop, mailbox, tmp
         assert anew.rebuild() == 2
         anew.resume()
         assert sorted(anew.pending(), key=lambda i: i.claim_id) == sorted(before, key=lambda i: i.claim_id)
+
+
+@pytest.mark.fault("M17")
+def test_a_mailbox_folder_that_is_gone_as_a_whole_is_refused_and_its_claims_are_answered_after_a_rebuild(
+    drop, mailbox, tmp_path, clock, answer
+):
+    drop.send("lorem_2020-02-02.csv", REQUEST)
+    (before,) = mailbox.poll()
+    drop.send("other_2020-02-03.csv", REQUEST)
+    with (
+        Ledger(tmp_path / "anew" / "ledger.sqlite") as empty,
+        Mailbox(drop.account, empty, tmp_path / "anew" / "inbox", clock) as anew,
+    ):
+        for act in (anew.poll, anew.resume):
+            with pytest.raises(StorageError, match="1 claims lie on the server: it was removed"):
+                act()
+        assert anew.unknown() == ["requests/lorem_2020-02-02.csv"]
+        assert anew.rebuild() == 1
+        anew.resume()
+        (intake,) = anew.pending()
+        assert (intake.claim_id, intake.sha256) == (before.claim_id, before.sha256)
+        assert anew.publish(intake.claim_id, [(answer, "lorem_2020-02-02.csv")]) is State.PUBLISHED
+        assert drop.names("responses") == ["lorem_2020-02-02.csv"]
+        assert [intake.name for intake in anew.poll()] == ["other_2020-02-03.csv"]
+
+
+def test_a_new_installation_on_an_account_that_it_shares_is_not_refused(drop, mailbox_of, tmp_path, clock):
+    drop.send("a.csv", REQUEST)
+    one(mailbox_of(owns_server=False))
+    with (
+        Ledger(tmp_path / "anew" / "ledger.sqlite") as empty,
+        Mailbox(replace(drop.account, owns_server=False), empty, tmp_path / "anew" / "inbox", clock) as anew,
+    ):
+        assert anew.poll() == []
 
 
 def test_a_damaged_ledger_is_refused(tmp_path):
