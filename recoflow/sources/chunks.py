@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from recoflow.sources import buffers
 from recoflow.sources.collect import Piece
+from recoflow.sources.rejects import EventError
 
-MAX_EVENT: Final = 16 * 1024**2  # bytes; a longer one is no event but a file without line ends
+MAX_EVENT: Final = 8 * 1024**2  # bytes; a longer one is no event but a file without line ends
 
 COMPILED_FROM: Final = 2 * 1024**2  # bytes; fewer are searched before the compiled search is loaded
 
@@ -70,6 +71,23 @@ def refilled(rest: Text, read: Read, size: int) -> tuple[memoryview, bool]:
     text[: len(rest)] = rest
     more = read(text[len(rest) :])
     return text[: len(rest) + more].toreadonly(), more > 0
+
+
+def next_line(read: Read, size: int) -> bytes:
+    """What is read of the stream behind its next line end; nothing of the line itself is kept."""
+    is_more = True
+    while is_more:
+        block, is_more = refilled(b"", read, size)
+        _, newline, rest = bytes(block).partition(b"\n")
+        if newline:
+            return rest
+    return b""
+
+
+def too_long(text: Text, line: int) -> Piece:
+    """The beginning of a record that has no end within `MAX_EVENT` bytes."""
+    message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
+    return Piece(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
 
 
 def last_place(text: Text, mark: bytes) -> int:

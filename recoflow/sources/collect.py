@@ -21,6 +21,7 @@ from recoflow.sources import times
 from recoflow.sources.rejects import EventError
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
+AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
 Value = str | int | float | None
 
@@ -73,9 +74,7 @@ class Collector:
         self.event_records: list[int] = []  # for each row of events the record that it is from
         self.update_records: list[int] = []  # the same for updates
         self._record = 0
-        self._events: list[Mapping[str, Value]] = []
-        self._updates: list[Mapping[str, Value]] = []
-        self._rejects: list[Mapping[str, Value]] = []
+        self._rows = {name: _Rows(table, arrival) for name, table in _TABLES.items()}
         self._ignored: Counter[str] = Counter()
         self._read = 0
 
@@ -94,12 +93,12 @@ class Collector:
     def add_event(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.EVENTS`; source and time of receipt are filled in."""
         self.event_records.append(self._record)
-        self._events.append(row)
+        self._rows["events"].add(row)
 
     def add_update(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.UPDATES`; source and time of receipt are filled in."""
         self.update_records.append(self._record)
-        self._updates.append(row)
+        self._rows["updates"].add(row)
 
     def ignore(self, keys: Iterable[str]) -> None:
         """Count keys that an accepted event carries and nobody reads."""
@@ -109,14 +108,14 @@ class Collector:
         """Everything gathered so far."""
         return ParsedBatch(
             read=self._read,
-            events=self._frame(self._events, schema.EVENTS),
-            updates=self._frame(self._updates, schema.UPDATES),
-            rejects=self._frame(self._rejects, schema.REJECTS),
+            events=self._rows["events"].frame(),
+            updates=self._rows["updates"].frame(),
+            rejects=self._rows["rejects"].frame(),
             ignored_keys=dict(self._ignored),
         )
 
     def _reject(self, piece: Piece, error: EventError) -> None:
-        self._rejects.append(
+        self._rows["rejects"].add(
             {
                 "file": self._arrival.source,
                 "line": piece.line,
@@ -127,17 +126,39 @@ class Collector:
             }
         )
 
-    def _frame(self, rows: Sequence[Mapping[str, Value]], table: pl.Schema) -> pl.DataFrame:
-        """Rows as a typed frame; names that a row lacks are null, times are microseconds since 1970."""
+
+class _Rows:
+    """The rows of one table, which become columns a few at a time."""
+
+    def __init__(self, table: pl.Schema, arrival: Arrival) -> None:
+        self._table = table
+        self._arrival = arrival
+        self._waiting: list[Mapping[str, Value]] = []
+        self._frames: list[pl.DataFrame] = []
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Add one row; names that it lacks are null."""
+        self._waiting.append(row)
+        if len(self._waiting) >= AT_ONCE:
+            self._frames.append(self._frame())
+            self._waiting = []
+
+    def frame(self) -> pl.DataFrame:
+        """Everything that was added."""
+        return pl.concat([*self._frames, self._frame()])
+
+    def _frame(self) -> pl.DataFrame:
+        """Rows as a typed frame; times are microseconds since 1970."""
+        rows = self._waiting
         if not rows:  # of most chunks of a large file: each column would take 20 µs
-            return pl.DataFrame(schema=table)
+            return pl.DataFrame(schema=self._table)
         arrival: dict[str, str | int] = {
             "source": self._arrival.source,
             "received_at": self._arrival.received_micros,
         }
         present = set().union(*rows)
         columns = {}
-        for name, dtype in table.items():
+        for name, dtype in self._table.items():
             if name in arrival:
                 columns[name] = pl.repeat(arrival[name], len(rows), eager=True).cast(dtype)
             elif name in present:
@@ -146,6 +167,9 @@ class Collector:
             else:
                 columns[name] = pl.Series([None], dtype=dtype).new_from_index(0, len(rows))
         return pl.DataFrame(columns)
+
+
+_TABLES: Final = {"events": schema.EVENTS, "updates": schema.UPDATES, "rejects": schema.REJECTS}
 
 
 def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:

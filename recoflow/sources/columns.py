@@ -18,6 +18,7 @@ from recoflow.sources.chunks import Chunk
 from recoflow.sources.collect import Arrival
 
 MAX_NAMES: Final = 250  # names of fields that are looked for in a chunk of JSON
+CELLS_PER_BYTE: Final = 2  # the same, where records are short: each name takes memory for each record
 SAMPLE: Final = 500  # records that are looked at for names
 
 Bools = NDArray[np.bool_]
@@ -48,7 +49,8 @@ def sampled_names(chunk: Chunk, indices: NDArray[np.int64]) -> frozenset[str]:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             line = chunk.text[chunk.records.begins[index] : chunk.records.ends[index]]
             names |= msgspec.json.decode(line, type=dict[str, msgspec.Raw]).keys()
-    return frozenset(sorted(names)[:MAX_NAMES])
+    most = min(MAX_NAMES, CELLS_PER_BYTE * len(chunk.text) // max(1, len(chunk.records.begins)))
+    return frozenset(sorted(names)[:most])
 
 
 def is_not_utf8(chunk: Chunk) -> Bools:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,12 +26,14 @@ from recoflow.sources.chunks import (
     count,
     last_place,
     line_bounds,
+    next_line,
     places,
     refilled,
     surveyed,
+    too_long,
 )
 from recoflow.sources.collect import Piece
-from recoflow.sources.rejects import EventError
+from recoflow.sources.rejects import EventError, shortened
 
 MAX_LINES: Final = 1000  # lines that one quoted record may span
 
@@ -99,45 +102,54 @@ class CsvChunk:
         return Piece(line, text, {name: cell or None for name, cell in zip(self.header, cells, strict=True)})
 
 
-def header_of(head: bytes, name: str) -> tuple[str, ...]:
-    """Column names from a file's first line.
+def header_of(line: bytes, place: str) -> tuple[str, ...]:
+    """Column names from the header's line; `place` names it in errors.
 
     Raises:
         SourceError: when the line is no header that can be used.
     """
-    line = head.partition(b"\n")[0]
     try:
         names = tuple(cell.strip() for cell in _cells(line))
     except EventError as error:
-        raise SourceError(f"{name}:1", f"the header cannot be read: {error.message}", "Send a plain header") from None
+        raise SourceError(place, f"the header cannot be read: {error.message}", "Send a plain header") from None
     if len(names) == 1:
         for other in (";", "\t", "|"):
             if other in names[0]:
-                raise SourceError(f"{name}:1", f"the delimiter is {other!r}", "Separate the columns with commas")
+                raise SourceError(place, f"the delimiter is {other!r}", "Separate the columns with commas")
     if any(quote in line.decode() for quote in "”“„"):
-        raise SourceError(f"{name}:1", "the header has curly quotes", 'Use the plain quote " or none')
-    twice = {column for column in names if names.count(column) > 1}
+        raise SourceError(place, "the header has curly quotes", 'Use the plain quote " or none')
+    twice = [column for column, count in Counter(names).items() if count > 1]
     if twice or not all(names):
-        problem = f"the column {min(twice)} stands twice" if twice else "a column has no name"
-        raise SourceError(f"{name}:1", problem, "Give each column a name of its own")
+        problem = f"the column {shortened(min(twice))} stands twice" if twice else "a column has no name"
+        raise SourceError(place, problem, "Give each column a name of its own")
     return names
 
 
-def chunks(read: Read, header: tuple[str, ...], size: int) -> Iterator[CsvChunk]:
-    """Cut what follows the header into chunks of about `size` bytes that end where a record does."""
+def chunks(read: Read, header: tuple[str, ...], size: int, line: int) -> Iterator[CsvChunk]:
+    """Cut what follows the header, from this line on, into chunks of about `size` bytes that end where a record does.
+
+    A record that has no end within `MAX_EVENT` bytes has a quote that never closes, or no line end: what stands on its
+    first line is refused, and the next line is a record again.
+    """
     rest: Text = b""
-    line = 2
     while True:
         text, is_more = refilled(rest, read, size)
         if not is_more:
             break
-        chunk = CsvChunk(header, text[: last_place(text, b"\n") + 1], line)
+        last = last_place(text, b"\n") + 1
+        chunk = CsvChunk(header, text[:last], line)
         if chunk.survey.quotes % 2:
             chunk = CsvChunk(header, text[: _last_record_end(text, len(rest))], line)
+        if not chunk.text and len(text) > MAX_EVENT:
+            chunk = CsvChunk(header, text[:last], line)
         rest = text[len(chunk.text) :]
         if chunk.text:
             line += chunk.survey.line_ends
             yield chunk
+        elif len(rest) > MAX_EVENT:
+            yield CsvChunk(header, b"", line, (too_long(rest, line),))
+            rest = next_line(read, size)
+            line += 1
     if bytes(rest).strip():
         yield CsvChunk(header, rest, line)
 
@@ -151,8 +163,6 @@ def _last_record_end(text: Text, begin: int) -> int:
         before = last_place(block[: end - 1], b"\n") + 1
         quotes -= count(block[before:end], b'"')
         end = before
-    if not end and begin > MAX_EVENT:  # a quote that never closes: the exact path finds the next record
-        end = last_place(block, b"\n") + 1 or len(block)
     return begin + end if end else 0
 
 

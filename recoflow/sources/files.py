@@ -1,17 +1,15 @@
 """Event and item files: what a file is by its content and its name, and reading it in bounded batches.
 
-What belongs here: compression, framing, dialect, batching. What does not: rules about events.
+What belongs here: framing, batching, and who reads which record. What does not: compression, rules about events.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,28 +17,32 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
-from recoflow.sources import buffers, collect, csvtext, froomle, items, jsonstream, metarank
+from recoflow.sources import buffers, collect, csvtext, dialects, froomle, jsonstream, metarank, packed
 from recoflow.sources.chunks import Chunk, Read, refilled
 from recoflow.sources.collect import Arrival, Collector, Dialect
 from recoflow.sources.columns import Easy
+from recoflow.sources.csvtext import CsvChunk
+from recoflow.sources.dialects import Mixed
 from recoflow.sources.jsonstream import JsonChunk
 
 BATCH_ROWS: Final = 100_000  # from which on rows are handed on: they become one row group of the lake
-CHUNK_BYTES: Final = 16 * 1024**2
+BATCH_BYTES: Final = 64 * 1024**2  # the same, where rows are large
+CHUNK_BYTES: Final = 4 * 1024**2
+HOPELESS: Final = 1_000_000  # records that are refused and no other ones: what follows is no better
 HEAD_BYTES: Final = 1024**2
 EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
 WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
 BY_COLUMNS: Final = (froomle.parse, metarank.parse)
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
 
-_GZIP, _ZSTD, _UTF8 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+_UTF8 = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_EXACT = threading.Lock()  # one at a time: the interpreter runs no two at once, and each may need much memory
 
 
 def read(
@@ -55,7 +57,7 @@ def read(
 
     Args:
         path: `.csv`, `.json`, `.jsonl` or `.ndjson`, plain, gzip or zstd.
-        environment: where the file arrived.
+        environment: where the file arrived; how much a file may hold.
         received_at: time of receipt, with a zone.
         name: what the file is called in rows, rejects and errors; also tells its purpose where the content does not
             (`events`, `items`, `purchases` in it). By default the path's own name.
@@ -65,30 +67,45 @@ def read(
         SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
     """
     shown = name or path.name
-    with buffers.kept(), _opened(path, shown) as stream:
-        head = bytes(refilled(b"", stream, HEAD_BYTES)[0])
-        if head.startswith(_UTF16):
+    with buffers.kept(), packed.opened(path, shown, environment.sftp.max_bytes) as stream:
+        first = bytes(refilled(b"", stream, HEAD_BYTES)[0])
+        if first.startswith(_UTF16):
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
-        head = head.removeprefix(_UTF8)
-        if head.strip():
-            chunks, found = _framed(head, stream, shown, dialect)
-            yield from _batches(_parsed(chunks, found, _arrival(shown, found, environment, received_at)))
+        more = _rejoined(first.removeprefix(_UTF8), stream)
+        head, line = _head(more)
+        if head:
+            chunks, found = _framed(head, line, more, shown, dialect)
+            default = "purchase" if dialects.is_of_purchases(shown) else None
+            arrival = Arrival(environment, shown, received_at, default_event_type=default)
+            yield from _batches(_parsed(chunks, found, arrival), shown)
 
 
-def _framed(head: bytes, more: Read, name: str, dialect: Dialect | None) -> tuple[Iterator[Chunk], Dialect]:
+def _head(read: Read) -> tuple[bytes, int]:
+    """The beginning of a stream, without the blank lines before it, and the number of its first line."""
+    head, line, is_more = b"", 1, True
+    while is_more and len(head) < HEAD_BYTES:
+        text, is_more = refilled(head, read, HEAD_BYTES)
+        head = bytes(text)
+        content = head.lstrip()
+        begin = head.rfind(b"\n", 0, len(head) - len(content)) + 1
+        line += head.count(b"\n", 0, begin)
+        head = head[begin:] if content else b""
+    return head, line
+
+
+def _framed(head: bytes, line: int, more: Read, name: str, dialect: Dialect | None) -> tuple[Iterator[Chunk], Dialect]:
     if _is_csv(name, head):
-        header = csvtext.header_of(head, name)
-        rest = head.partition(b"\n")[2]
-        return csvtext.chunks(_rejoined(rest, more), header, CHUNK_BYTES), _dialect_of_header(header, name)
+        place = f"{name}:{line}"
+        first, newline, rest = head.partition(b"\n")
+        if not newline and len(first) >= HEAD_BYTES:
+            problem = f"the first line is longer than {HEAD_BYTES:,} bytes"
+            raise SourceError(place, problem, "Send a header line with the column names, and one line per row")
+        header = csvtext.header_of(first, place)
+        kind = dialects.of_header(header, name, place)
+        return csvtext.chunks(_rejoined(rest, more), header, CHUNK_BYTES, line + 1), kind
     if dialect is None:
-        look_ahead = jsonstream.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES)
-        dialect = _dialect_of_values(look_ahead, name)
-    return jsonstream.chunks(_rejoined(head, more), head, CHUNK_BYTES), dialect
-
-
-def _arrival(name: str, dialect: Dialect, environment: Environment, received_at: datetime) -> Arrival:
-    default = "purchase" if dialect is froomle.parse and "purchases" in name.lower() else None
-    return Arrival(environment, name, received_at, default_event_type=default)
+        dialect = dialects.of_values(jsonstream.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES, line), name)
+    return jsonstream.chunks(_rejoined(head, more), head, CHUNK_BYTES, line), dialect
 
 
 def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
@@ -104,8 +121,9 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
 
 
 def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
-    if dialect in BY_COLUMNS and len(chunk.text) > EXACT_BYTES:
-        return _by_columns(chunk, dialect, arrival)
+    most = dialect.most if isinstance(dialect, Mixed) else dialect
+    if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
+        return _by_columns(chunk, most, dialect, arrival)
     collector = _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival)
     return replace(
         collector.batch(),
@@ -114,16 +132,22 @@ def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatc
     )
 
 
+def _has_rows(chunk: Chunk) -> bool:
+    """Whether the lines are long enough for their columns: each cell takes a byte, and columns take memory for each."""
+    return not isinstance(chunk, CsvChunk) or len(chunk.header) * len(chunk.records.begins) <= len(chunk.text)
+
+
 def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Arrival) -> Collector:
     collector = Collector(arrival)
-    collector.read(chunk.pieces(indices), dialect)
-    collector.read(chunk.broken, dialect)
+    with _EXACT:
+        collector.read(chunk.pieces(indices), dialect)
+        collector.read(chunk.broken, dialect)
     return collector
 
 
-def _by_columns(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
+def _by_columns(chunk: Chunk, most: Dialect, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
     """The easy records by columns, the others one at a time; rows in the file's order."""
-    easy = _easy(chunk, dialect, arrival)
+    easy = _easy(chunk, most, arrival)
     collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
     exact = collector.batch()
     events, event_lines = _in_order(chunk, easy.events, easy.event_records, exact.events, collector.event_records)
@@ -170,18 +194,33 @@ def _in_order(
     return pl.concat([easy, exact])[order], _lines(chunk, records[order])
 
 
-def _batches(parsed: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
-    """Join chunks until a batch has its size."""
+def _batches(parsed: Iterator[ParsedBatch], name: str) -> Iterator[ParsedBatch]:
+    """Join chunks until a batch has its size.
+
+    Raises:
+        SourceError: when so many records were refused, and none accepted, that no event can be expected any more.
+    """
     waiting: list[ParsedBatch] = []
-    rows = 0
+    rows = size = accepted = refused = 0
     for batch in parsed:
         waiting.append(batch)
         rows += max(batch.read, batch.events.height)
-        if rows >= BATCH_ROWS:
+        size += sum(int(frame.estimated_size()) for frame in (batch.events, batch.updates, batch.rejects))
+        refused += batch.rejects.height
+        accepted += batch.read - batch.rejects.height
+        if not accepted and refused >= HOPELESS:
+            raise _hopeless(batch, refused, name)
+        if rows >= BATCH_ROWS or size >= BATCH_BYTES:
             yield collect.merge(waiting)
-            waiting, rows = [], 0
+            waiting, rows, size = [], 0, 0
     if waiting:
         yield collect.merge(waiting)
+
+
+def _hopeless(batch: ParsedBatch, refused: int, name: str) -> SourceError:
+    reason = batch.rejects.row(0, named=True)
+    problem = f"none of its first {refused:,} events can be accepted, line {reason['line']} because: "
+    return SourceError(name, problem + reason["message"], "Mend what makes the file, and send it again")
 
 
 def _is_csv(name: str, head: bytes) -> bool:
@@ -192,56 +231,6 @@ def _is_csv(name: str, head: bytes) -> bool:
     if head.lstrip()[:1] in (b"{", b"["):
         return False
     raise SourceError(name, "is neither CSV nor JSON by its name", f"Name it with one of {', '.join(SUFFIXES)}")
-
-
-def _dialect_of_header(header: tuple[str, ...], name: str) -> Dialect:
-    dialect = _dialect_of_keys(frozenset(header), name)
-    if dialect is None or dialect is metarank.parse:
-        problem = f"none of the columns {', '.join(header)} is event_type or item_id"
-        raise SourceError(f"{name}:1", problem, "Send a header with the column names of Froomle's events or items")
-    return dialect
-
-
-def _dialect_of_values(chunks: Iterator[Chunk], name: str) -> Dialect:
-    """What most of the first hundred objects are; Froomle events when no object says."""
-    votes: Counter[Dialect] = Counter()
-    for chunk in chunks:
-        for piece in chunk.pieces(range(min(100, len(chunk.records.begins)))):
-            if isinstance(piece.value, dict) and (dialect := _dialect_of_keys(frozenset(piece.value), name)):
-                votes[dialect] += 1
-        break
-    return votes.most_common(1)[0][0] if votes else items.parse if "items" in name else froomle.parse
-
-
-def _dialect_of_keys(keys: frozenset[str], name: str) -> Dialect | None:
-    """What an object or row with these keys is; the name decides between events and items that lack `event_type`."""
-    if "event_type" in keys:
-        return froomle.parse
-    if keys & {"event", "item", "items"} or ("id" in keys and keys & {"type", "fields", *metarank.LINKS}):
-        return metarank.parse
-    if "item_id" in keys or "action_item" in keys:
-        has_visitor = bool(keys & {"user_id", "device_id"})
-        is_events = "action_item" in keys or (has_visitor and "items" not in name)
-        return froomle.parse if is_events or "purchases" in name else items.parse
-    return None
-
-
-@contextmanager
-def _opened(path: Path, name: str) -> Iterator[Read]:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
-            if magic.startswith(_GZIP):
-                with gzip.open(file) as unzipped:
-                    yield unzipped.readinto
-            elif magic == _ZSTD:
-                with pa.CompressedInputStream(pa.PythonFile(file), "zstd") as unzipped:
-                    yield unzipped.readinto
-            else:
-                yield file.readinto
-    except (EOFError, zlib.error, OSError) as error:
-        raise SourceError(name, f"cannot be read to its end: {error}", "Send it again, whole") from error
 
 
 def _rejoined(head: bytes, more: Read) -> Read:

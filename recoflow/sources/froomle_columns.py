@@ -89,7 +89,7 @@ def _parse(chunk: Chunk, names: list[str], form: Form, arrival: Arrival) -> tupl
 def _columns(field: str, names: list[str]) -> list[int]:
     """Where the values of a field are among the names of a chunk."""
     if field == "properties":
-        return [names.index(name) for name in sorted(set(names) - froomle.KNOWN)]
+        return sorted((place for place, name in enumerate(names) if name not in froomle.KNOWN), key=names.__getitem__)
     return [names.index(name) for name in froomle.ALIASES.get(field, (field,)) if name in names]
 
 

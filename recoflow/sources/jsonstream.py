@@ -24,8 +24,10 @@ from recoflow.sources.chunks import (
     Text,
     last_place,
     line_bounds,
+    next_line,
     refilled,
     surveyed,
+    too_long,
 )
 from recoflow.sources.collect import Piece
 from recoflow.sources.rejects import EventError
@@ -34,6 +36,7 @@ _DECODER = json.JSONDecoder()
 _WRAPPER = re.compile(r'\s*\{\s*"events"\s*:\s*\[')
 _BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
 _NEXT_OBJECT = re.compile(r"\n\s*\{")
+_LONG_LINE = 1024**2  # bytes without a line end: objects that stand on one line, side by side
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,16 @@ class JsonChunk:
                 yield from (piece._replace(record=index) for piece in found)
 
 
-def chunks(read: Read, head: bytes, size: int) -> Iterator[JsonChunk]:
+def chunks(read: Read, head: bytes, size: int, first_line: int) -> Iterator[JsonChunk]:
     """Cut a stream of which `head` is a look ahead into chunks of about `size` bytes."""
-    return _line_chunks(read, size) if _has_lines(head) else _value_chunks(read, size)
+    cut = _line_chunks if _has_lines(head) else _value_chunks
+    return cut(read, size, first_line)
 
 
 def _has_lines(head: bytes) -> bool:
     text = head.decode("utf-8", errors="replace")
     first, newline, _ = text.lstrip().partition("\n")
-    if not first.startswith("{") or _WRAPPER.match(text) or (not newline and len(head) >= MAX_EVENT // 16):
+    if not first.startswith("{") or _WRAPPER.match(text) or (not newline and len(head) >= _LONG_LINE):
         return False
     try:
         _, end = _DECODER.raw_decode(first)
@@ -88,9 +92,8 @@ def _has_lines(head: bytes) -> bool:
     return not first[end:].strip().startswith("{")
 
 
-def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
+def _line_chunks(read: Read, size: int, line: int) -> Iterator[JsonChunk]:
     rest: Text = b""
-    line = 1
     while True:
         text, is_more = refilled(rest, read, size)
         if not is_more:
@@ -102,34 +105,19 @@ def _line_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
             yield chunk
         rest = text[cut + 1 :]
         if len(rest) > MAX_EVENT:
-            yield JsonChunk(b"", broken=[_too_long(rest, line)])
-            rest = _skip_line(read, size)
+            yield JsonChunk(b"", broken=[too_long(rest, line)])
+            rest = next_line(read, size)
             line += 1
     if bytes(rest).strip():
         yield JsonChunk(rest, line)
 
 
-def _skip_line(read: Read, size: int) -> bytes:
-    is_more = True
-    while is_more:
-        block, is_more = refilled(b"", read, size)
-        _, newline, rest = bytes(block).partition(b"\n")
-        if newline:
-            return rest
-    return b""
-
-
-def _too_long(text: Text, line: int) -> Piece:
-    message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
-    return Piece(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
-
-
-def _value_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
+def _value_chunks(read: Read, size: int, first_line: int) -> Iterator[JsonChunk]:
     texts: list[bytes] = []
     numbers: list[int] = []
     broken: list[Piece] = []
     length = 0
-    for found in _Values(read, size):
+    for found in _Values(read, size, first_line):
         if isinstance(found.value, EventError):
             broken.append(found)
         else:
@@ -146,13 +134,13 @@ def _value_chunks(read: Read, size: int) -> Iterator[JsonChunk]:
 class _Values:
     """The values of a stream one after the other; those that are no JSON carry their error as value."""
 
-    def __init__(self, read: Read, size: int) -> None:
+    def __init__(self, read: Read, size: int, first_line: int) -> None:
         self._read = read
         self._size = size
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._text = ""
         self._at = 0
-        self._line = 1
+        self._line = first_line
         self._is_complete = False
         self._open: list[str] = []  # closing brackets that are still to come
         self._after_comma = False
@@ -257,7 +245,7 @@ def _checked(raw: str, line: int) -> Piece:
     """A value by its framing; what strict decoding refuses is refused here, where its text is still as it arrived."""
     data = raw.encode("utf-8", errors="surrogateescape")
     if len(data) > MAX_EVENT:
-        return _too_long(data, line)
+        return too_long(data, line)
     try:
         jsontext.decode(data)
     except EventError as error:

@@ -24,6 +24,7 @@ from recoflow.sources.spanvalues import ODD, Column
 WHAT: Final = ("item", "user", "ranking", "interaction")  # by the numbers of spanlists
 TEXTS: Final = ("event", "id", "user", "session", *metarank.LINKS, "item", "type", "tenant")
 NAMES: Final = (*TEXTS, "timestamp", "items", "fields")
+FROOMLES: Final = ("event_type", "item_id", "action_item")  # a record that has one may be of the other dialect
 
 Bools = NDArray[np.bool_]
 
@@ -36,6 +37,9 @@ def parse(chunk: Chunk, arrival: Arrival) -> Easy:
     found = spans.of_chunk(data, *chunk.records[:2], spans.json_form(names, has_lists=True))
     table = _Table(data, names, found)
     table.is_odd |= is_not_utf8(chunk)
+    for name in FROOMLES:
+        if name in names:
+            table.is_odd |= table.has(name)
     what = _classify(table)
     return _rows(table, what, arrival)
 
