@@ -53,6 +53,7 @@ class DagsterUi:
         return f"{self.url}/runs/{run.run_id}"
 
     def ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The data that answers a GraphQL query or mutation."""
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         request = urllib.request.Request(  # noqa: S310 - http on loopback
             f"{self.url}/graphql", data=body, headers={"Content-Type": "application/json"}

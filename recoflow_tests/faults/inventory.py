@@ -1,7 +1,7 @@
 """The faults that the suite injects: each id must be the argument of a `fault` marker on at least one test.
 
-F01 to F56 are the faults of SFTP and of the way of a request (docs of the protocol, section "Faults"); C, H, M and L are
-findings of an attack on the running product, by severity; K are kinds of input that were misread in practice.
+F01 to F56 are faults of SFTP and of the way of a request; C, H, M and L are findings of an attack on the running
+product, by severity; K are kinds of input that were misread in practice.
 """
 
 from __future__ import annotations
