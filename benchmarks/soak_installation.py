@@ -26,11 +26,11 @@ ADDRESSES = {
     "ui": re.compile(r"Dagster UI\s+http://127\.0\.0\.1:(\d+)"),
 }
 SERVICES = {  # kind → what its command line contains
-    "sftp_server": "sandbox sftp",
-    "gateway": "gateway --port",
+    "sftp_server": "recoflow.cli:main sandbox sftp",
+    "gateway": "recoflow.cli:main gateway",
     "code_server": "api grpc",
-    "daemon": "dagster-daemon",
-    "webserver": "--port-of-ui",  # replaced below: the wrapper's command line
+    "daemon": " run -w ",
+    "webserver": "recoflow.defs.ui:main",
 }
 
 

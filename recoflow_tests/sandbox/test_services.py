@@ -89,10 +89,10 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
 def test_a_restarted_service_is_another_process(tmp_path: Path) -> None:
     child = python(WAITS, tmp_path / "log")
     with services.running([child], os.environ, tmp_path):
-        services.await_true(lambda: child.log.read_text().count("up") == 1, [child], 30, "the child")
+        services.await_true(lambda: child.log.read_text().splitlines().count("up") == 1, [child], 30, "the child")
         first = child.process
         child.restart(os.environ, tmp_path)
-        services.await_true(lambda: child.log.read_text().count("up") == 2, [child], 30, "the child again")
+        services.await_true(lambda: child.log.read_text().splitlines().count("up") == 2, [child], 30, "the child again")
         assert first is not None
         assert first.poll() is not None
     assert child.process is not None
