@@ -134,9 +134,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_stall()
         super().resume_writing()
 
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request, or for the client to read this answer as the last one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._arm(self._limits.write_seconds)
+
     def timeout_keep_alive_handler(self) -> None:
         """The time for a head, for the next request, for the rest of a body or for reading a refusal is over."""
-        if self._is_refused:
+        if self._is_refused or self.transport.is_closing():
             self.transport.abort()
         elif not self._is_idle():  # an earlier request is being answered; it has its own time-out
             self._arm(self._limits.head_seconds)
@@ -173,12 +179,8 @@ class LimitedProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise ProtocolError(400, f"There are {hosts} Host headers; send one")
-        if self.parser.should_upgrade() and {b"content-length", b"transfer-encoding"} & {
-            name for name, _ in self.headers
-        }:
-            raise ProtocolError(
-                400, "Upgrade is not offered here; send the body without it, in HTTP/1.1"
-            )  # it is not read
+        if self.parser.should_upgrade() and any(map(_announces_body, self.headers)):  # the parser would skip the body
+            raise ProtocolError(400, "Upgrade is not offered here; send the body without it, in HTTP/1.1")
         if len(self.pipeline) >= self._limits.pipelined:
             raise ProtocolError(400, "Too many requests wait for an answer on this connection")
 
@@ -208,7 +210,7 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._is_in_head:  # earlier requests are answered first, as if this one had not come
             self.cycle.keep_alive = False
         elif self.pipeline or self.cycle.response_started:
-            self.transport.abort()
+            self.transport.close()
         else:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -229,6 +231,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def _announces_body(header: tuple[bytes, bytes]) -> bool:
+    name, value = header
+    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
 
 
 async def _too_busy(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -72,10 +72,30 @@ requests = st.builds(
     ),
     methods, paths, versions, ends, hosts, headers, bodies,
 )  # fmt: skip
-streams = st.tuples(
-    st.lists(st.one_of(requests, requests, requests, st.binary(max_size=200)), min_size=1, max_size=4),
-    st.integers(1, 3),
-)
+known = st.sampled_from([
+    (b"GET", b"/health"), (b"GET", b"/docs"), (b"HEAD", b"/ready"), (b"GET", b"/metrics"),
+    (b"GET", b"/api/configurations"), (b"POST", b"/api/lorem/events"), (b"POST", b"/api/lorem/metarank"),
+    (b"POST", b"/api/lorem/pubsub"), (b"PUT", b"/api/lorem/items/article/%0A"), (b"POST", b"/api/lorem/forget"),
+    (b"DELETE", b"/api/lorem/items/article/1"), (b"POST", b"/api/ipsum/events"),
+    (b"PUT", b"/api/lorem/configurations/a"), (b"GET", b"/api/lorem/forget/%00"),
+])  # fmt: skip
+plain = values.filter(lambda value: not {*b"\r\n"} & {*value})
+extras = st.one_of(st.just([]), st.lists(st.tuples(names.filter(bool), plain), max_size=3))
+
+
+@st.composite
+def whole_requests(draw: st.DrawFn) -> bytes:
+    """Requests that are in order, but for what an extra header may do."""
+    method, path = draw(known)
+    body = draw(bodies)
+    lines = [b"%b %b HTTP/1.1" % (method, path), b"Host: localhost", b"Content-Type: application/json"]
+    lines += [b"Content-Length: %d" % len(body), *(b"%b: %b" % extra for extra in draw(extras))]
+    return b"\r\n".join([*lines, b"", body])
+
+
+whole = whole_requests()
+parts = st.one_of(whole, whole, whole, requests, st.binary(max_size=200))
+streams = st.tuples(st.lists(parts, min_size=1, max_size=6), st.integers(1, 5))
 
 
 @pytest.fixture
