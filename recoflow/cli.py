@@ -106,7 +106,11 @@ def up(data: Data = DATA) -> None:
 def gateway(
     data: Data = DATA,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; put a proxy with TLS in front of others.")
+        str,
+        typer.Option(
+            help="Address to listen on. Before other machines reach it, by this address or through a proxy, "
+            "name gateway.token_files in each environment's YAML; docs/gateway.md says what the proxy must do."
+        ),
     ] = "127.0.0.1",
     port: Port = 8080,
 ) -> None:

@@ -59,6 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._is_in_head = True  # between two requests too
+        self._has_begun = False  # a head, whose end is awaited
         self._is_advancing = False  # a head was completed, or a part of a body handed out
         self._silent_bytes = 0  # taken by the parser since then
         self._is_refused = False
@@ -86,6 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to wait for the end of this head."""
         super().on_message_begin()
+        self._has_begun = True
         self._arm(self._limits.head_seconds)
 
     def on_url(self, url: bytes) -> None:
@@ -109,7 +111,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.app = self.config.loaded_app if is_served else _too_busy
         super().on_headers_complete()
         self._unset_keepalive_if_required()
-        self._is_in_head = False
+        self._is_in_head = self._has_begun = False
         self._is_advancing = True
 
     def on_body(self, body: bytes) -> None:
@@ -132,13 +134,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_stall()
         super().resume_writing()
 
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request, or for the client to read this answer as the last one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._arm(self._limits.write_seconds)
+
     def timeout_keep_alive_handler(self) -> None:
         """The time for a head, for the next request, for the rest of a body or for reading a refusal is over."""
-        if self._is_refused:
+        if self._is_refused or self.transport.is_closing():
             self.transport.abort()
         elif not self._is_idle():  # an earlier request is being answered; it has its own time-out
             self._arm(self._limits.head_seconds)
-        elif self._is_in_head and self._silent_bytes:
+        elif self._has_begun:
             self._refuse(ProtocolError(408, f"The head was not complete within {self._limits.head_seconds} seconds"))
         else:
             super().timeout_keep_alive_handler()
@@ -149,7 +157,7 @@ class LimitedProtocol(HttpToolsProtocol):
         done = len(piece)
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as offer:  # declined by going on in HTTP/1
+        except httptools.HttpParserUpgrade as offer:  # declined: the next request is read as if there was none
             done = offer.args[0]
         except httptools.HttpParserError as error:
             reason = error.__context__
@@ -171,6 +179,8 @@ class LimitedProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise ProtocolError(400, f"There are {hosts} Host headers; send one")
+        if self.parser.should_upgrade() and any(map(_announces_body, self.headers)):  # the parser would skip the body
+            raise ProtocolError(400, "Upgrade is not offered here; send the body without it, in HTTP/1.1")
         if len(self.pipeline) >= self._limits.pipelined:
             raise ProtocolError(400, "Too many requests wait for an answer on this connection")
 
@@ -200,7 +210,7 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._is_in_head:  # earlier requests are answered first, as if this one had not come
             self.cycle.keep_alive = False
         elif self.pipeline or self.cycle.response_started:
-            self.transport.abort()
+            self.transport.close()
         else:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -221,6 +231,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def _announces_body(header: tuple[bytes, bytes]) -> bool:
+    name, value = header
+    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
 
 
 async def _too_busy(_scope: Scope, _receive: Receive, send: Send) -> None:

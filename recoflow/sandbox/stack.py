@@ -96,7 +96,7 @@ def _started(
                 tell(f"SFTP server  sftp://127.0.0.1:{sftp_port} (keys in {layout.sftp / 'keys'})")
             gateway = f"http://127.0.0.1:{gateway_port}"
             services.await_http(f"{gateway}/health", children, START_SECONDS)
-            tell(f"Gateway      {gateway}/docs")
+            tell(f"Gateway      {gateway}/docs (tokens in {layout.root / 'tokens'})")
             # Daemon and UI come later than the code server, because the first of the three makes Dagster's database.
             services.await_socket(address, children, START_SECONDS)
             users = [services.daemon(logs, workspace), services.webserver(ui_port, logs, workspace)]

@@ -31,7 +31,7 @@ def described(method: str, path: str) -> Any:
     def test(case: Any, gateway: Running) -> None:
         if "environment" in case.path_parameters:
             case.path_parameters["environment"] = "lorem"
-        case.call_and_validate(base_url=gateway.url, checks=CHECKS)
+        case.call_and_validate(base_url=gateway.url, headers=gateway.token(), checks=CHECKS)
 
     return test
 
