@@ -191,8 +191,9 @@ def daemon(logs: Path, workspace: Path = WORKSPACE) -> Service:
 
 
 def webserver(port: int, logs: Path, workspace: Path = WORKSPACE) -> Service:
-    """The Dagster UI over a workspace file, that of the folder that it is started in unless told."""
-    return _dagster("dagster-webserver", ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)), logs)
+    """The Dagster UI, guarded, over a workspace file, that of the folder that it is started in unless told."""
+    arguments = ("--workspace", str(workspace), "--port", str(port))
+    return _child("dagster-webserver", "recoflow.defs.ui:main", arguments, logs)
 
 
 def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
