@@ -74,6 +74,6 @@ def _close(path: Path, wanted: Mapping[Path, int]) -> None:
     with suppress(FileNotFoundError):  # it was temporary
         found = path.stat()
         current = stat.S_IMODE(found.st_mode)
-        mode = wanted.get(path, current & ~UMASK)
+        mode = wanted.get(path, current & 0o700) | current & 0o7000  # a folder's setgid bit is the administrator's
         if mode != current and found.st_uid == os.geteuid():
             path.chmod(mode)

@@ -1,15 +1,15 @@
-"""What an ingest, a training and a campaign leave on disk is for its owner alone."""
+"""What an ingest and a campaign leave on disk is for its owner alone."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from recoflow.sandbox import world
 from recoflow.storage import private
-from recoflow_tests import scenario
+from recoflow_tests.scenario import REPOSITORY, Scenario
 
 
 @pytest.fixture
@@ -21,19 +21,17 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.fault("M15")
-def test_nobody_else_can_read_anything_under_data(
-    umask: None, tmp_path: Path, sample: world.World, sample_files: Path
-) -> None:
-    root = tmp_path / "data"
-    with scenario.installed(root, "lorem") as made:
-        made.ingest_and_train(sample_files)
-        made.drop_request(world.request(sample), "lorem_weekly_mail_2026-11-22.csv")
-        (asked,) = made.run_requests("lorem_requests")
-        assert made.campaign(asked).success
-        open_to_others = [
-            f"{path.relative_to(root)} {stat.S_IMODE(path.lstat().st_mode):o}"
-            for path in root.rglob("*")
-            if not path.is_symlink() and stat.S_IMODE(path.lstat().st_mode) & 0o077
-        ]
-    assert open_to_others == []
-    assert len([*root.rglob("*")]) > 100
+def test_nobody_else_can_read_anything_under_data(umask: None, trained: Scenario, sample: world.World) -> None:
+    environments = [trained.environment("lorem")]
+    private.close(trained.layout, private.shared(trained.layout, environments))  # what `up` does first
+    inbox = trained.layout.inbox("lorem")
+    inbox.mkdir(parents=True)
+    for file in sorted((REPOSITORY / "data/sample").glob("lorem_events_*")):
+        shutil.copyfile(file, inbox / file.name)
+    assert trained.run("lorem_ingest").success
+    trained.drop_request(world.request(sample), "lorem_weekly_mail_2026-11-22.csv")
+    (asked,) = trained.run_requests("lorem_requests")
+    assert trained.campaign(asked).success
+    paths = [trained.layout.root, *trained.layout.root.rglob("*")]
+    assert {"lake", "models", "mailbox", "sftp", "campaigns", "inbox"} <= {path.name for path in paths}
+    assert [f"{path} {stat.S_IMODE(path.stat().st_mode):o}" for path in paths if path.stat().st_mode & 0o077] == []

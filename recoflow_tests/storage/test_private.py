@@ -50,6 +50,12 @@ def test_a_setting_opens_the_warehouse_to_a_group_and_the_way_to_it(layout: Layo
     assert mode(layout.root / "lake") == "0700"
 
 
+def test_the_setgid_bit_of_a_folder_stays(layout: Layout) -> None:
+    layout.root.chmod(0o2755)
+    private.close(layout, private.shared(layout, [environment(warehouse_mode="0640")]))
+    assert mode(layout.root) == "2710"
+
+
 def test_a_setting_opens_one_inbox(layout: Layout) -> None:
     private.close(layout, private.shared(layout, [environment(inbox_mode="0770"), environment("ipsum")]))
     assert mode(layout.root) == mode(layout.root / "inbox") == "0710"
