@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from rich.table import Table
 from recoflow.commands import audience, campaign, files, forget, models, profile, quarantine, request, sftp, tune
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
+from recoflow.storage import private
 from recoflow.storage.layout import Layout
 
 app = typer.Typer(
@@ -184,6 +186,7 @@ def sandbox_world(  # noqa: PLR0917 - typer makes options of them
 
 def main() -> None:
     """Run the command line; a RecoflowError is one readable line and exit code 2, not a traceback."""
+    os.umask(private.UMASK)  # what any command writes holds personal data, and services inherit it
     try:
         app()
     except RecoflowError as error:

@@ -12,7 +12,7 @@ from dagster_duckdb import DuckDBResource
 from recoflow import environment
 from recoflow.defs import build, warehouse
 from recoflow.defs.resources import Installation, checker
-from recoflow.storage import stack_lock
+from recoflow.storage import private, stack_lock
 from recoflow.storage.layout import Layout
 
 
@@ -41,5 +41,6 @@ def registry(data: Path) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dg`, the daemon, the web server and each run worker load."""
+    os.umask(private.UMASK)  # for workers that no `recoflow up` started
     stack_lock.join(os.environ)  # the one place that a run worker always passes before it works
     return registry(Layout.of_process(os.environ).root)

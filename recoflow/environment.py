@@ -27,6 +27,10 @@ NAME_RULE = "must be lower case letters, digits and _, beginning with a letter, 
 MODELS = Literal["als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "popular", "trending", "newest", "blend"]
 
 
+# Quoted in YAML, which takes 0640 for a number. Its owner must be able to read and write.
+Mode = Annotated[str, Field(pattern=r"^0[67][0-7]{2}$")]
+
+
 class Sftp(Section):
     """The SFTP account that requests come from and responses go to."""
 
@@ -40,6 +44,26 @@ class Sftp(Section):
     owns_server: bool = True
     quiet_seconds: float = Field(60, ge=0)
     max_bytes: int = Field(2 * 1024**3, ge=1)
+    # Of files that recoflow puts into responses/, for a server that serves the customer under another account of the
+    # same group; null: as the server makes them. The embedded server has no use for it.
+    file_mode: Mode | None = None
+
+
+class Sharing(Section):
+    """Who but recoflow's own account may reach something under the data folder: modes in octal, e.g. "0640"."""
+
+    warehouse_mode: Mode = "0600"  # of warehouse.duckdb; all environments are in it, so each must allow it
+    inbox_mode: Mode | None = None  # of inbox/<name>/, for others who drop files there; null: recoflow's account alone
+
+    @property
+    def warehouse(self) -> int:
+        """The mode of warehouse.duckdb as a number."""
+        return int(self.warehouse_mode, 8)
+
+    @property
+    def inbox(self) -> int:
+        """The mode of the local inbox as a number."""
+        return int(self.inbox_mode or "0700", 8)
 
 
 class Events(Section):
@@ -223,6 +247,7 @@ class Environment(Section):
     title: str = ""
     owners: tuple[str, ...] = ()
     sftp: Sftp
+    sharing: Sharing = Sharing()
     events: Events = Events()
     schedules: Schedules = Schedules()
     training: Training = Training()

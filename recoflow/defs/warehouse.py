@@ -5,6 +5,7 @@ import dagster as dg
 from recoflow.defs import metadata, names
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
+from recoflow.storage import private
 from recoflow.storage import warehouse as marts
 
 SOURCES = ("events", "quarantine", "items", "interactions")
@@ -21,7 +22,8 @@ def build_warehouse(environments: tuple[Environment, ...]) -> dg.Definitions:
     )
     def warehouse(installation: Installation) -> dg.MaterializeResult:
         path = installation.layout.warehouse
-        rows = marts.build({environment.name: installation.lake(environment) for environment in environments}, path)
+        lakes = {environment.name: installation.lake(environment) for environment in environments}
+        rows = marts.build(lakes, path, private.warehouse_mode(environments))
         shown = [{"schema": schema, **counts} for schema, counts in rows.items()]
         return dg.MaterializeResult(
             metadata={

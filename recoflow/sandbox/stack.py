@@ -21,7 +21,7 @@ from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
 from recoflow.sandbox.services import Service
-from recoflow.storage import stack_lock
+from recoflow.storage import private, stack_lock
 from recoflow.storage.layout import DATA_VARIABLE, Layout
 
 UI_PORT = 3000
@@ -59,8 +59,10 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
     if not (root / "workspace.yaml").exists():
         raise ConfigurationError(str(root), "has no workspace.yaml", "Run this in the repository's root")
     environments = load_all(layout.environments)
-    with stack_lock.hold(layout) as token, _started(root, layout, environments, token, tell) as stack:
-        yield stack
+    with stack_lock.hold(layout) as token:
+        private.close(layout, private.shared(layout, environments))
+        with _started(root, layout, environments, token, tell) as stack:
+            yield stack
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Account:
         linger_seconds: how long the original of a fetched file stays in claims/, so that late bytes are noticed.
         connect_seconds: for TCP, SSH handshake and log-in together.
         reply_seconds: for each answer of the server.
+        file_mode: of files in responses/; None: as the server makes them.
     """
 
     environment: str
@@ -40,6 +41,7 @@ class Account:
     linger_seconds: float = 86_400
     connect_seconds: float = 10
     reply_seconds: float = 30
+    file_mode: int | None = None
 
     @staticmethod
     def of(environment: Environment, layout: Layout) -> Account:
@@ -57,4 +59,5 @@ class Account:
             quiet_seconds=settings.quiet_seconds,
             max_bytes=settings.max_bytes,
             retention_days=environment.campaigns.retention_days,
+            file_mode=int(settings.file_mode, 8) if settings.file_mode else None,
         )

@@ -21,6 +21,8 @@ HASHED_AT_ONCE: Final = 8 * 1024**2  # bytes: fewer wait for a busy interpreter,
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Replace `path` by the content: readers see the old file or the new one, and one of them survives a power cut.
 
+    The file is its owner's alone (0600).
+
     Args:
         path: the file; its folder is created when missing.
         content: the bytes, or a function that writes them into the open file it is given.
@@ -35,7 +37,6 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
         publish(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

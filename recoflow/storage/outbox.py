@@ -53,7 +53,10 @@ def advance_due(desk: Desk) -> None:
 
 
 def _upload(desk: Desk, claim: Claim, file: Outgoing) -> None:
-    transfer.upload(desk.session(), file.local, desk.staged(claim, file.position), file.content)
+    staged = desk.staged(claim, file.position)
+    transfer.upload(desk.session(), file.local, staged, file.content)
+    if desk.account.file_mode is not None:
+        desk.session().chmod(staged, desk.account.file_mode)
     desk.on_state("staged")
 
 

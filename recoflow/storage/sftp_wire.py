@@ -133,6 +133,10 @@ class Session:
         """Close a handle and check the status: ENOSPC and quota errors are often told only here."""
         self._check(self._ask(sftp.CMD_CLOSE, handle), path)
 
+    def chmod(self, path: bytes, mode: int) -> None:
+        """Set a file's mode."""
+        self._check(self._ask(sftp.CMD_SETSTAT, path, paramiko.SFTPAttributes.FLAG_PERMISSIONS, mode), path)
+
     def remove(self, path: bytes) -> None:
         """Delete a file."""
         self._check(self._ask(sftp.CMD_REMOVE, path), path)

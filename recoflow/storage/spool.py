@@ -90,7 +90,7 @@ class SpoolWriter:
         while self._file is None:
             name = f"{self._kind}-{now:%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}{SUFFIX}{OPEN}"
             path = self._folder / name
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
             if _is_locked(file) and os.fstat(file).st_nlink:  # else `recover` was faster and took it for an orphan
                 self._file, self._path, self._size, self._opened_at = file, path, 0, self._seconds()
             else:

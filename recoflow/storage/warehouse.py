@@ -7,13 +7,14 @@ reads; nothing in recoflow depends on this file.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from recoflow.storage import artifacts, sql
+from recoflow.storage import artifacts, private, sql
 from recoflow.storage.lake import Lake
 
 MARTS: Final = {
@@ -30,12 +31,13 @@ MARTS: Final = {
 }
 
 
-def build(lakes: Mapping[str, Lake], path: Path) -> dict[str, dict[str, int]]:
+def build(lakes: Mapping[str, Lake], path: Path, mode: int | None = None) -> dict[str, dict[str, int]]:
     """Write the database anew beside the old one and swap it in; who has the old one open keeps reading it.
 
     Args:
         lakes: environment → its lake.
         path: the database file.
+        mode: its mode; by default that of the old one, and 0600 for the first.
 
     Returns:
         environment → mart → number of rows.
@@ -52,10 +54,15 @@ def build(lakes: Mapping[str, Lake], path: Path) -> dict[str, dict[str, int]]:
                 rows = {name: _marts(connection, name, lake) for name, lake in sorted(lakes.items())}
             finally:
                 connection.execute("DETACH _warehouse")
+        temporary.chmod(mode if mode is not None else _mode(path))
         artifacts.publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return rows
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else private.FILE
 
 
 def _marts(connection: duckdb.DuckDBPyConnection, name: str, lake: Lake) -> dict[str, int]:

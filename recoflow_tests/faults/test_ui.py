@@ -33,6 +33,7 @@ in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-
 @dataclass
 class Ui:
     url: str
+    root: Path
     instance: dg.DagsterInstance
     run_id: str
 
@@ -78,7 +79,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         services.await_http(f"http://127.0.0.1:{port}/server_info", [server], 120)
         instance = dg.DagsterInstance.from_config(str(root))
         run = shown_in_the_ui.execute_in_process(instance=instance)
-        yield Ui(f"http://127.0.0.1:{port}", instance, run.run_id)
+        yield Ui(f"http://127.0.0.1:{port}", root, instance, run.run_id)
 
 
 def browse(url: str, folder: Path) -> str:
@@ -100,13 +101,11 @@ def browse(url: str, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def page_of_another_origin(text: str) -> Iterator[tuple[str, list[str]]]:
-    """A web server with one page; yields its address and what it was asked for."""
-    asked: list[str] = []
+def page_of_another_origin(text: str) -> Iterator[str]:
+    """A web server with one page; yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
@@ -117,37 +116,41 @@ def page_of_another_origin(text: str) -> Iterator[tuple[str, list[str]]]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/", asked
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
+
+
+def attack(ui: Ui) -> str:
+    """A page that tries to delete the run in every way that a page has."""
+    address = f"{ui.url}/graphql?query={quote(ui.deletion)}"
+    socket = ui.url.replace("http", "ws")
+    # Twice: JSON as a literal of JavaScript.
+    body = json.dumps(json.dumps({"query": ui.deletion}))
+    start = json.dumps(json.dumps({"type": "start", "id": "1", "payload": {"query": ui.deletion}}))
+    return f"""
+<img src='{address}'><iframe src='{address}'></iframe><script src='{address}'></script>
+<p id=done>begun</p>
+<script>
+const asks = [
+  fetch('{address}', {{method: 'POST', mode: 'no-cors'}}),
+  fetch('{ui.url}/graphql', {{method: 'POST', mode: 'no-cors', body: {body},
+    headers: {{'Content-Type': 'text/plain; application/json'}}}}),
+  fetch('{ui.url}/graphql', {{method: 'POST', mode: 'cors', body: {body},
+    headers: {{'Content-Type': 'application/json'}}}}),
+  new Promise((resolve) => {{
+    const socket = new WebSocket('{socket}/graphql', 'graphql-ws');
+    socket.onopen = () => {{ socket.send('{{"type":"connection_init"}}'); socket.send({start}); }};
+    socket.onerror = resolve; socket.onmessage = resolve;
+  }}),
+];
+Promise.allSettled(asks).then(() => {{ document.getElementById('done').textContent = 'all was tried'; }});
+</script>
+"""
 
 
 @in_browser
 def test_a_page_of_another_origin_changes_nothing(ui: Ui, tmp_path: Path) -> None:
-    address = f"{ui.url}/graphql?query={quote(ui.deletion)}"
-    socket = ui.url.replace("http", "ws")
-    body = json.dumps({"query": ui.deletion})
-    start = json.dumps({"type": "start", "id": "1", "payload": {"query": ui.deletion}})
-    with page_of_another_origin(
-        f"""
-        <img src='{address}'><iframe src='{address}'></iframe><script src='{address}'></script>
-        <p id=done>begun</p>
-        <script>
-        const asks = [
-          fetch('{address}', {{method: 'POST', mode: 'no-cors'}}),
-          fetch('{ui.url}/graphql', {{method: 'POST', mode: 'no-cors', body: '{body}',
-            headers: {{'Content-Type': 'text/plain; application/json'}}}}),
-          fetch('{ui.url}/graphql', {{method: 'POST', mode: 'cors', body: '{body}',
-            headers: {{'Content-Type': 'application/json'}}}}),
-          new Promise((resolve) => {{
-            const socket = new WebSocket('{socket}/graphql', 'graphql-ws');
-            socket.onopen = () => {{ socket.send('{{"type":"connection_init"}}'); socket.send('{start}'); }};
-            socket.onerror = resolve; socket.onmessage = resolve;
-          }}),
-        ];
-        Promise.allSettled(asks).then(() => {{ document.getElementById('done').textContent = 'all was tried'; }});
-        </script>
-        """
-    ) as (evil, _):
+    with page_of_another_origin(attack(ui)) as evil:
         assert "all was tried" in browse(evil, tmp_path)
     assert ui.has_run()
 
@@ -171,17 +174,18 @@ def test_programs_ask_as_json_and_nothing_else_executes(ui: Ui) -> None:
     assert [run.run_id for run in DagsterUi(ui.url).runs("shown_in_the_ui")] == [ui.run_id]
 
 
-def test_what_upstream_does_without_the_guard(ui: Ui) -> None:
+@in_browser
+def test_the_same_page_deletes_the_run_where_dagster_serves_by_itself(ui: Ui, tmp_path: Path) -> None:
     """When this fails, Dagster has mended it, and `ui_guard` may need less."""
     port = services.free_port(0)
-    root = Path(ui.instance.root_directory)
     tool = str(Path(sys.executable).parent / "dagster-webserver")
     command = (tool, "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
-    bare = services.Service("bare", command, root / "logs/bare.log")
-    variables = {**os.environ, "DAGSTER_HOME": str(root), DATA_VARIABLE: str(root / "data")}
-    with services.running([bare], variables, root):
+    bare = services.Service("bare", command, ui.root / "logs/bare.log")
+    variables = {**os.environ, "DAGSTER_HOME": str(ui.root), DATA_VARIABLE: str(ui.root / "data")}
+    with services.running([bare], variables, ui.root):
         services.await_http(f"http://127.0.0.1:{port}/server_info", [bare], 120)
         run = shown_in_the_ui.execute_in_process(instance=ui.instance)
-        unguarded = Ui(f"http://127.0.0.1:{port}", ui.instance, run.run_id)
-        unguarded.status("GET", f"/graphql?query={quote(unguarded.deletion)}", {"Host": "evil.example"})
+        unguarded = Ui(f"http://127.0.0.1:{port}", ui.root, ui.instance, run.run_id)
+        with page_of_another_origin(attack(unguarded)) as evil:
+            assert "all was tried" in browse(evil, tmp_path)
         assert not unguarded.has_run()

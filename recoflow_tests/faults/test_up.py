@@ -174,6 +174,14 @@ def test_each_killed_service_runs_again_and_is_named_on_the_console_and_in_the_l
     assert sorted(alert["culprit"] for alert in raised) == sorted(SERVICES)
 
 
+@pytest.mark.fault("M15")
+def test_services_and_what_they_write_are_private(up: Up) -> None:
+    masks = {re.findall(r"Umask:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0] for pid in up.processes()}
+    assert masks == {"0077"}
+    paths = [up.data, *up.data.rglob("*")]
+    assert [f"{path} {path.stat().st_mode:o}" for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def alive(up: Up) -> Callable[[str], bool]:
     def is_alive(service: str) -> bool:
         try:

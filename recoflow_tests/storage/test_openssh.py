@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from dataclasses import dataclass
@@ -180,3 +181,17 @@ def test_another_host_key_is_refused_before_the_log_in(openssh, tmp_path, clock)
         pytest.raises(MailboxError, match="another host key"),
     ):
         mailbox.poll()
+
+
+@pytest.mark.fault("M15")
+def test_responses_get_the_mode_that_the_settings_name(openssh, tmp_path, clock):
+    answer = tmp_path / "answer.csv"
+    answer.write_bytes(b"user_id\n")
+    for number, (mode, expected) in enumerate([(0o640, 0o640), (0o600, 0o600)]):
+        account = Account(**{**vars(openssh.account), "file_mode": mode})
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Ledger(folder / "ledger.sqlite") as ledger, Mailbox(account, ledger, folder / "inbox", clock) as mailbox:
+            intake = mailbox.deposit(f"mode{number}.csv", REQUEST)
+            assert mailbox.publish(intake.claim_id, [(answer, f"mode{number}.csv")]) is State.PUBLISHED
+        assert stat.S_IMODE((openssh.files / f"responses/mode{number}.csv").stat().st_mode) == expected
