@@ -196,6 +196,11 @@ class Subsystem(paramiko.SFTPServer):
         """Called by paramiko with each channel that asks for SFTP."""
         super().__init__(channel, name, server, _Files)
 
+    def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        """Answer requests until the client ends the session, or sends what is no SFTP."""
+        with suppress(EOFError, paramiko.SFTPError):
+            super().start_subsystem(name, transport, channel)
+
     def _process(self, kind: int, number: int, message: paramiko.Message) -> None:
         self.server.client.acts()
         raw = _RawMessage(message.get_remainder())
