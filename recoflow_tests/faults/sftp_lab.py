@@ -24,6 +24,7 @@ from recoflow.sandbox import keys, sftp_server
 from recoflow.sandbox.uploads import EXCHANGE, INTERNAL
 from recoflow.storage import sftp_link
 from recoflow.storage.account import Account
+from recoflow.storage.claims import FINAL, State
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 
@@ -132,10 +133,13 @@ class Worker:
         return dict(self.mailbox.held())
 
     def is_answered(self, *names: str) -> Callable[[], bool]:
-        return lambda: set(names) <= {response.name for response in self.ledger.responses()} and not self.left()
+        """Whether these are answered and nothing is left to do, originals included."""
 
-    def left(self) -> list[Any]:
-        return [claim for claim in self.ledger.on_server() if not claim.is_removed]
+        def holds() -> bool:
+            is_over = not self.ledger.in_state(*set(State) - set(FINAL)) and not self.ledger.on_server()
+            return is_over and set(names) <= {response.name for response in self.ledger.responses()}
+
+        return holds
 
 
 def _account(root: Path, port: int, username: str, **changes: Any) -> Account:
@@ -144,10 +148,12 @@ def _account(root: Path, port: int, username: str, **changes: Any) -> Account:
 
 
 @contextmanager
-def embedded(root: Path, *, serving: dict[str, Any] | None = None, **changes: Any) -> Iterator[Lab]:
+def embedded(
+    root: Path, *, work: Path | None = None, serving: dict[str, Any] | None = None, **changes: Any
+) -> Iterator[Lab]:
     """The embedded server in this process; `serving` goes to it and other keywords to the account."""
     access = keys.prepare(root, ("lorem",))
-    work = root / "work"
+    work = work or root / "work"
     work.mkdir(exist_ok=True)
     with sftp_server.serve(root, access, port=0, **(serving or {})) as server:
         account = _account(root, server.port, "lorem", **changes)
@@ -288,10 +294,29 @@ def proxy(target: int) -> Iterator[tuple[int, int]]:
             process.kill()
 
 
-def worker_process(lab: Lab, *, ticks: int, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """The worker in a process of its own; `prefix` is a command that runs it."""
+@contextmanager
+def unprivileged(root: Path, user: int = 65534) -> Iterator[Lab]:
+    """The embedded server in a process of another user, to whom the folders belong: its rights are the kernel's."""
+    keys.prepare(root, ("lorem",))
+    keys.host_key(root)
+    work = root / "work"
+    work.mkdir()
+    script = Path(__file__).with_name("unprivileged_server.py")
+    command = [sys.executable, str(script), str(root), str(user)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            account = _account(root, port, "lorem")
+            yield Lab(root / "accounts" / "lorem", account, work, keys.feeder_key(root, "lorem"))
+        finally:
+            process.kill()
+
+
+def worker_process(lab: Lab, *, ticks: int) -> subprocess.Popen[str]:
+    """Workers in a process of their own, each forked when the one before it was killed; ends after `ticks` of one."""
     script = Path(__file__).with_name("sftp_worker.py")
     account = lab.account
     settings = f"{account.port} {account.username} {account.quiet_seconds} {account.private_key} {account.known_hosts}"
-    command = [*prefix, sys.executable, str(script), str(lab.work), str(ticks), *settings.split()]
-    return subprocess.Popen(command, text=True, stderr=subprocess.PIPE)
+    command = [sys.executable, str(script), str(lab.work), str(ticks), *settings.split()]
+    return subprocess.Popen(command, text=True, stderr=subprocess.PIPE, start_new_session=True)

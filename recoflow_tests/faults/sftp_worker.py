@@ -1,12 +1,15 @@
 """The worker of sftp_lab as a script: FOLDER TICKS PORT USER QUIET_SECONDS KEY KNOWN_HOSTS.
 
-Exits 0 after its ticks. A tick that a server or a network spoils is followed by the next; anything else ends it.
+A child that is killed is followed by another. Exits 0 when one came to the end of its ticks. A tick that a server or a
+network spoils is followed by the next; any other error ends it with exit code 1.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +18,23 @@ from recoflow.storage.account import Account
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 from recoflow_tests.faults.sftp_lab import Worker
+
+
+def work_in_children(work: Path, ticks: int, account: Account) -> int:
+    while True:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                main(work, ticks, account)
+                code = 0
+            except Exception:  # noqa: BLE001 - the exit code says so
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            return os.WEXITSTATUS(status)
 
 
 def main(work: Path, ticks: int, account: Account) -> None:
@@ -30,18 +50,7 @@ def main(work: Path, ticks: int, account: Account) -> None:
 
 if __name__ == "__main__":
     folder, count, number, user, quiet, key, known_hosts = sys.argv[1:]
-    main(
-        Path(folder),
-        int(count),
-        Account(
-            "lorem",
-            "127.0.0.1",
-            int(number),
-            user,
-            Path(key),
-            Path(known_hosts),
-            quiet_seconds=float(quiet),
-            linger_seconds=0,
-            reply_seconds=2,
-        ),
-    )
+    paths = (Path(key), Path(known_hosts))
+    settings = {"quiet_seconds": float(quiet), "linger_seconds": 0, "reply_seconds": 2}
+    account = Account("lorem", "127.0.0.1", int(number), user, *paths, **settings)
+    raise SystemExit(work_in_children(Path(folder), int(count), account))

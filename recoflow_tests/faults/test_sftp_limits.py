@@ -210,7 +210,7 @@ def test_attributes_that_a_message_announces_and_does_not_have_cost_nothing(lab)
         client._send_packet(sftp.CMD_SETSTAT, body)
         kind, reply = client._read_packet()
         assert kind == sftp.CMD_STATUS
-        assert struct.unpack(">II", reply[:8]) == (7, sftp.SFTP_FAILURE)
+        assert struct.unpack(">II", reply[:8]) == (7, sftp.SFTP_BAD_MESSAGE)
 
 
 @pytest.mark.fault("M11")
