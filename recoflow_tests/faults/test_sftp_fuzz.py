@@ -165,15 +165,16 @@ def test_no_name_stops_a_scan_and_every_file_is_answered(tmp_path, seconds):
     with sftp_lab.embedded(tmp_path) as lab, lab.worker() as worker:
         requests = os.fsencode(lab.files / "requests")
 
+        def listed():
+            return [os.fsencode(path.name) for path in (lab.files / "requests").iterdir()]
+
         @settings(SETTINGS, max_examples=15)
         @given(st.lists(NAMES | TELLING.map(b"".join), min_size=1, max_size=6, unique=True))
         def placed(found):
             for name in found:
                 Path(os.fsdecode(requests + b"/" + name)).write_bytes(REQUEST)
-            worker.ticks(
-                lambda: not any(names.is_data(name) for name in os.listdir(requests)) and worker.is_answered()()
-            )
-            for name in os.listdir(requests):
+            worker.ticks(lambda: not any(names.is_data(name) for name in listed()) and worker.is_answered()())
+            for name in listed():
                 Path(os.fsdecode(requests + b"/" + name)).unlink()
 
         deadline = time.monotonic() + seconds
