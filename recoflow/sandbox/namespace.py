@@ -132,6 +132,7 @@ class View:
                 follow_symlinks=False,
             )
             os.unlink(source.name, dir_fd=source.descriptor)
+        os.fsync(target.descriptor)  # the ledger notes it as done: it must outlast a power loss
         if self.uploader.recall(source) is not None:
             self.uploader.forget(source)
             self.uploader.remember(target, found)

@@ -196,21 +196,33 @@ class Subsystem(paramiko.SFTPServer):
         """Called by paramiko with each channel that asks for SFTP."""
         super().__init__(channel, name, server, _Files)
 
+    def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        """Answer requests until the client ends the session, or sends what is no SFTP."""
+        with suppress(EOFError, paramiko.SFTPError):
+            super().start_subsystem(name, transport, channel)
+
     def _process(self, kind: int, number: int, message: paramiko.Message) -> None:
         self.server.client.acts()
-        raw = _RawMessage(message.get_remainder())
-        if kind == sftp.CMD_CLOSE and (handle := self._taken(raw.get_binary())) is not None:
+        try:
+            self._act(kind, number, _RawMessage(message.get_remainder()))
+        except paramiko.SFTPError:
+            self._answer(number, sftp.SFTP_BAD_MESSAGE)
+
+    def _act(self, kind: int, number: int, message: _RawMessage) -> None:
+        handles = len(self.file_table) + len(self.folder_table)
+        if kind == sftp.CMD_CLOSE and (handle := self._taken(message.get_binary())) is not None:
             self._answer(number, handle.commit())
             return
-        raw.rewind()
-        if kind in {sftp.CMD_OPEN, sftp.CMD_OPENDIR} and len(self.file_table) + len(self.folder_table) >= MAX_HANDLES:
+        message.rewind()
+        if kind == sftp.CMD_FSETSTAT and message.get_binary() not in self.file_table:
+            self._answer(number, sftp.SFTP_BAD_MESSAGE)
+        elif kind in {sftp.CMD_OPEN, sftp.CMD_OPENDIR} and handles >= MAX_HANDLES:
             self._answer(number, sftp.SFTP_FAILURE)
-            return
-        if kind == sftp.CMD_EXTENDED and raw.get_binary() != POSIX_RENAME:
+        elif kind not in sftp.CMD_NAMES or (kind == sftp.CMD_EXTENDED and message.get_binary() != POSIX_RENAME):
             self._answer(number, sftp.SFTP_OP_UNSUPPORTED)
-            return
-        raw.rewind()
-        super()._process(kind, number, raw)  # type: ignore[misc]
+        else:
+            message.rewind()
+            super()._process(kind, number, message)  # type: ignore[misc]
 
     def _answer(self, number: int, status: int) -> None:
         self._send_status(number, status)  # type: ignore[attr-defined]

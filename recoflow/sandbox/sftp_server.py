@@ -69,13 +69,14 @@ _Users = Mapping[str, Mapping[bytes, _Grant]]
 class _Visitor(Client):
     """One connection: who may log in, that SFTP is all there is, and what the connection holds."""
 
-    def __init__(self, users: _Users, has_seat: Callable[[_Visitor], bool]) -> None:
+    def __init__(self, users: _Users, transport: paramiko.Transport, has_seat: Callable[[_Visitor], bool]) -> None:
         self.users = users
+        self.transport = transport
         self.began = self.last_act = time.monotonic()
         self.account = ""
-        self.channels: list[paramiko.Channel] = []
         self._key = b""
-        self._begun_channels = 0
+        self._channels: list[paramiko.Channel] = []
+        self._guard = threading.Lock()
         self._has_seat = has_seat
 
     @property
@@ -92,16 +93,16 @@ class _Visitor(Client):
         """A request has come: the connection is not idle."""
         self.last_act = time.monotonic()
 
-    def look(self, opened: Iterator[paramiko.Channel]) -> None:
-        """Note channels that were opened, and forget those that were closed."""
-        self.channels += opened
-        is_open = [channel for channel in self.channels if not channel.closed]
-        self._begun_channels -= len(self.channels) - len(is_open)
-        self.channels = is_open
+    def channels(self) -> list[paramiko.Channel]:
+        """The sessions that are open."""
+        with self._guard:
+            self._channels += iter(lambda: self.transport.accept(0), None)
+            self._channels = [channel for channel in self._channels if not channel.closed]
+            return self._channels
 
     def floods(self) -> bool:
         """Whether the client sends more than its sessions read, against SSH's rules."""
-        return any(len(channel.in_buffer) > LARGEST_BACKLOG for channel in self.channels)
+        return any(len(channel.in_buffer) > LARGEST_BACKLOG for channel in self.channels())
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
@@ -113,9 +114,8 @@ class _Visitor(Client):
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
         if kind != "session":
             return common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        if self._begun_channels >= MAX_CHANNELS or not self._has_seat(self):
+        if len(self.channels()) >= MAX_CHANNELS or not self._has_seat(self):
             return common.OPEN_FAILED_RESOURCE_SHORTAGE
-        self._begun_channels += 1
         return common.OPEN_SUCCEEDED
 
 
@@ -165,7 +165,6 @@ class Server:
         now = time.monotonic()
         if not transport.is_authenticated():
             return now - visitor.began > self._login_seconds
-        visitor.look(iter(lambda: transport.accept(0), None))
         return now - visitor.last_act > self._idle_seconds
 
     def _surplus(self) -> set[_Visitor]:
@@ -194,7 +193,7 @@ class Server:
         transport.set_log_channel(LOG)
         transport.add_server_key(self.host_key)
         transport.set_subsystem_handler("sftp", Subsystem)
-        visitor = self._visitors[transport] = _Visitor(self._users, self._has_seat)
+        visitor = self._visitors[transport] = _Visitor(self._users, transport, self._has_seat)
         # With an event it returns at once: a silent client must not hold up the next one.
         with suppress(paramiko.SSHException, EOFError):
             transport.start_server(event=threading.Event(), server=visitor)

@@ -45,6 +45,9 @@ class Ledger:
         self._connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
+        except sqlite3.OperationalError as error:  # the disk is full, the file is locked or not ours
+            self._connection.close()
+            raise StorageError(str(path), f"cannot be used: {error}", "Make room on this disk, check rights") from None
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise StorageError(str(path), f"is damaged: {error}", _REBUILD) from None

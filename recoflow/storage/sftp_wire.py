@@ -23,6 +23,7 @@ from recoflow.errors import MailboxError
 from recoflow.storage.names import escaped
 
 POSIX_RENAME: Final = b"posix-rename@openssh.com"
+FSYNC: Final = b"fsync@openssh.com"
 # Listing attributes of the embedded server: the uploader's CLOSE succeeded, and
 CLOSED: Final = b"closed@recoflow"  # its session has ended, or has left the file alone since
 IN_USE: Final = b"in-use@recoflow"  # its session may still check, date or rename the file
@@ -179,6 +180,11 @@ class Session:
                 self._check(self._reply(flying.popleft()), path)
         while flying:
             self._check(self._reply(flying.popleft()), path)
+
+    def sync(self, handle: bytes, path: bytes) -> None:
+        """Have what was written on disk, where the server offers that (OpenSSH; the embedded one does so at CLOSE)."""
+        if FSYNC in self.extensions:
+            self._check(self._ask(sftp.CMD_EXTENDED, FSYNC, handle), path)
 
     def _block(self, handle: bytes, path: bytes, number: int, offset: int, length: int) -> bytes:
         block = self._data(self._reply(number), path)

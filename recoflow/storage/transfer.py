@@ -73,6 +73,7 @@ def upload(session: Session, local: Path, remote: bytes, content: Content) -> No
     try:
         with local.open("rb") as file:
             session.write(handle, iter(lambda: file.read(BLOCK), b""), remote)
+        session.sync(handle, remote)
     finally:
         session.close(handle, remote)
     if remote_content(session, remote) == content:

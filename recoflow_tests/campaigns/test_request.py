@@ -204,6 +204,7 @@ def test_variables_may_be_called_like_anything(ask):
         ("x" * 70_000, "header_too_long"),
     ],
 )
+@pytest.mark.fault("F44", "F56")
 def test_a_file_that_cannot_be_read_is_refused_by_name(ask, content, code):
     request = ask(content)
     assert request.rejection.code == code, request.rejection
@@ -222,6 +223,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(ask, content, code):
         (rows(ROW) + "é").encode()[:-1],
     ],
 )
+@pytest.mark.fault("F44")
 def test_a_file_that_may_have_been_cut_off_has_a_code_of_its_own(ask, content):
     assert ask(content).rejection.code == "truncated"
 
@@ -245,6 +247,7 @@ def test_too_many_rows_bytes_or_items_are_refused_before_anything_is_ranked(ask,
     assert ask(rows(*lines), max_items=14).rejection.code == "too_many_items"
 
 
+@pytest.mark.fault("F43")
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     bomb = tmp_path / "bomb"
     with gzip.open(bomb, "wb") as file:
@@ -264,6 +267,7 @@ def test_gzip_is_read_where_the_name_says_so(ask, make):
     assert ask(content + bytes(512), name=f"{make.name}.gz").rejection.code == "not_gzip"  # padded
 
 
+@pytest.mark.fault("F44")
 def test_a_zip_named_csv_is_refused(ask):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:

@@ -55,6 +55,7 @@ def is_publishing(log: dg.EventLogEntry) -> bool:
     return event is not None and event.asset_key is not None and event.asset_key.path[-1] == "campaign_response"
 
 
+@pytest.mark.fault("F52")
 def test_a_killed_worker_leaves_exactly_one_complete_response(
     tmp_path: Path, trained_data: Path, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_killed_worker_leaves_exactly_one_complete_response(
         assert manifest["response_sha256"] == hashlib.sha256(made.fetch(NAME).encode()).hexdigest()
 
 
+@pytest.mark.fault("F52")
 def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
     tmp_path: Path, trained_data: Path, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_nothing_unfinished_is_left_beside_a_saved_bundle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["user_factors.npy", "subjects.npy", "items.parquet", "seen_indices.npy"])
+@pytest.mark.fault("F45")
 def test_one_flipped_bit_is_refused_by_name(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -59,6 +60,7 @@ def test_a_missing_file_is_refused_by_name(folder: Path) -> None:
         bundle.load(folder)
 
 
+@pytest.mark.fault("F46")
 def test_a_pickle_planted_as_factors_is_never_opened(folder: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     (folder / "user_factors.npy").write_bytes(pickle.dumps(_Planted(canary)))
@@ -101,6 +103,7 @@ def test_a_bundle_with_factors_that_are_not_finite_is_not_saved(trained: Bundle,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault("F45")
 def test_a_manifest_of_another_version_is_refused(folder: Path) -> None:
     manifest = json.loads((folder / bundle_files.MANIFEST).read_text())
     (folder / bundle_files.MANIFEST).write_text(json.dumps(manifest | {"version": "older"}))

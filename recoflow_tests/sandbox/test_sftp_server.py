@@ -96,6 +96,7 @@ def test_what_a_customer_must_not_do_is_refused(customer, files, act):
     assert (files / "requests" / "x").read_bytes() == b"x"
 
 
+@pytest.mark.fault("F31")
 def test_links_folders_and_fifos_cannot_be_opened(customer, files, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
@@ -108,6 +109,7 @@ def test_links_folders_and_fifos_cannot_be_opened(customer, files, tmp_path):
     assert secret.read_bytes() == b"secret"
 
 
+@pytest.mark.fault("F25")
 def test_an_upload_appears_when_it_is_closed_and_not_before(customer, files):
     with customer.open("requests/a.csv", "wb") as upload:
         upload.write(b"half")
@@ -116,6 +118,7 @@ def test_an_upload_appears_when_it_is_closed_and_not_before(customer, files):
     assert (files / "requests" / "a.csv").read_bytes() == b"half"
 
 
+@pytest.mark.fault("F25")
 def test_an_upload_that_is_cut_off_never_appears(root, server, files):
     with feeder.connect(root, "lorem", server.port) as customer:
         upload = customer.open("requests/a.csv", "wb")
@@ -203,6 +206,7 @@ def test_shells_commands_and_forwarding_are_refused(root, server):
             transport.open_channel("direct-tcpip", ("127.0.0.1", 22), ("127.0.0.1", 1))
 
 
+@pytest.mark.fault("F41")
 def test_silent_connections_are_cut_and_block_nobody_for_long(root, server):
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
     deadline = time.monotonic() + 5

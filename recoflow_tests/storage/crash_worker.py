@@ -16,13 +16,24 @@ from recoflow.storage.account import Account
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 
-TICKS = 2
+TICKS = 3
+LATE = b"late\n"  # what a stalled client still writes into the original of a.csv when that was fetched
+DEPOSITED = b"c\n"
 
 
-def work(account: Account, folder: Path, die_at: str | None) -> None:
-    """Two ticks: everything that is pending is answered with its own digest."""
+def grow(claims: Path) -> None:
+    for path in claims.glob("*.a.csv"):
+        if not path.read_bytes().endswith(LATE):
+            with path.open("ab") as file:
+                file.write(LATE)
+
+
+def work(account: Account, folder: Path, die_at: str | None, claims: Path) -> None:
+    """Three ticks: everything that is pending is answered with its own digest."""
 
     def on_state(step: str) -> None:
+        if step == "ingested":
+            grow(claims)
         if step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -31,6 +42,7 @@ def work(account: Account, folder: Path, die_at: str | None) -> None:
         Mailbox(account, ledger, folder / "inbox", on_state=on_state) as mailbox,
     ):
         for _ in range(TICKS):
+            mailbox.deposit("c.csv", DEPOSITED)
             mailbox.resume()
             mailbox.poll()
             for intake in mailbox.pending():
@@ -42,13 +54,13 @@ def work(account: Account, folder: Path, die_at: str | None) -> None:
             mailbox.sweep()
 
 
-def in_a_child(account: Account, folder: Path, die_at: str | None) -> int:
+def in_a_child(account: Account, folder: Path, die_at: str | None, claims: Path) -> int:
     """The signal that ended the child, 0 when it came to its end."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            work(account, folder, die_at)
+            work(account, folder, die_at, claims)
             code = 0
         finally:
             os._exit(code)
@@ -68,7 +80,8 @@ def main(root: Path, port: int, folder: Path, plan: dict[str, list[str]]) -> Non
             quiet_seconds=0,
             linger_seconds=0,
         )
-        ended = [in_a_child(account, folder / name, step) for step in [*steps, None]]
+        claims = root / "accounts" / name / "claims"
+        ended = [in_a_child(account, folder / name, step, claims) for step in [*steps, None]]
         (folder / name / "ended").write_text(json.dumps(ended))
 
 

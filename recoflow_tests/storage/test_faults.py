@@ -82,6 +82,7 @@ def wired(drop, mailbox_of, **changes):
         yield wire, mailbox_of(port=wire.port, **changes)
 
 
+@pytest.mark.fault("F19")
 def test_a_server_that_falls_silent_costs_the_time_limit_and_nothing_else(drop, mailbox_of):
     drop.send("a.csv", REQUEST)
     with wired(drop, mailbox_of, reply_seconds=0.2, connect_seconds=0.5) as (wire, mailbox):
@@ -93,6 +94,7 @@ def test_a_server_that_falls_silent_costs_the_time_limit_and_nothing_else(drop, 
         assert one(mailbox).path.read_bytes() == REQUEST
 
 
+@pytest.mark.fault("F17")
 def test_a_connection_that_was_cut_between_polls_is_opened_again_unnoticed(drop, mailbox_of):
     with wired(drop, mailbox_of) as (wire, mailbox):
         assert mailbox.poll() == []
@@ -103,6 +105,7 @@ def test_a_connection_that_was_cut_between_polls_is_opened_again_unnoticed(drop,
         assert one(mailbox).name == "a.csv"
 
 
+@pytest.mark.fault("F18")
 def test_a_server_that_was_restarted_is_found_again(tmp_path, server_root, access, ledger, clock):
     account = None
     for round_ in ("first", "second"):
@@ -161,12 +164,14 @@ def lost_renames(monkeypatch):
     return lost
 
 
+@pytest.mark.fault("F17")
 def test_a_lost_answer_to_the_claim_loses_no_file(drop, mailbox, lost_renames):
     drop.send("a.csv", REQUEST)
     assert one(mailbox).name == "a.csv"
     assert len(lost_renames) == 1
 
 
+@pytest.mark.fault("F17")
 def test_a_lost_answer_to_the_publication_publishes_once(drop, mailbox, lost_renames, answer):
     lost_renames.append("the claim is answered")
     drop.send("a.csv", REQUEST)
@@ -178,6 +183,7 @@ def test_a_lost_answer_to_the_publication_publishes_once(drop, mailbox, lost_ren
     assert drop.names("staging") == []
 
 
+@pytest.mark.fault("F40")
 def test_a_refused_write_in_the_middle_publishes_nothing_until_it_is_repaired(
     drop, mailbox, monkeypatch, answer, clock
 ):
@@ -200,6 +206,7 @@ def test_a_refused_write_in_the_middle_publishes_nothing_until_it_is_repaired(
     assert (drop.folder / "responses" / "a.csv").read_bytes() == answer.read_bytes()
 
 
+@pytest.mark.fault("F40", "F34")
 def test_a_close_that_fails_is_an_upload_that_failed(drop, mailbox, monkeypatch, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -217,6 +224,7 @@ def test_a_close_that_fails_is_an_upload_that_failed(drop, mailbox, monkeypatch,
     assert drop.names("responses") == ["a.csv"]
 
 
+@pytest.mark.fault("F40")
 def test_bytes_that_the_server_loses_are_found_by_reading_back(drop, mailbox, monkeypatch, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -231,6 +239,7 @@ def test_bytes_that_the_server_loses_are_found_by_reading_back(drop, mailbox, mo
     assert drop.names("responses") == []
 
 
+@pytest.mark.fault("F40")
 def test_short_reads_are_asked_for_again(drop, mailbox, monkeypatch, answer):
     real = sftp_protocol._Handle.read
     monkeypatch.setattr(
@@ -240,6 +249,7 @@ def test_short_reads_are_asked_for_again(drop, mailbox, monkeypatch, answer):
     assert one(mailbox).path.read_bytes() == answer.read_bytes()
 
 
+@pytest.mark.fault("F40")
 def test_a_file_that_ends_early_is_not_taken(drop, mailbox, monkeypatch, answer, clock):
     real = sftp_protocol._Handle.read
     drop.send("a.bin", answer.read_bytes())
@@ -255,6 +265,7 @@ def test_a_file_that_ends_early_is_not_taken(drop, mailbox, monkeypatch, answer,
     assert one(mailbox).path.read_bytes() == answer.read_bytes()
 
 
+@pytest.mark.fault("F32")
 def test_responses_that_cannot_be_written_hold_the_answer_until_they_can(drop, mailbox, monkeypatch, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -277,6 +288,7 @@ def test_a_claim_that_is_denied_is_tried_again_later(drop, mailbox, monkeypatch,
     assert one(mailbox).name == "a.csv"
 
 
+@pytest.mark.fault("F49")
 def test_a_request_that_its_customer_takes_back_before_the_claim_is_no_error(drop, mailbox_of):
     def take_back(step):
         if step == "claiming":
@@ -288,6 +300,7 @@ def test_a_request_that_its_customer_takes_back_before_the_claim_is_no_error(dro
     assert mailbox.held() == []
 
 
+@pytest.mark.fault("F36")
 def test_a_full_disk_here_holds_the_file_and_lets_it_in_later(drop, mailbox, monkeypatch, clock):
     drop.send("a.csv", REQUEST)
     with monkeypatch.context() as patch:
@@ -298,6 +311,7 @@ def test_a_full_disk_here_holds_the_file_and_lets_it_in_later(drop, mailbox, mon
     assert one(mailbox).name == "a.csv"
 
 
+@pytest.mark.fault("F21")
 def test_two_installations_on_one_drop_share_the_files_without_a_double(drop, tmp_path, clock):
     for number in range(30):
         drop.send(f"{number:02}.csv", REQUEST)
@@ -314,6 +328,7 @@ def test_two_installations_on_one_drop_share_the_files_without_a_double(drop, tm
     assert sorted(ours + theirs) == [f"{number:02}.csv" for number in range(30)]
 
 
+@pytest.mark.fault("F20")
 def test_workers_on_one_ledger_take_turns(drop, ledger, tmp_path, clock):
     for number in range(12):
         drop.send(f"{number:02}.csv", REQUEST)
@@ -334,6 +349,7 @@ def test_workers_on_one_ledger_take_turns(drop, ledger, tmp_path, clock):
     assert sorted(taken) == [f"{number:02}.csv" for number in range(12)]
 
 
+@pytest.mark.fault("F22")
 def test_a_slow_upload_on_a_plain_server_is_waited_for(drop, mailbox, clock):
     whole = REQUEST * 10
     path = drop.place("a.csv", b"")
@@ -349,6 +365,7 @@ def test_a_slow_upload_on_a_plain_server_is_waited_for(drop, mailbox, clock):
     assert one(mailbox).path.read_bytes() == whole
 
 
+@pytest.mark.fault("F55")
 def test_a_reboot_during_the_quiet_time_starts_it_again(drop, mailbox, clock):
     drop.place("a.csv", REQUEST)
     mailbox.poll()
@@ -358,6 +375,7 @@ def test_a_reboot_during_the_quiet_time_starts_it_again(drop, mailbox, clock):
     assert one(mailbox).name == "a.csv"
 
 
+@pytest.mark.fault("F50")
 def test_a_response_that_its_customer_overwrote_is_set_right_by_the_next_publication(drop, mailbox, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -389,6 +407,7 @@ def test_a_publication_that_was_cut_off_and_overtaken_leaves_no_side_file(drop, 
     assert drop.names("staging") == []
 
 
+@pytest.mark.fault("F53")
 def test_a_lost_ledger_is_refused_and_rebuilt_from_the_claims(drop, mailbox, tmp_path, clock):
     drop.send("lorem_2020-02-02.csv", REQUEST)
     drop.send("dump.jsonl", b"{}\n", folder="periodic")
@@ -439,6 +458,7 @@ def test_a_new_installation_on_an_account_that_it_shares_is_not_refused(drop, ma
         assert anew.poll() == []
 
 
+@pytest.mark.fault("F53")
 def test_a_damaged_ledger_is_refused(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger(path) as ledger:

@@ -94,6 +94,7 @@ def test_dumps_come_in_by_the_same_way_and_are_consumed(drop, mailbox):
     assert [intake.name for intake in mailbox.pending()] == ["items.jsonl"]
 
 
+@pytest.mark.fault("F25")
 def test_a_half_upload_over_the_embedded_server_is_never_seen(drop, mailbox):
     with drop.customer.open("requests/a.csv", "wb") as upload:
         upload.write(REQUEST[:20])
@@ -112,6 +113,7 @@ def test_a_file_that_the_server_knows_nothing_of_must_rest_first(drop, mailbox, 
     assert one(mailbox).name == "a.csv"
 
 
+@pytest.mark.fault("F29")
 def test_names_of_temporary_files_are_left_alone(drop, mailbox, clock):
     temporary = [".x.csv", "~x.csv", ".in.x.csv", "x.csv.filepart", "x.csv.part", "x.TMP", "x.csv.lock"]
     for name in temporary:
@@ -122,6 +124,7 @@ def test_names_of_temporary_files_are_left_alone(drop, mailbox, clock):
     assert drop.names("requests") == sorted(temporary)
 
 
+@pytest.mark.fault("F31")
 def test_a_link_a_folder_and_a_fifo_are_left_alone_and_told(drop, mailbox, clock, tmp_path):
     secret = tmp_path / "secret.csv"
     secret.write_bytes(b"other tenant")
@@ -134,6 +137,7 @@ def test_a_link_a_folder_and_a_fifo_are_left_alone_and_told(drop, mailbox, clock
     assert mailbox.sweep().strange == ("requests/fifo.csv", "requests/folder.csv", "requests/link.csv")
 
 
+@pytest.mark.fault("F30")
 def test_an_empty_file_waits_ten_times_longer(drop, mailbox, clock):
     drop.place("a.csv", b"")
     mailbox.poll()
@@ -179,6 +183,7 @@ def test_a_digest_marker_that_was_mended_lets_the_file_in(drop, mailbox, clock):
     assert drop.names("requests") == []
 
 
+@pytest.mark.fault("F26")
 def test_the_same_name_with_new_bytes_is_a_new_revision_that_owns_the_answer(drop, mailbox, answer):
     drop.send("a.csv", REQUEST)
     old = one(mailbox)
@@ -198,6 +203,7 @@ def test_a_side_file_of_an_older_revision_does_not_outlive_it(drop, mailbox, ans
     assert drop.names("responses") == ["a.csv"]
 
 
+@pytest.mark.fault("F27")
 def test_the_same_name_and_bytes_publish_the_answer_again_without_a_run(drop, mailbox, answer):
     drop.send("a.csv", REQUEST)
     mailbox.publish(one(mailbox).claim_id, [(answer, "a.csv")])
@@ -209,6 +215,7 @@ def test_the_same_name_and_bytes_publish_the_answer_again_without_a_run(drop, ma
     assert mailbox.pending() == []
 
 
+@pytest.mark.fault("F27")
 def test_the_same_name_and_bytes_while_the_run_is_due_are_one_run(drop, mailbox):
     drop.send("a.csv", REQUEST)
     first = one(mailbox)
@@ -217,6 +224,7 @@ def test_the_same_name_and_bytes_while_the_run_is_due_are_one_run(drop, mailbox)
     assert mailbox.pending() == [first]
 
 
+@pytest.mark.fault("F27")
 def test_another_name_with_the_same_bytes_is_a_run_of_its_own(drop, mailbox):
     drop.send("a.csv", REQUEST)
     drop.send("b.csv", REQUEST)
@@ -236,6 +244,7 @@ def test_old_bytes_that_come_back_take_the_name_back(drop, mailbox, answer, tmp_
     assert (drop.folder / "responses" / "a.csv").read_bytes() == answer.read_bytes()
 
 
+@pytest.mark.fault("F47")
 def test_a_file_over_the_limit_is_answered_unread(drop, mailbox_of):
     mailbox = mailbox_of(max_bytes=10)
     drop.send("a.csv.gz", REQUEST)
@@ -249,6 +258,7 @@ def test_a_file_over_the_limit_is_answered_unread(drop, mailbox_of):
     "name",
     [b"caf\xe9.csv", b"a\nb.csv", b"a\x1b[31m.csv", "a\u202evsc.csv".encode(), b"x" * 251 + b".csv", b"\xff\xfe"],
 )
+@pytest.mark.fault("F28")
 def test_a_hostile_name_is_answered_under_a_safe_one(drop, mailbox, clock, name):
     drop.place(name, REQUEST)
     drop.place("good.csv", REQUEST)
@@ -264,6 +274,7 @@ def test_a_hostile_name_is_answered_under_a_safe_one(drop, mailbox, clock, name)
 
 
 @pytest.mark.parametrize("name", ["-rf", "a b.csv", "$(x).csv", "naïve-日本.csv", "'\";--.csv", "*.csv", "%2e%2e.csv"])
+@pytest.mark.fault("F28")
 def test_a_strange_but_harmless_name_is_echoed_byte_for_byte(drop, mailbox, answer, name):
     drop.send(name, REQUEST)
     intake = one(mailbox)
@@ -272,6 +283,7 @@ def test_a_strange_but_harmless_name_is_echoed_byte_for_byte(drop, mailbox, answ
     assert drop.names("responses") == [name]
 
 
+@pytest.mark.fault("F24")
 def test_a_csv_that_looks_cut_off_is_held_once_and_then_taken_as_it_is(drop, mailbox, clock):
     drop.place("a.csv", REQUEST + b"lorem,u2")
     mailbox.poll()
@@ -284,6 +296,7 @@ def test_a_csv_that_looks_cut_off_is_held_once_and_then_taken_as_it_is(drop, mai
     assert one(mailbox).path.read_bytes() == REQUEST + b"lorem,u2"
 
 
+@pytest.mark.fault("F23")
 def test_bytes_that_come_after_the_claim_are_waited_for(drop, mailbox, clock):
     with drop.place("a.csv", REQUEST + b"lorem,u2").open("ab") as upload:
         mailbox.poll()
@@ -296,6 +309,7 @@ def test_bytes_that_come_after_the_claim_are_waited_for(drop, mailbox, clock):
     assert one(mailbox).path.read_bytes() == REQUEST + b"lorem,u2,home,3,email\n"
 
 
+@pytest.mark.fault("F23")
 def test_an_original_that_grows_after_it_came_in_becomes_a_new_revision(drop, mailbox, clock, answer):
     with drop.place("a.csv", REQUEST).open("ab") as upload:
         mailbox.poll()
@@ -322,6 +336,7 @@ def test_an_unchanged_original_is_removed_after_its_time(drop, mailbox, clock):
     assert drop.names("claims") == []
 
 
+@pytest.mark.fault("F38")
 def test_a_response_is_removed_after_its_retention_and_no_other_file(drop, mailbox, clock, answer):
     drop.send("a.csv", REQUEST)
     mailbox.publish(one(mailbox).claim_id, [(answer, "a.csv")])
@@ -334,6 +349,7 @@ def test_a_response_is_removed_after_its_retention_and_no_other_file(drop, mailb
     assert drop.names("responses") == ["theirs.csv"]
 
 
+@pytest.mark.fault("F38")
 def test_publishing_again_starts_the_retention_again(drop, mailbox, clock, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -346,6 +362,7 @@ def test_publishing_again_starts_the_retention_again(drop, mailbox, clock, answe
 
 
 @pytest.mark.parametrize("days", [30, -30])
+@pytest.mark.fault("F37")
 def test_a_changed_wall_clock_removes_nothing_early(drop, mailbox, clock, answer, days):
     drop.send("a.csv", REQUEST)
     mailbox.publish(one(mailbox).claim_id, [(answer, "a.csv")])
@@ -354,6 +371,7 @@ def test_a_changed_wall_clock_removes_nothing_early(drop, mailbox, clock, answer
     assert drop.names("responses") == ["a.csv"]
 
 
+@pytest.mark.fault("F33")
 def test_a_file_that_is_refused_holds_back_no_other(drop, mailbox, clock, monkeypatch):
     real_open = namespace.View.open
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import shutil
-import socket
 import stat
-import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +18,11 @@ from recoflow.storage.account import Account
 from recoflow.storage.claims import State
 from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
+from recoflow_tests.faults import sftp_lab
 
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 REQUEST = b"environment,user_id,list_name,list_size,page_type\nlorem,u1,home,3,email\n"
 
-pytestmark = pytest.mark.skipif(SSHD is None, reason="OpenSSH's sshd is not installed")
+pytestmark = sftp_lab.needs_sshd
 
 
 @dataclass
@@ -39,63 +34,9 @@ class OpenSsh:
 
 @pytest.fixture(scope="module")
 def openssh(tmp_path_factory):
-    root = tmp_path_factory.mktemp("openssh")
-    keys.prepare(root, ("lorem",))
-    keys.host_key(root)
-    files = root / "files"
-    for folder in (*EXCHANGE, *INTERNAL):
-        (files / folder).mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (root / "sshd_config").write_text(
-        f"""
-        Port {port}
-        ListenAddress 127.0.0.1
-        HostKey {root}/host_key
-        AuthorizedKeysFile {keys.service_key(root)}.pub {keys.feeder_key(root, "lorem")}.pub
-        PasswordAuthentication no
-        StrictModes no
-        UsePAM no
-        PidFile none
-        PermitRootLogin prohibit-password
-        Subsystem sftp internal-sftp -d {files}
-        ForceCommand internal-sftp -d {files}
-        """
-    )
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", root / "sshd_config"], stderr=subprocess.PIPE, text=True)
-    try:
-        _wait_for(server, port)
-        sftp_link.pin(root / "known_hosts", "127.0.0.1", port, keys.host_key(root))
-        account = Account(
-            environment="lorem",
-            host="127.0.0.1",
-            port=port,
-            username=getpass.getuser(),
-            private_key=keys.service_key(root),
-            known_hosts=root / "known_hosts",
-        )
-        with paramiko.SSHClient() as client:
-            client.load_host_keys(str(root / "known_hosts"))
-            key = str(keys.feeder_key(root, "lorem"))
-            client.connect(
-                "127.0.0.1", port, account.username, key_filename=key, look_for_keys=False, allow_agent=False
-            )
-            with client.open_sftp() as customer:
-                yield OpenSsh(files, account, customer)
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
-
-
-def _wait_for(server, port):
-    for _ in range(100):
-        if server.poll() is not None:
-            pytest.skip(f"sshd does not run here: {server.communicate()[1]}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.skip("sshd does not answer")
+    changes = {"quiet_seconds": 60, "linger_seconds": 86_400}
+    with sftp_lab.openssh(tmp_path_factory.mktemp("openssh"), **changes) as lab, lab.customer() as customer:
+        yield OpenSsh(lab.files, lab.account, customer)
 
 
 @pytest.fixture(params=[True, False], ids=["own server", "server of others"])
@@ -112,6 +53,7 @@ def visible(openssh, folder):
     return sorted(path.name for path in (openssh.files / folder).iterdir() if not path.name.startswith("."))
 
 
+@pytest.mark.fault("F22")
 def test_a_request_is_claimed_when_it_rests_and_answered(openssh, box, clock, tmp_path):
     answer = tmp_path / "answer.csv"
     answer.write_bytes(os.urandom(500_000))
@@ -135,6 +77,7 @@ def test_a_request_is_claimed_when_it_rests_and_answered(openssh, box, clock, tm
     assert box.sweep().expired == ("a.csv", "a.errors.csv")
 
 
+@pytest.mark.fault("F23", "F24")
 def test_a_cut_off_upload_that_goes_on_is_taken_whole(openssh, box, clock):
     with openssh.customer.open("requests/a.csv", "wb") as upload:
         upload.write(REQUEST + b"lorem,u2,")
@@ -151,6 +94,7 @@ def test_a_cut_off_upload_that_goes_on_is_taken_whole(openssh, box, clock):
     assert intake.path.read_bytes() == REQUEST + b"lorem,u2,home,3,email\n"
 
 
+@pytest.mark.fault("F28")
 def test_any_name_is_listed_and_none_breaks_the_scan(openssh, box, clock):
     nasty = [b"caf\xe9.csv", b"a\nb.csv", b"-rf", b"\xff\xfe\xfd", b"x" * 251 + b".csv", "a\u202evsc.csv".encode()]
     for name in [*nasty, "größe 日本.csv".encode()]:
@@ -163,6 +107,7 @@ def test_any_name_is_listed_and_none_breaks_the_scan(openssh, box, clock):
     assert len(visible(openssh, "responses")) == 5
 
 
+@pytest.mark.fault("F48")
 def test_two_thousand_names_are_scanned_at_once_and_claimed_in_parts(openssh, box, clock):
     for number in range(2000):
         (openssh.files / "requests" / f"{number:04}.csv").write_bytes(b"")
@@ -171,6 +116,7 @@ def test_two_thousand_names_are_scanned_at_once_and_claimed_in_parts(openssh, bo
     assert len(box.poll(limit=3)) == 3
 
 
+@pytest.mark.fault("F39")
 def test_another_host_key_is_refused_before_the_log_in(openssh, tmp_path, clock):
     other = tmp_path / "known_hosts"
     sftp_link.pin(other, "127.0.0.1", openssh.account.port, keys.host_key(tmp_path / "elsewhere"))

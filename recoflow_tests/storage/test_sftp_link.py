@@ -25,11 +25,13 @@ def test_one_connection_is_used_again(drop):
         assert link.session() is session
 
 
+@pytest.mark.fault("F39")
 def test_an_unknown_host_is_refused_with_the_command_that_helps(drop, tmp_path):
     with pytest.raises(MailboxError, match="recoflow sftp trust"):
         opened(replace(drop.account, known_hosts=tmp_path / "none"))
 
 
+@pytest.mark.fault("F39")
 def test_a_changed_host_key_is_refused_before_the_log_in(drop, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(paramiko.Transport, "auth_publickey", lambda *_: asked.append(1))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def test_each_environment_has_its_schema_with_all_marts(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir() if "warehouse" in entry.name] == ["warehouse.duckdb"]
 
 
+@pytest.mark.fault("F42")
 def test_who_reads_the_old_file_neither_waits_nor_is_waited_for(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     lake = _lake(tmp_path / "lake", 1)
@@ -55,6 +58,26 @@ def test_who_reads_the_old_file_neither_waits_nor_is_waited_for(tmp_path):
 
     assert before == [(2,)]
     assert _read(path, "SELECT count(*) FROM lorem.items") == [(3,)]
+
+
+@pytest.mark.fault("F42")
+@pytest.mark.parametrize("mode", ["read_only=True", "read_only=False"])
+def test_another_process_that_holds_the_file_holds_up_no_build(tmp_path, mode):
+    path = tmp_path / "warehouse.duckdb"
+    lake = _lake(tmp_path / "lake", 1)
+    warehouse.build({"lorem": lake}, path)
+    holding = (
+        f"import duckdb, sys; c = duckdb.connect({str(path)!r}, {mode}); print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holding]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "open\n"
+            lake.append("items", pl.DataFrame([{"item_id": "c"}], schema=schema.ITEMS))
+            assert warehouse.build({"lorem": lake}, path)["lorem"]["items"] == 3
+            assert _read(path, "SELECT count(*) FROM lorem.items") == [(3,)]
+        finally:
+            holder.kill()
 
 
 def test_a_lake_that_cannot_be_read_leaves_the_old_file(tmp_path):
