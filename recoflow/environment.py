@@ -167,6 +167,8 @@ class Quality(Section):
 
     max_quarantined_share: float = Field(0.05, ge=0, le=1)
     max_fallback_share: float = Field(1.0, ge=0, le=1)
+    min_known_share: float = Field(0.1, ge=0, le=1)  # people of a request whom the model knows
+    max_empty_information_share: float = Field(0.5, ge=0, le=1)  # rows of a response, for each information field
     min_coverage: float = Field(0.01, ge=0, le=1)
     min_personalization: float = Field(0.05, ge=0, le=1)  # share of a list that another person's list does not have
     window_days: int = Field(28, ge=1)  # events are judged over so many days before the latest one
