@@ -118,7 +118,8 @@ class Campaigns(Section):
     information_fields: tuple[str, ...] = ("url",)  # item attributes, and because_of: the reason, an item id
     max_list_size: int = Field(1000, ge=1)
     max_audience_size: int = Field(100_000, ge=1)
-    max_lists: int = Field(5_000_000, ge=1)
+    max_lists: int = Field(2_500_000, ge=1)  # of one file; at this and the next default it is read in less than 1 GiB
+    max_request_bytes: int = Field(300 * 1024**2, ge=1)  # unpacked
     max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its sizes
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     aliases: dict[str, str] = {}  # request column → item attribute

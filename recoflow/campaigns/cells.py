@@ -39,7 +39,6 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 END_OF_FILE: Final = "\x1a"  # of MS-DOS, e.g. from `copy a.csv+b.csv`
 
 MAX_COLUMNS: Final = 1000
-MAX_BYTES: Final = 1 << 29  # of a request, unpacked: what is kept of its cells stays in memory until it is answered
 BLOCK: Final = 1 << 24  # bytes that are read at once; a row must fit into it
 
 _QUOTES = frozenset("“”„‟‘’")
@@ -74,7 +73,7 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
     found = framing.scan(
         path,
         is_compressed=is_compressed,
-        max_bytes=min(environment.sftp.max_bytes, MAX_BYTES),
+        max_bytes=min(environment.sftp.max_bytes, environment.campaigns.max_request_bytes),
         max_rows=environment.campaigns.max_lists,
     )
     header = _check_header(found)
