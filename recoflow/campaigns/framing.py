@@ -113,7 +113,7 @@ class _Scanner:
             if encoding := _wide_encoding(chunk):
                 raise rejected("not_utf8", f"the file is {encoding}", "Save it as UTF-8, in Excel as 'CSV UTF-8'")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
-            first_line = chunk[:MAX_HEADER].lstrip(b"\r\n").partition(b"\n")[0]
+            first_line = chunk[:MAX_HEADER].lstrip(b" \t\r\n\x1a").partition(b"\n")[0]
             if b"," not in first_line and any(delimiter in first_line for delimiter in (b";", b"\t", b"|")):
                 raise rejected(
                     "wrong_delimiter", "the header is not separated by ','", "Use ',' as the delimiter", line=1
