@@ -144,7 +144,8 @@ class Campaigns(Section):
     information_fields: tuple[str, ...] = ("url",)  # item attributes, and because_of: the reason, an item id
     max_list_size: int = Field(1000, ge=1)
     max_audience_size: int = Field(100_000, ge=1)
-    max_lists: int = Field(5_000_000, ge=1)
+    max_lists: int = Field(2_500_000, ge=1)  # of one file; at this and the next default it is read in less than 1 GiB
+    max_request_bytes: int = Field(300 * 1024**2, ge=1)  # unpacked
     max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its sizes
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     aliases: dict[str, str] = {}  # request column → item attribute
@@ -211,6 +212,8 @@ class Quality(Section):
 
     max_quarantined_share: float = Field(0.05, ge=0, le=1)
     max_fallback_share: float = Field(1.0, ge=0, le=1)
+    min_known_share: float = Field(0.1, ge=0, le=1)  # people of a request whom the model knows
+    max_empty_information_share: float = Field(0.5, ge=0, le=1)  # rows of a response, for each information field
     min_coverage: float = Field(0.01, ge=0, le=1)
     min_personalization: float = Field(0.05, ge=0, le=1)  # share of a list that another person's list does not have
     window_days: int = Field(28, ge=1)  # events are judged over so many days before the latest one

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from polars import selectors
 
@@ -21,6 +22,7 @@ from recoflow import schema
 from recoflow.ahead import ahead
 from recoflow.campaigns import identifiers, memory, part, reasons, rules, staged
 from recoflow.campaigns import lists as planning
+from recoflow.campaigns.cells import PERSON
 from recoflow.campaigns.item_factors import ItemFactors
 from recoflow.campaigns.ranking import Ranking, blocks
 from recoflow.campaigns.request import LIST
@@ -51,6 +53,7 @@ def answer(
     as_of: datetime,
     *,
     weights: sparse.csr_matrix | None = None,
+    model_people: int | None = None,
     threads: int | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> staged.Staged:
@@ -62,6 +65,8 @@ def answer(
         environment: of the request.
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
+        model_people: how many the model in service knows; by default as many as `bundle` does, which may have been cut
+            to the people of the request.
         weights: what reasons are looked for in (see `reasons.weights`).
         threads: of the scoring core; by default all cores.
         stopwatch: counts the stages `map ids`, `rank`, `fill`, `explain` and `join and stage`.
@@ -98,8 +103,14 @@ def answer(
         )
         reason = reasons.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
         filler = _Filler(lists, ranking, len(eligible))
+        is_empty = {field: _is_empty(items[field]) for field in attributes}
+        empty_information = dict.fromkeys(fields, 0)
         with contextlib.closing(ahead(_filled(ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
             for number, each in enumerate(ranked):
+                for field, is_missing in is_empty.items():
+                    empty_information[field] += int(np.count_nonzero(is_missing[each.items]))
+                if each.because is not None:
+                    empty_information[schema.BECAUSE_OF] += each.because.null_count()
                 with watch.stage("join and stage"):
                     answers = requests.result().select(selectors.by_name(columns.names(), require_all=False))
                     part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
@@ -114,10 +125,11 @@ def answer(
         model_version=bundle.version,
         information_fields=fields,
         csv_safe=environment.campaigns.csv_safe,
-        counts=_counts(request, lists, filler.filled),
+        counts=replace(_counts(request, lists, filler.filled), empty_information=empty_information),
         constraints=ranking.recipes.constraints,
         files=staged.write_beside(staging, requests=answered, errors=request.errors, items=bundle.items),
         suspended=dict(request.suspended),
+        model_people=len(bundle.subjects) if model_people is None else model_people,
     )
     result.save()
     return result
@@ -126,6 +138,7 @@ def answer(
 def _requests(request: Request, lists: Lists, provider: str) -> pl.DataFrame:
     group = pl.when(pl.Series(lists.is_fallback)).then(pl.lit(FALLBACK)).otherwise(pl.lit(provider))
     return request.rows.with_columns(
+        *identifiers.as_sent(request.rows, PERSON),
         pl.lit(request.campaign_id).alias("campaign_id"),
         identifiers.of_rows(request.rows, request.campaign_id, LIST),
         lists.keys.alias("subject"),
@@ -205,9 +218,22 @@ def _columns(filled: _Filled, answers: pl.DataFrame, items: pl.DataFrame) -> dic
     )
 
 
+def _is_empty(values: pl.Series) -> npt.NDArray[np.bool_]:
+    return (values.str.strip_chars().fill_null("") == "").to_numpy()
+
+
+def _people(lists: Lists) -> tuple[int, int]:
+    """How many people the lists are for, and of how many of them something is known."""
+    is_known = pl.Series(lists.known.max(axis=0, initial=-1) >= 0)
+    if (people := lists.keys.hash().n_unique()) == len(lists):  # as in most requests
+        return people, int(is_known.sum())
+    return people, lists.keys.filter(is_known).hash().n_unique()
+
+
 def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:
     fallback = int(lists.is_fallback.sum())
     personalized = int(lists.is_personal.sum())
+    people, people_known = _people(lists)
     return staged.Counts(
         read=request.counts.read,
         answered=len(lists),
@@ -219,4 +245,7 @@ def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:
         empty=int((filled == 0).sum()),
         items=int(filled.sum()),
         page_types_replaced=request.counts.page_types_replaced,
+        headers_repeated=request.counts.headers_repeated,
+        people=people,
+        people_known=people_known,
     )

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from recoflow.campaigns import cells, rules
-from recoflow.campaigns.problems import SHOWN, VARIABLE, Problem, bad_size, shown, sift, unknown_column
+from recoflow.campaigns.problems import SHOWN, VARIABLE, Errors, Problem, Strangers, bad_size, shown, sift
+from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue, Obstacle
+    from recoflow.campaigns.cells import Cells
     from recoflow.campaigns.request import Request
     from recoflow.environment import Campaigns
 
@@ -33,14 +35,12 @@ AUDIENCE: Final = ("audience_name", "item_id")
 MEANINGLESS: Final = "means nothing in a request for audiences. Remove it, or name it in `campaigns.variables`"
 
 
-def judge(
-    empty: Request, table: pl.DataFrame, lines: pl.Series, campaigns: Campaigns, catalogue: Catalogue | None
-) -> Request:
+def judge(empty: Request, read: Cells, campaigns: Campaigns, catalogue: Catalogue | None) -> Request:
     """The request with the accepted rows and the errors of the others.
 
     Args:
         empty: the request without rows.
-        table, lines: see `cells.read`.
+        read: the file.
         campaigns: the environment's.
         catalogue: the items that may be asked for; None when there are none.
 
@@ -48,20 +48,32 @@ def judge(
         RequestRejectedError: `too_many_items`.
     """
     declared = (*cells.AUDIENCE_COLUMNS, *campaigns.variables)
-    unknown = [column for column in table.columns if column not in declared]
-    strange = (pl.col(column).alias(VARIABLE + column) for column in unknown)
-    rows = table.select(lines, *AUDIENCE, "audience_size", *strange)
-    problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-    strangers = [unknown_column(column, MEANINGLESS) for column in unknown]
-    sound, errors = sift(rows, [*problems, *strangers])
-    sound, duplicates = sift(sound, [_DUPLICATE])
-    sound = sound.with_columns(pl.col("audience_size").str.strip_chars().cast(pl.Int64))
+    unknown = [column for column in read.header if column not in declared]
+    strange = [pl.col(column).alias(VARIABLE + column) for column in unknown]
+    strangers, errors = Strangers(unknown, MEANINGLESS), Errors()
+    count, blocks = 0, [ROWS.to_frame().drop("row")]
+    for block in read.blocks:
+        count += len(block)
+        rows = block.select(
+            pl.col(cells.LINE).alias("line"), "audience_name", cells.text("item_id"), "audience_size", *strange
+        )
+        problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
+        sound, wrong = sift(rows, problems)
+        errors.add(wrong)
+        sound = strangers.sift(rows, sound).with_columns(pl.col("audience_size").str.strip_chars(BLANK).cast(pl.Int64))
+        blocks.append(sound)
+    sound, duplicates = sift(pl.concat(blocks, how="diagonal"), [_DUPLICATE])
+    errors.add(duplicates)
+    errors.add(strangers.errors())
     cells.check_volume(sound["audience_size"], campaigns.max_items)
+    counts = replace(
+        empty.counts, read=count, accepted=len(sound), failed=count - len(sound), headers_repeated=len(read.repeated)
+    )
     return replace(
         empty,
         rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(ROWS.names()),
-        errors=pl.concat([errors, duplicates]).sort("line", maintain_order=True),
-        counts=replace(empty.counts, read=len(rows), accepted=len(sound), failed=len(rows) - len(sound)),
+        errors=errors.listed(),
+        counts=counts,
         is_for_audiences=True,
     )
 

@@ -7,18 +7,24 @@ cells (see `request`).
 from __future__ import annotations
 
 import difflib
+from array import array
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
 from recoflow.campaigns import framing
 from recoflow.campaigns.rejection import TRUNCATED, RequestRejectedError, rejected
+from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     import pyarrow as pa
+    from pyarrow import csv
 
     from recoflow.environment import Environment
 
@@ -28,42 +34,69 @@ PERSON: Final = ("user_id", "device_id")
 AUDIENCE_COLUMNS: Final = ("environment", "item_id", "audience_size", "audience_name")
 AUDIENCE_REQUIRED: Final = ("environment", "item_id", "audience_size")
 
+LINE: Final = "line:"  # no name of a column in a file can hide it: those of variables are prefixed before they meet
+BYTE_ORDER_MARK: Final = "\ufeff"
+END_OF_FILE: Final = "\x1a"  # of MS-DOS, e.g. from `copy a.csv+b.csv`
+
+MAX_COLUMNS: Final = 1000
+BLOCK: Final = 1 << 24  # bytes that are read at once; a row must fit into it
+
 _QUOTES = frozenset("“”„‟‘’")
 _SHOWN = 60  # characters of a header name that a message repeats
 
 
-def read(path: Path, is_compressed: bool, environment: Environment) -> tuple[pl.DataFrame, pl.Series]:
-    """All cells as text, an empty one null; and the line that each row begins at.
+@dataclass(frozen=True)
+class Cells:
+    """A request file whose header was read.
 
-    Returns:
-        A String column for each header name and each of COLUMNS, or of AUDIENCE_COLUMNS where the header
-        `is_for_audiences`; and the Int64 series of lines.
+    Attributes:
+        header: the names of the columns; those of COLUMNS, or of AUDIENCE_COLUMNS where it `is_for_audiences`, are
+            columns of every block even where the file lacks them.
+        blocks: the rows, block by block: Int64 `line:`, at which each row begins, and a String column for each name,
+            all cells as text, an empty one null. Rows without content are no rows.
+        repeated: the lines of rows that repeat the header, as far as the blocks were read; they are no rows.
+    """
+
+    header: tuple[str, ...]
+    blocks: Iterator[pl.DataFrame]
+    repeated: list[int]
+
+
+def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
+    """Find the rows of a request file, and read its header.
 
     Raises:
         RequestRejectedError: those of `framing.scan`, `curly_quotes`, `missing_header`, `unnamed_column`,
-            `duplicate_column`, `mixed_columns`, `missing_column`, `no_rows`, `ragged_row`, `unreadable`,
-            or `truncated`.
+            `duplicate_column`, `too_many_columns`, `mixed_columns`, `missing_column` or `no_rows`; as the blocks are
+            read `wrong_environment`, `second_header`, `ragged_row`, `unreadable`, `truncated` or `no_rows`.
     """
     found = framing.scan(
         path,
         is_compressed=is_compressed,
-        max_bytes=environment.sftp.max_bytes,
+        max_bytes=min(environment.sftp.max_bytes, environment.campaigns.max_request_bytes),
         max_rows=environment.campaigns.max_lists,
     )
     header = _check_header(found)
     if not len(found.lines):
-        raise rejected("no_rows", "the file has a header and no row", "Add one row for each list")
-    table = pl.from_arrow(_read_cells(path, is_compressed, header, found))
-    assert isinstance(table, pl.DataFrame)
+        raise _no_rows()
     columns = AUDIENCE_COLUMNS if is_for_audiences(header) else COLUMNS
-    missing = [pl.lit(None, pl.String).alias(column) for column in columns if column not in header]
-    return table.with_columns(*missing), pl.Series("line", found.lines)
+    missing = tuple(column for column in columns if column not in header)
+    repeated: list[int] = []
+    blocks = _own_rows(_blocks(path, is_compressed, header, found), header, environment.name, repeated)
+    nothing = [pl.lit(None, pl.String).alias(column) for column in missing]
+    return Cells((*header, *missing), (block.with_columns(nothing) for block in blocks), repeated)
 
 
 def is_for_audiences(header: Collection[str]) -> bool:
     """Whether the columns ask for people for items (audiences), not for items for people (lists)."""
     own, of_lists = {*AUDIENCE_COLUMNS[1:]}.intersection(header), {*COLUMNS[1:]}.intersection(header)
     return "audience_size" in own or (bool(own) and not of_lists)
+
+
+def text(column: str) -> pl.Expr:
+    """A cell without blanks around it, null where that leaves nothing; as events read their texts."""
+    stripped = pl.col(column).str.strip_chars(BLANK)
+    return pl.when(stripped.str.len_bytes() > 0).then(stripped).alias(column)
 
 
 def check_volume(sizes: pl.Series, limit: int) -> None:
@@ -95,6 +128,9 @@ def _check_header(found: framing.Framing) -> tuple[str, ...]:
         if header.count(cell) > 1:
             cure = "Keep one of the two"
             raise rejected("duplicate_column", f"column '{cell[:_SHOWN]}' stands twice", cure, line=line, column=cell)
+    if len(header) > MAX_COLUMNS:
+        problem = f"the file has {len(header):,} columns, {MAX_COLUMNS:,} is the limit"
+        raise rejected("too_many_columns", problem, "Leave out those that are no variables of this campaign", line=line)
     missing = [column for column in _required(header, line) if column not in header]
     if missing:
         if not found.is_terminated and not len(found.lines):
@@ -120,24 +156,57 @@ def _missing_column(column: str, header: tuple[str, ...], line: int) -> RequestR
     return rejected("missing_column", f"column '{column}' is missing", cure, line=line, column=column)
 
 
-def _read_cells(path: Path, is_compressed: bool, header: tuple[str, ...], found: framing.Framing) -> pa.Table:
+def _no_rows() -> RequestRejectedError:
+    return rejected("no_rows", "the file has a header and no row", "Add one row for each list")
+
+
+def _blocks(path: Path, is_compressed: bool, header: tuple[str, ...], found: framing.Framing) -> Iterator[pl.DataFrame]:
+    """The rows of the file with their lines, but for those that have no content and another number of cells."""
+    skipped = array("q")  # rows; the handler must not raise
+    misfits: list[tuple[int, int, str]] = []  # row, its cells, its text; the first one
+    place, rows = 0, 0
+
+    def note(row: csv.InvalidRow) -> str:
+        number = row.number - 1 - found.header_line  # it counts the header and the lines before it
+        if framing.is_empty(row.text):
+            skipped.append(number)
+        elif not misfits:
+            misfits.append((number, row.actual_columns, row.text))
+        return "skip"
+
+    with _opened(path, is_compressed, header, found, note) as batches:
+        for batch in batches:
+            if misfits:
+                break
+            gone = np.asarray(skipped)
+            gone = gone[gone >= place]
+            numbers = np.setdiff1d(np.arange(place, place + len(batch) + len(gone)), gone)[: len(batch)]
+            if len(numbers) and numbers[-1] < len(found.lines):
+                place, rows = int(numbers[-1]) + 1, rows + len(batch)
+                block = pl.DataFrame(pl.from_arrow(batch)).with_columns(pl.Series(LINE, found.lines[numbers]))
+                yield _without_end_of_file(block, header[-1]) if place == len(found.lines) else block
+    if misfits:
+        raise _misfit(*misfits[0], len(header), found)
+    if rows + len(skipped) != len(found.lines):
+        raise rejected("unreadable", "its rows cannot be told apart", "Quote cells that hold quotes or line ends")
+
+
+@contextmanager
+def _opened(
+    path: Path,
+    is_compressed: bool,
+    header: tuple[str, ...],
+    found: framing.Framing,
+    note: Callable[[csv.InvalidRow], str],
+) -> Iterator[Iterator[pa.RecordBatch]]:
     import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
     from pyarrow import csv  # noqa: PLC0415
 
-    misfits: list[tuple[int, int]] = []  # (number of the row, its cells); the handler must not raise
-
-    def note(row: csv.InvalidRow) -> str:
-        if not misfits:
-            misfits.append((row.number, row.actual_columns))
-        return "skip"
-
     with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "gzip") if is_compressed else file as source:
         try:
-            table = csv.open_csv(
+            yield csv.open_csv(
                 source,
-                csv.ReadOptions(
-                    use_threads=False, column_names=header, skip_rows=found.header_line, block_size=1 << 24
-                ),
+                csv.ReadOptions(use_threads=False, column_names=header, skip_rows=found.header_line, block_size=BLOCK),
                 csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
                 csv.ConvertOptions(
                     column_types=dict.fromkeys(header, pa.string()),
@@ -145,24 +214,75 @@ def _read_cells(path: Path, is_compressed: bool, header: tuple[str, ...], found:
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=True,
                 ),
-            ).read_all()
+            )
         except pa.ArrowInvalid as error:
-            raise rejected("unreadable", f"the file is not CSV: {str(error)[:200]}", "Mend the file") from None
+            problem = f"the file is not CSV: {str(error)[:200]}"
+            if "straddling" in problem:
+                problem = f"a row is longer than {BLOCK:,} bytes"
+            raise rejected("unreadable", problem, "Mend the file") from None
         except OSError as error:
             if error.errno is not None:
                 raise  # the disk's, not the file's
             problem = f"the gzip stream has something behind its end: {str(error)[:200]}"
             raise rejected("not_gzip", problem, "Compress the file again") from None
-    if misfits:
-        raise _misfit(*misfits[0], len(header), found)
-    if len(table) != len(found.lines):
-        raise rejected("unreadable", "its rows cannot be told apart", "Quote cells that hold quotes or line ends")
-    return table
 
 
-def _misfit(number: int, cells: int, columns: int, found: framing.Framing) -> RequestRejectedError:
-    row = number - 1 - found.header_line  # numbers count the header and blank lines before it
+def _without_end_of_file(block: pl.DataFrame, last: str) -> pl.DataFrame:
+    """The last block without the mark that ended files of MS-DOS, right behind the last cell."""
+    if not (block[last][-1] or "").endswith(END_OF_FILE):
+        return block
+    text = pl.col(last).str.strip_chars_end(END_OF_FILE)
+    return block.with_columns(pl.when(text.str.len_bytes() > 0).then(text).alias(last))
+
+
+def _own_rows(
+    blocks: Iterator[pl.DataFrame], header: tuple[str, ...], environment: str, repeated: list[int]
+) -> Iterator[pl.DataFrame]:
+    """The rows for this environment: without those that have no content, or repeat the header.
+
+    Raises:
+        RequestRejectedError: `wrong_environment`, `second_header` or `no_rows`.
+    """
+    is_any = False
+    own = pl.Series([environment], dtype=pl.String)
+    for block in blocks:
+        if (is_other := block["environment"].ne_missing(own)).any():  # else there is nothing to look at
+            others = block.filter(is_other)
+            cells = others.select(pl.col(header).str.strip_chars(BLANK + END_OF_FILE + BYTE_ORDER_MARK).fill_null(""))
+            is_empty, is_header = cells.select(
+                pl.all_horizontal(pl.all() == "").alias("is_empty"),
+                pl.all_horizontal(pl.col(name) == name for name in header).alias("is_header"),
+            )
+            is_foreign = ~is_empty & ~is_header & cells["environment"].ne_missing(own)
+            if is_foreign.any():
+                first = is_foreign.arg_true()[0]
+                raise _foreign(cells["environment"][first], others[LINE][first], header, environment)
+            repeated += others[LINE].filter(is_header).to_list()
+            block = block.filter(~is_other.scatter(is_other.arg_true(), is_empty | is_header))  # noqa: PLW2901
+        is_any |= len(block) > 0
+        if len(block):
+            yield block
+    if not is_any:
+        raise _no_rows()
+
+
+def _foreign(found: str, line: int, header: tuple[str, ...], environment: str) -> RequestRejectedError:
+    if found in header:
+        return _second_header(line)
+    problem = f"line {line} names environment '{found[:_SHOWN]}'" if found else f"line {line} names none"
+    cure = f"This account is for '{environment}' only: write it into every row"
+    return rejected("wrong_environment", problem, cure, line=line, column="environment")
+
+
+def _second_header(line: int) -> RequestRejectedError:
+    problem = f"a second header stands at line {line}, with other columns than the first"
+    return rejected("second_header", problem, "Upload the files one by one", line=line)
+
+
+def _misfit(row: int, cells: int, text: str, columns: int, found: framing.Framing) -> RequestRejectedError:
     line = int(found.lines[min(row, len(found.lines) - 1)])
+    if len({*COLUMNS, *AUDIENCE_COLUMNS}.intersection(cell.strip(f'"{BLANK}') for cell in text.split(","))) > 1:
+        return _second_header(line)
     if row >= len(found.lines) - 1 and cells < columns:
         problem = f"the last row has {cells} of {columns} cells"
         return rejected(TRUNCATED, problem, "Upload the whole file again", line=line)

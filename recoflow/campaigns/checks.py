@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from recoflow.campaigns import experiments, staged, staged_audiences
+from recoflow.campaigns import experiments, plausibility, staged, staged_audiences
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
 from recoflow.environment import Environment
@@ -20,7 +20,8 @@ from recoflow.quality.expectations import Validate
 from recoflow.quality.finding import Finding
 
 Answered = Staged | StagedAudiences
-CHECKS: Final = suites.CAMPAIGN_CHECKS | experiments.CHECKS
+CHECKS: Final = suites.CAMPAIGN_CHECKS | experiments.CHECKS | plausibility.CHECKS
+WARN: Final = (*experiments.CHECKS, *plausibility.WARN)  # those that never block
 
 
 def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Validate) -> dict[str, list[Finding]]:
@@ -52,13 +53,14 @@ def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Valida
             max_fallback_share=max_fallback_share,
             validate=validate,
         )
-    return {key: [*findings[key], *_balance(*each)] for key, each in answered.items()}
+    return {key: [*findings[key], *_judged(*each)] for key, each in answered.items()}
 
 
-def _balance(result: Answered, environment: Environment) -> list[Finding]:
-    """Whether the experiments of lists are balanced."""
+def _judged(result: Answered, environment: Environment) -> list[Finding]:
+    """Whether the experiments of lists are balanced, and whether the request and the settings can be meant."""
     if isinstance(result, Staged):
         arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
-        return [experiments.balance(arms, environment.campaigns, result.suspended)]
+        balance = experiments.balance(arms, environment.campaigns, result.suspended)
+        return [balance, *plausibility.check(result, environment.quality)]
     message = "not applicable: the request is for audiences"
-    return [Finding(name, passed=True, message=message) for name in experiments.CHECKS]
+    return [Finding(name, passed=True, message=message) for name in experiments.CHECKS | plausibility.CHECKS]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recoflow.quality.finding import Finding
+from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
     from recoflow.campaign_settings import Experiment
@@ -105,7 +106,7 @@ def balance(requests: pl.DataFrame, campaigns: Campaigns, suspended: Mapping[str
         campaigns: of the environment.
         suspended: experiments that did not take place, and why.
     """
-    people = requests.select(PERSON.alias("person"), "version").unique()
+    people = requests.select(PERSON.str.strip_chars(BLANK).alias("person"), "version").unique()
     counts = dict(people.group_by("version").len().iter_rows())
     shown, problems = [], [f"{name} did not take place: {reason}" for name, reason in suspended.items()]
     for name, experiment in campaigns.experiments.items():
@@ -129,7 +130,11 @@ def balance(requests: pl.DataFrame, campaigns: Campaigns, suspended: Mapping[str
 
 def _takes_part(experiment: Experiment) -> pl.Expr:
     is_free = pl.col("configuration_id").is_null() & PERSON.is_not_null()
-    return is_free & pl.col("list_name").is_in(list(experiment.lists)) if experiment.lists else is_free
+    return (
+        is_free & pl.col("list_name").str.strip_chars(BLANK).is_in(list(experiment.lists))
+        if experiment.lists
+        else is_free
+    )
 
 
 def _shares(experiment: Experiment) -> npt.NDArray[np.float64]:

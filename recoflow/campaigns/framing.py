@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
-import io
+import itertools
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +26,13 @@ CHUNK_HEAD = 8
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 _QUOTE, _LF, _CR, _COMMA = 34, 10, 13, 44
+_WIDE = {  # longer ones first
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_EMPTY = frozenset(' \t\r\n,"\x1a')  # what rows without content are made of; 0x1a ended files of MS-DOS
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ def scan(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> F
 
     Raises:
         RequestRejectedError: `empty_file`, `compressed`, `not_gzip`, `too_large`, `wrong_delimiter`, `nul_byte`,
-            `not_utf8`, `cr_only_lines`, `stray_quote`, `header_too_long`, `unreadable_header`, `too_many_rows`, or
-            `truncated`.
+            `not_utf8`, `cr_only_lines`, `stray_quote`, `second_header`, `header_too_long`, `unreadable_header`,
+            `too_many_rows`, or `truncated`.
     """
     scanner = _Scanner(max_rows)
     size = 0
@@ -103,8 +110,10 @@ class _Scanner:
         if not self.head:
             if _compression(chunk):
                 raise rejected("compressed", "the content is compressed twice", "Compress it once")
+            if encoding := _wide_encoding(chunk):
+                raise rejected("not_utf8", f"the file is {encoding}", "Save it as UTF-8, in Excel as 'CSV UTF-8'")
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
-            first_line = chunk.partition(b"\n")[0]
+            first_line = chunk[:MAX_HEADER].lstrip(b" \t\r\n\x1a").partition(b"\n")[0]
             if b"," not in first_line and any(delimiter in first_line for delimiter in (b";", b"\t", b"|")):
                 raise rejected(
                     "wrong_delimiter", "the header is not separated by ','", "Use ',' as the delimiter", line=1
@@ -139,9 +148,10 @@ class _Scanner:
         if not self.row_is_blank:
             self._add(np.array([self.row_start], np.int64))
         lines = np.concatenate(self.starts) if self.starts else np.empty(0, np.int64)
-        if not len(lines):
+        blank, header = self._header()
+        if not header:
             raise rejected("empty_file", "the file holds only blank lines", "Upload a header and at least one row")
-        return Framing(self._header(), int(lines[0]), lines[1:], is_terminated)
+        return Framing(header, int(lines[blank]), lines[blank + 1 :], is_terminated)
 
     def _line(self, chunk: bytes, place: int) -> int:
         return 1 + self.newlines + self.pending.count(b"\n") + chunk.count(b"\n", 0, place)
@@ -173,6 +183,9 @@ class _Scanner:
         if is_stray.any():
             place = at[np.argmax(is_stray)]
             line = 1 + self.newlines + int(np.count_nonzero(data[:place] == _LF))
+            if data[max(0, place - 3) : place].tobytes() == codecs.BOM_UTF8:
+                problem = f"a second file begins at line {line}, with a byte order mark"
+                raise rejected("second_header", problem, "Upload the files one by one", line=line)
             raise rejected(
                 "stray_quote",
                 "a quote stands inside a cell",
@@ -220,17 +233,35 @@ class _Scanner:
             )
         self.starts.append(starts)
 
-    def _header(self) -> tuple[str, ...]:
-        text = bytes(self.head).decode("utf-8", "ignore").lstrip("\r\n")
-        end = text.find("\n")
-        if end < 0 and len(self.head) >= MAX_HEADER:
+    def _header(self) -> tuple[int, tuple[str, ...]]:
+        """How many rows without content stand before the header, and its cells; none where there is no other row."""
+        lines = bytes(self.head).decode("utf-8", "ignore").split("\n")
+        before = list(itertools.takewhile(is_empty, lines))
+        is_whole = len(self.head) < MAX_HEADER
+        if len(before) == len(lines) and is_whole:
+            return 0, ()
+        if len(before) >= len(lines) - 1 and not is_whole:
             raise rejected(
                 "header_too_long", f"the header is longer than {MAX_HEADER:,} bytes", "Check the file", line=1
             )
         try:
-            return tuple(next(csv.reader(io.StringIO(text[:end] if end >= 0 else text), strict=True)))
+            cells = next(csv.reader([lines[len(before)]], strict=True))
         except csv.Error as error:
             raise rejected("unreadable_header", f"the header cannot be read: {error}", "Mend the first line") from None
+        return sum(line not in {"", "\r"} for line in before), tuple(cells)
+
+
+def is_empty(row: str) -> bool:
+    """Whether the text of a row has no content: empty cells, quoted or not, blanks, and the end of file of MS-DOS."""
+    return _EMPTY.issuperset(row) and row.count('"') % 2 == 0
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """The name of an encoding whose characters take two or four bytes; without a mark at the header's letters."""
+    marked = next((name for mark, name in _WIDE.items() if head.startswith(mark)), None)
+    low, high = head[:64:2], head[1:64:2]
+    has_zeros = bool(high) and any(all(one) and not any(other) for one, other in ((low, high), (high, low)))
+    return marked or ("UTF-16" if has_zeros else None)
 
 
 def _is_blank(data: npt.NDArray[np.uint8]) -> bool:

@@ -1,15 +1,38 @@
-"""Identifiers of the rows of a request, the same for the same row of the same campaign.
+"""Identifiers in a request: the ids of people as events read them, and `request_id`, one for each row of a campaign.
 
-What belongs here: `request_id`. What does not: the campaign's own (see `request.campaign_id`).
+What belongs here: those two. What does not: the campaign's own (see `request.campaign_id`), and whose a device is (see
+`interactions.identity`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
+from recoflow.sources.fields import BLANK, NO_IDENTITY
 from recoflow.storage import sql
+
+SENT: Final = "sent:"  # prefix of columns that say how an id was written
+_NOBODY: Final = (
+    rf"(?i)^[{BLANK}]*({'|'.join(map(re.escape, NO_IDENTITY))})?[{BLANK}]*$"  # a fifth of the time of `is_in`
+)
+
+
+def meant(column: str) -> pl.Expr:
+    """An id without blanks around it; null where it stands for nobody, or all who are not logged in would share lists.
+
+    That is how events read it (see `sources.fields`); so a padded id is no stranger.
+    """
+    text = pl.col(column).str.strip_chars(BLANK)
+    return pl.when(~pl.col(column).str.contains(_NOBODY)).then(text).alias(column)
+
+
+def as_sent(rows: pl.DataFrame, columns: Sequence[str]) -> list[pl.Expr]:
+    """These columns of the rows as the request spelled them."""
+    return [pl.coalesce(SENT + column, column).alias(column) for column in columns if SENT + column in rows.columns]
 
 
 def of_rows(rows: pl.DataFrame, campaign_id: str, columns: Sequence[str]) -> pl.Series:

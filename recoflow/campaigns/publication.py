@@ -14,11 +14,12 @@ from pathlib import Path
 import polars as pl
 
 from recoflow import schema
-from recoflow.campaigns import filename, memory, response
+from recoflow.campaigns import cells, filename, memory, response
 from recoflow.campaigns.request import Request
 from recoflow.campaigns.response import Response
 from recoflow.campaigns.staged import Staged
 from recoflow.campaigns.staged_audiences import StagedAudiences
+from recoflow.sources.fields import BLANK
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
 MANIFEST = "manifest.json"
@@ -76,6 +77,7 @@ def rows(staged: Staged, published_at: datetime) -> pl.DataFrame:
     kept = [*schema.RESPONSE_COLUMNS, "rank", "page_type"]
     return (
         pl.read_parquet(list(staged.parts), columns=kept)
+        .with_columns(pl.col(cells.PERSON).str.strip_chars(BLANK))  # or nobody finds them who looks for a person
         .with_columns(model_version=pl.lit(staged.model_version), published_at=pl.lit(published_at))
         .cast(schema.RESPONSES)
         .select(schema.RESPONSES.names())

@@ -7,43 +7,43 @@ What belongs here: the rules of spec/CAMPAIGNS.md about rows. What does not: byt
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from recoflow.campaigns import audience_request, cells, experiments, filename, rules
+from recoflow.campaigns import audience_request, cells, experiments, filename, identifiers, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
-from recoflow.campaigns.problems import ERRORS, SHOWN, VARIABLE, Problem, bad_size, shown, sift, unknown_column
-from recoflow.campaigns.rejection import Rejection, RequestRejectedError, rejected
+from recoflow.campaigns.identifiers import SENT
+from recoflow.campaigns.problems import ERRORS, VARIABLE, Errors, Problem, Strangers, bad_size, shown, sift
+from recoflow.campaigns.rejection import Rejection, RequestRejectedError
 from recoflow.configuration import ALGORITHMS
-from recoflow.sources.fields import BLANK, NO_IDENTITY
+from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audience import Catalogue
+    from recoflow.campaigns.cells import Cells
     from recoflow.environment import Environment
 
 LIST: Final = (*PERSON, "list_name")
 MAX_LISTS: Final = 1000  # of one person in one request; who has more is a placeholder such as `guest`
-_NOBODY: Final = (
-    rf"(?i)^[{BLANK}]*({'|'.join(map(re.escape, NO_IDENTITY))})?[{BLANK}]*$"  # a fifth of the time of `is_in`
-)
 
 
 @dataclass(frozen=True)
 class RequestCounts:
     """What became of the rows of a file; `read == accepted + failed` always holds.
 
-    `page_types_replaced` counts accepted rows whose page type gave way to the first one of the same user and device.
+    `page_types_replaced` counts accepted rows whose page type gave way to the first one of the same user and device,
+    `headers_repeated` lines that repeat the header, which are no rows.
     """
 
     read: int = 0
     accepted: int = 0
     failed: int = 0
     page_types_replaced: int = 0
+    headers_repeated: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Request:
         rows: accepted rows in the file's order: row (Int64, 0, 1, …), line (Int64), user_id, device_id, list_name,
             list_size (Int64), configuration_id (null: the default), page_type, version and algorithm (see
             `experiments.assign`), and one String column `variable:NAME` for each variable that filters.
-            Of a request for audiences `audience_request.ROWS`.
+            Ids are without blanks around them; where any had some, a column SENT + its name says what was sent, null
+            where that is the same. Of a request for audiences `audience_request.ROWS`.
         filters: row column → item attribute.
         errors: ERRORS, in the order of lines.
         rejection: why the whole file is refused; rows are then empty.
@@ -121,11 +122,10 @@ def parse(
     )
     try:
         filename.parse(name, environment.name)
-        table, lines = cells.read(path, filename.is_compressed(name), environment)
-        _check_environment(table["environment"], lines, environment.name)
-        if cells.is_for_audiences(table.columns):
-            return audience_request.judge(empty, table, lines, environment.campaigns, catalogue)
-        return _judge(empty, table, lines, _Terms(environment, known_attributes, algorithms))
+        read = cells.read(path, filename.is_compressed(name), environment)
+        if cells.is_for_audiences(read.header):
+            return audience_request.judge(empty, read, environment.campaigns, catalogue)
+        return _judge(empty, read, _Terms(environment, known_attributes, algorithms))
     except RequestRejectedError as error:
         return _refused(empty, error.rejection)
 
@@ -133,23 +133,12 @@ def parse(
 def _refused(request: Request, rejection: Rejection) -> Request:
     row = (rejection.line, rejection.column, rejection.code, rejection.message)
     errors = pl.DataFrame([row], schema=ERRORS, orient="row")
-    return Request(**{**request.__dict__, "errors": errors, "rejection": rejection})
+    return replace(request, errors=errors, rejection=rejection)
 
 
 def _rows_schema(variables: Collection[str]) -> pl.Schema:
     columns = {"row": pl.Int64, "line": pl.Int64} | dict.fromkeys((*COLUMNS[1:], "version", "algorithm"), pl.String)
     return pl.Schema(columns | {"list_size": pl.Int64} | dict.fromkeys(variables, pl.String))
-
-
-def _check_environment(values: pl.Series, lines: pl.Series, expected: str) -> None:
-    is_foreign = values.ne_missing(pl.Series([expected], dtype=pl.String))
-    if not is_foreign.any():
-        return
-    first = is_foreign.arg_true()[0]
-    found = values[first]
-    problem = f"line {lines[first]} names environment '{found[:SHOWN]}'" if found else f"line {lines[first]} names none"
-    cure = f"This account is for '{expected}' only: write it into every row"
-    raise rejected("wrong_environment", problem, cure, line=lines[first], column="environment")
 
 
 @dataclass(frozen=True)
@@ -175,56 +164,72 @@ class _Terms:
         return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _judge(empty: Request, table: pl.DataFrame, lines: pl.Series, terms: _Terms) -> Request:
-    variables = [column for column in table.columns if column not in COLUMNS]
+def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
+    campaigns = terms.environment.campaigns
+    variables = [column for column in read.header if column not in COLUMNS]
     filters = terms.filters(variables)
-    unknown = [name for name in variables if name not in filters and name not in terms.environment.campaigns.variables]
-    rows = table.select(
-        lines,
-        *(_id(column) if column in PERSON else pl.col(column) for column in COLUMNS[1:]),
-        *(pl.col(variable).alias(VARIABLE + variable) for variable in filters),
-        *(pl.col(variable).alias(VARIABLE + variable) for variable in unknown),
-    )
+    unknown = [name for name in variables if name not in filters and name not in campaigns.variables]
     unsupported = terms.unsupported()
-    suspended = experiments.suspended(terms.environment.campaigns, unsupported, terms.algorithms)
-    rows = experiments.assign(rows, terms.environment.campaigns, suspended)
-    rows = rows.with_columns(_configuration(terms.environment))
-    strangers = [_unknown_variable(variable) for variable in unknown]
-    problems = [*_cell_problems(terms, unsupported), *_filter_problems(rows, filters), *strangers]
-    sound, errors = sift(rows, problems)
+    suspended = experiments.suspended(campaigns, unsupported, terms.algorithms)
+    rules_of_cells = _cell_problems(terms, unsupported)
+    strangers, errors = Strangers(unknown, _STRANGE), Errors()
+    count, blocks = 0, [_rows_schema([VARIABLE + variable for variable in filters]).to_frame().drop("row")]
+    for block in read.blocks:
+        count += len(block)
+        rows = experiments.assign(_read_rows(block, [*filters, *unknown]), campaigns, suspended)
+        rows = rows.with_columns(_configuration(terms.environment))
+        sound, wrong = sift(rows, [*rules_of_cells, *_filter_problems(rows, filters)])
+        errors.add(wrong)
+        sound = strangers.sift(rows, sound).with_columns(pl.col("list_size").str.strip_chars(BLANK).cast(pl.Int64))
+        blocks.append(sound)
+    sound = pl.concat(blocks, how="diagonal")
+    del blocks
     if crowds := _crowds(sound):
         sound, nobodies = sift(sound, crowds)
-        errors = pl.concat([errors, nobodies])
+        errors.add(nobodies)
     replaced = 0
     if sound.select(pl.struct(PERSON).hash().n_unique()).item() < len(sound):  # who asks for one list repeats nothing
         asked, duplicates = sift(sound, [_DUPLICATE])
-        errors = pl.concat([errors, duplicates])
+        errors.add(duplicates)
         sound = asked.with_columns(pl.col("page_type").first().over(PERSON))
         replaced = int((asked["page_type"] != sound["page_type"]).sum())
-    sound = sound.with_columns(pl.col("list_size").str.strip_chars().cast(pl.Int64))
-    cells.check_volume(sound["list_size"], terms.environment.campaigns.max_items)
-    schema = _rows_schema([VARIABLE + variable for variable in filters])
-    return Request(
-        name=empty.name,
-        environment=empty.environment,
-        sha256=empty.sha256,
-        campaign_id=empty.campaign_id,
-        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(schema.names()),
+    errors.add(strangers.errors())
+    cells.check_volume(sound["list_size"], campaigns.max_items)
+    names = [*_rows_schema(()).names(), *(SENT + each for each in PERSON if SENT + each in sound.columns)]
+    return replace(
+        empty,
+        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(
+            *names, *(VARIABLE + variable for variable in filters)
+        ),
         filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
-        errors=errors.sort("line", maintain_order=True),
-        counts=RequestCounts(len(rows), len(sound), len(rows) - len(sound), replaced),
+        errors=errors.listed(),
+        counts=RequestCounts(count, len(sound), count - len(sound), replaced, len(read.repeated)),
         suspended=suspended,
     )
 
 
-def _id(column: str) -> pl.Expr:
-    """An id, null where it stands for nobody, as in events; or all who are not logged in would share a user's lists."""
-    return pl.when(~pl.col(column).str.contains(_NOBODY)).then(pl.col(column)).alias(column)
+def _read_rows(block: pl.DataFrame, variables: Sequence[str]) -> pl.DataFrame:
+    """The rows of a block as they are judged: ids as events read them, and beside them as they were sent."""
+    rows = block.select(
+        pl.col(cells.LINE).alias("line"),
+        *(identifiers.meant(column) for column in PERSON),
+        "list_name",
+        "list_size",
+        *(cells.text(column).alias(column) for column in ("configuration_id", "page_type")),
+        *(cells.text(variable).alias(VARIABLE + variable) for variable in variables),
+    )
+    is_padded = [column for column in PERSON if (rows[column] != block[column]).any()]
+    sent = [pl.when(rows[column].is_not_null()).then(block[column]).alias(SENT + column) for column in is_padded]
+    return rows.with_columns(sent)
 
 
 def _configuration(environment: Environment) -> pl.Expr:
     """The configuration that a row names, else the one of its list, else none."""
-    of_list = pl.col("list_name").replace_strict(environment.campaigns.lists, default=None, return_dtype=pl.String)
+    of_list = (
+        pl.col("list_name")
+        .str.strip_chars(BLANK)
+        .replace_strict(environment.campaigns.lists, default=None, return_dtype=pl.String)
+    )
     return pl.coalesce("configuration_id", of_list).alias("configuration_id")
 
 
@@ -238,7 +243,7 @@ def _cell_problems(terms: _Terms, unsupported: Mapping[str, str]) -> list[Proble
             pl.all_horizontal(pl.col(PERSON).is_null()),
             pl.lit("Neither user_id nor device_id is given. Give at least one of them."),
         ),
-        Problem("missing_list_name", "list_name", pl.col("list_name").is_null(), pl.lit("list_name is empty.")),
+        Problem("missing_list_name", "list_name", cells.text("list_name").is_null(), pl.lit("list_name is empty.")),
         Problem("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
         bad_size("list_size", campaigns.max_list_size),
         Problem(
@@ -289,11 +294,9 @@ def _crowds(rows: pl.DataFrame) -> list[Problem]:
     return problems
 
 
-def _unknown_variable(variable: str) -> Problem:
-    problem = "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
-    return unknown_column(variable, problem)
-
-
+_STRANGE: Final = (
+    "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
+)
 _DUPLICATE: Final = Problem(
     "duplicate_list",
     "list_name",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -57,7 +57,9 @@ class Counts:
     """Accounting of a campaign; `read == answered + failed`, `answered == personalized + fallback + unpersonalized`.
 
     `answered` counts lists, the `short` (fewer items than asked for) and the `empty` ones among them; `unpersonalized`
-    are those whose configuration asked for no personal ranking.
+    are those whose configuration asked for no personal ranking. `headers_repeated` are no rows.
+    `people` are those of the answered lists, and `people_known` those of whom the model or events since its training
+    know something. `empty_information` tells for each information field in how many rows it is empty.
     """
 
     read: int
@@ -70,6 +72,10 @@ class Counts:
     empty: int
     items: int
     page_types_replaced: int
+    headers_repeated: int = 0
+    people: int = 0
+    people_known: int = 0
+    empty_information: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Staged(StagedFiles):
         counts: see `Counts`.
         constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
         suspended: experiment → why it did not take place.
+        model_people: how many people the model in service knows.
     """
 
     information_fields: tuple[str, ...]
@@ -141,6 +148,7 @@ class Staged(StagedFiles):
     counts: Counts
     constraints: list[list[dict[str, Any]]]
     suspended: dict[str, str]
+    model_people: int = 0
 
 
 def clear(folder: Path) -> None:

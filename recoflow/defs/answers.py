@@ -122,7 +122,14 @@ class Answers:
             rows, tables = case.request.rows, case.inputs.tables
             weights = reasons.weights(bundle, rows, case.environment, self._lake, tables)
         return answer.answer(
-            case.request, bundle, case.environment, staging, case.docket.as_of, weights=weights, stopwatch=watch
+            case.request,
+            bundle,
+            case.environment,
+            staging,
+            case.docket.as_of,
+            weights=weights,
+            model_people=len(case.bundle.subjects),
+            stopwatch=watch,
         )
 
     def recommendations(
@@ -316,6 +323,8 @@ def _counts(result: Answered) -> dict[str, int]:
         "lists": result.counts.answered,
         "personalized": result.counts.personalized,
         "fallback": result.counts.fallback,
+        "people": result.counts.people,
+        "people_known": result.counts.people_known,
         "short_lists": result.counts.short,
         "empty_lists": result.counts.empty,
     }

@@ -6,8 +6,7 @@ Staged and published are two assets on purpose: the checks of `campaign_recommen
 
 import dagster as dg
 
-from recoflow.campaigns import experiments
-from recoflow.campaigns.checks import CHECKS
+from recoflow.campaigns.checks import CHECKS, WARN
 from recoflow.defs import metadata, names
 from recoflow.defs.answers import Answers
 from recoflow.defs.reports import Reports
@@ -46,7 +45,7 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         deps=[names.key(environment, "campaign_request")],
         partitions_def=names.campaigns(environment),
         description="Ranked lists of one campaign, staged and checked, not published.",
-        check_specs=metadata.check_specs(key, CHECKS, warn=experiments.CHECKS),
+        check_specs=metadata.check_specs(key, CHECKS, warn=WARN),
         **names.shown(environment, "campaigns", {"numpy", "polars", "greatexpectations"}),
     )
     def campaign_recommendations(

@@ -59,7 +59,7 @@ def test_a_sound_file_is_counted_and_exits_with_0(data: Path) -> None:
     code, text = recoflow(data, "validate", path, "--json")
     assert code == 0
     shown = json.loads(text)
-    assert shown["counts"] == {"read": 3, "accepted": 3, "failed": 0, "page_types_replaced": 0}
+    assert shown["counts"] == {"read": 3, "accepted": 3, "failed": 0, "page_types_replaced": 0, "headers_repeated": 0}
     assert (shown["environment"], shown["rejection"], shown["errors"]) == ("lorem", None, [])
 
 
