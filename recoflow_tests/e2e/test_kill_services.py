@@ -90,6 +90,7 @@ def running(root: Path, made: Scenario) -> Iterator[Installation]:
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
     code, daemon = services.code_server(address, logs), services.daemon(logs, workspace)
     variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(root / "data")}
+    variables["DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD"] = "1"
     with services.running([code], variables, root):
         services.await_socket(address, [code], START)
         with services.running([daemon], variables, root):
@@ -189,5 +190,9 @@ def closing(up: Installation, lake: Lake) -> None:
     up.await_true(lambda: not up.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)), "the end of all runs", 120)
     up.await_true(lambda: not up.instance.event_log_storage.get_concurrency_run_ids(), "the slots", 60)
     tagged = [run.tags[WORKER_TAG] for run in up.instance.get_runs() if WORKER_TAG in run.tags]
-    alive = [worker for worker in tagged if started(int(worker.partition("-")[0])) == worker.partition("-")[2]]
-    assert alive == []
+
+    def are_gone() -> bool:
+        workers = (worker.partition("-") for worker in tagged)
+        return not any(started(int(pid)) == since for pid, _, since in workers)
+
+    up.await_true(are_gone, "the end of all workers", 30)
