@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from recoflow.commands import audience, campaign, files, forget, models, profile
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
+from recoflow.storage.scratch import Scratch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +62,7 @@ def compile_loops(data: Data = DATA) -> None:
     # Images that set PYTHONDONTWRITEBYTECODE would translate our modules anew in every process.
     compileall.compile_dir(Path(__file__).parent, quiet=2)
     for found in environment.load_all(Layout(data).environments):
-        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+        with Scratch() as folder:
             begin = time.monotonic()
             rows = rehearsal.rehearse(found, Path(folder))
             console.print(f"{found.name}: {rows} recommendations rehearsed in {time.monotonic() - begin:.0f} s")

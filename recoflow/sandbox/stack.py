@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
+from recoflow.storage import scratch
 from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.storage.scratch import Scratch
 
 UI_PORT = 3000
 GATEWAY_PORT = 8080
@@ -74,7 +75,8 @@ def _started(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterato
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
-    with tempfile.TemporaryDirectory(prefix="recoflow-") as private:
+    scratch.clear()
+    with Scratch() as private:
         address, workspace = Path(private) / "code", Path(private) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
         code = services.code_server(address, logs)
