@@ -14,7 +14,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from recoflow.commands import audience, campaign, files, forget, models, profile, quarantine, request, sftp, tune
+from recoflow.commands import (
+    audience,
+    campaign,
+    doctor,
+    files,
+    forget,
+    models,
+    profile,
+    quarantine,
+    request,
+    sftp,
+    tune,
+)
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage.layout import Layout
@@ -47,6 +59,7 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(files.validate)
 app.command()(profile.profile)
 app.command()(forget.forget)
+app.command()(doctor.doctor)
 app.command()(tune.tune)
 app.command()(audience.audience)
 
