@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.privacy.files import redact, unpacked
+from recoflow.privacy.files import redact
+from recoflow.privacy.packing import unpacked
 from recoflow.privacy.person import Person
 
 ANN = Person(frozenset({"ann-4711"}), frozenset())
