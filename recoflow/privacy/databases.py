@@ -55,7 +55,9 @@ def redact(path: Path, person: Person) -> int:
                 _empty_log(connection)
             return len(found)
     except sqlite3.Error as error:
-        raise StorageError(str(path), f"cannot be cleared: {error}", "Stop what uses it, then run this again") from error
+        raise StorageError(
+            str(path), f"cannot be cleared: {error}", "Stop what uses it, then run this again"
+        ) from error
 
 
 def mentions(path: Path, person: Person) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -119,7 +119,13 @@ def forget(
         names = [*lakes, *_names(layout, name), *claims.names]
         person = meaning.with_ambiguous(person, connection, _arrived(layout, name), names)
     waiting = _other_requests(layout, name, request) | {path for path in claims.requests if path != request}
-    removals = [*_from_files(layout, name, lake, person, {*waiting, *([request] if request else [])}, claims)]
+    asked = {request} if request else set()
+
+    def is_expendable(path: Path) -> bool:
+        is_refused = path.parent.name == "rejected" or path in claims.finished
+        return is_refused or lake.has_transaction("ingests", artifacts.sha256(path))
+
+    removals = [*_from_files(layout, name, person, waiting | asked, is_expendable)]
     replaced = bundles.forget(layout.models(name), person)
     removals.append(Removal("models", "versions", len(replaced)))
     removals += [Removal(f"lake/{table}", "rows", rows) for table, rows in tables.forget(lake, person).items()]
@@ -127,7 +133,7 @@ def forget(
         warehouse.build(lakes, layout.warehouse)
         removals.append(Removal("warehouse", "files", 1))
     removals += _from_history(layout, name, person)
-    searched, remaining = _search(layout, name, person, waiting | ({request} if request else set()))
+    searched, remaining = _search(layout, name, person, waiting | asked)
     erasures.record(layout, name, person.user_ids, person.device_ids)
     if request is not None and not remaining:
         files.redact(request, person, lambda _: True)
@@ -179,12 +185,8 @@ def _names(layout: Layout, name: str) -> list[str]:
 
 
 def _from_files(
-    layout: Layout, name: str, lake: Lake, person: Person, kept: set[Path], claims: _Claims
+    layout: Layout, name: str, person: Person, kept: set[Path], is_expendable: Callable[[Path], bool]
 ) -> Iterator[Removal]:
-    def is_expendable(path: Path) -> bool:
-        is_refused = path.parent.name == "rejected" or path in claims.finished
-        return is_refused or lake.has_transaction("ingests", artifacts.sha256(path))
-
     campaigns = _shown(layout.campaigns(name))
     places = {
         "spool": spool.sealed(layout.spool(name)),
@@ -219,7 +221,9 @@ def _from_history(layout: Layout, name: str, person: Person) -> Iterator[Removal
 
 def _other_requests(layout: Layout, name: str, request: Path | None) -> set[Path]:
     """Requests that wait: they keep the ids that they name until they are carried out themselves."""
-    return {path for path in layout.inbox(name).glob("*") if path != request and requests.is_request(path.name)}
+    inbox = layout.inbox(name)
+    found = (*inbox.glob("*"), *inbox.glob("unfinished/*"))
+    return {path for path in found if path != request and requests.is_request(path.name)}
 
 
 def _shown(folder: Path) -> list[Path]:

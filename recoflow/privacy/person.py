@@ -176,7 +176,8 @@ class Person:
     @cached_property
     def _keyed_json(self) -> tuple[re.Pattern[str], ...]:
         return tuple(
-            re.compile(rf'("{key}"\s*:\s*)(?:"\s*(?:{ids})\s*"|(?:{ids})(?=\s*[,}}\]]))') for key, ids in self._keyed_ids()
+            re.compile(rf'("{key}"\s*:\s*)(?:"\s*(?:{ids})\s*"|(?:{ids})(?=\s*[,}}\]]))')
+            for key, ids in self._keyed_ids()
         )
 
     @cached_property

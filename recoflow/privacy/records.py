@@ -179,7 +179,8 @@ def _json_piece(text: str, person: Person) -> Piece:
 def _piece_of(text: str, value: Any) -> Piece:
     elements = value.get("events") if isinstance(value, dict) else value
     is_whole = not isinstance(elements, list)
-    records = tuple(each for each in ([value] if is_whole else elements) if isinstance(each, dict))
+    listed = elements if isinstance(elements, list) else [value]
+    records = tuple(each for each in listed if isinstance(each, dict))
     return Piece(text, is_json=True, is_candidate=True, records=records, is_whole=is_whole)
 
 

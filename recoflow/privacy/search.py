@@ -29,17 +29,11 @@ def search(paths: Iterable[Path], person: Person) -> tuple[int, list[Path]]:
 def mentions(path: Path, person: Person) -> bool:
     """Whether a file has something of the person; one that vanishes meanwhile has not."""
     try:
-        if path.suffix == ".parquet":
-            return _in_parquet(path, person)
-        if path.suffix == ".npy":
-            return _in_array(path, person)
         if databases.is_side_file(path):
             return False  # searched with its database
         if databases.is_database(path):
             return databases.mentions(path, person)
-        if path.suffix in LOGS:
-            return logs.mentions(path, person)
-        return files.mentions(path, person)
+        return _BY_SUFFIX.get(path.suffix, files.mentions)(path, person)
     except FileNotFoundError:
         return False
 
@@ -114,3 +108,6 @@ def _mention(name: str, person: Person) -> pl.Expr:
 def _in_array(path: Path, person: Person) -> bool:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return array.dtype.kind == "U" and bool(np.isin(array, [*person.subjects, *sorted(person.distinctive)]).any())
+
+
+_BY_SUFFIX: Final = {".parquet": _in_parquet, ".npy": _in_array, **dict.fromkeys(LOGS, logs.mentions)}

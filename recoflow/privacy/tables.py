@@ -78,7 +78,9 @@ def _blank(lake: Lake, table: str, person: Person) -> None:
 
 
 def _distinct(lake: Lake, table: str, column: str, condition: pl.Expr) -> list[str]:
-    found: list[str] = lake.scan(table).filter(condition).select(pl.col(column).unique()).collect().to_series().to_list()
+    found: list[str] = (
+        lake.scan(table).filter(condition).select(pl.col(column).unique()).collect().to_series().to_list()
+    )
     return found
 
 

@@ -65,4 +65,6 @@ def replace_texts(lake: Lake, table: str, column: str, texts: Mapping[str, str],
         )
     except (DeltaError, OSError) as error:
         problem = f"cannot be changed: {str(error).splitlines()[0]}"
-        raise StorageError(f"{lake.root}/{table}", problem, "Run this again when nothing writes to the table") from error
+        raise StorageError(
+            f"{lake.root}/{table}", problem, "Run this again when nothing writes to the table"
+        ) from error
