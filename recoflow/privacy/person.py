@@ -103,11 +103,12 @@ class Person:
 
     def spans(self, content: bytes | mmap.mmap) -> list[tuple[int, int]]:
         """Where text mentions the person: begin and end of each id."""
-        return [
-            (found.end(1) if mention.groups else found.start(), found.end())
+        found = (
+            (match.end(1) if mention.groups else match.start(), match.end())
             for mention in self._mentions
-            for found in re.finditer(mention.pattern.encode(), content)
-        ]
+            for match in re.finditer(mention.pattern.encode(), content)
+        )
+        return sorted({*found})
 
     def without_numbers(self) -> Person:
         """The same person whose numbers are ambiguous."""
