@@ -16,6 +16,7 @@ from rich.table import Table
 
 from recoflow.commands import (
     audience,
+    backup,
     campaign,
     doctor,
     files,
@@ -60,6 +61,8 @@ app.command()(files.validate)
 app.command()(profile.profile)
 app.command()(forget.forget)
 app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(tune.tune)
 app.command()(audience.audience)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -112,7 +113,7 @@ def _move_paths(ledger: Path, before: str, after: str) -> None:
         )
 
 
-def _erase_again(layout: Layout, environment: Environment, every: list[Environment]) -> int:
+def _erase_again(layout: Layout, environment: Environment, every: Sequence[Environment]) -> int:
     """Erase the people of the record who are in the backup; returns how many ids they had."""
     lakes = {each.name: Lake(layout.lake(each.name)) for each in every}
     ids = {kind: _people(lakes[environment.name], f"{kind}_id") for kind in erasures.KINDS}
