@@ -9,7 +9,6 @@ import csv
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from recoflow.errors import CampaignError, ModelError
 from recoflow.storage import registry
 from recoflow.storage.lake import TABLES, Lake
 from recoflow.storage.layout import Layout
+from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
     import duckdb
@@ -110,7 +110,7 @@ class Workbench:
         moment = as_of or datetime.now(UTC)
         settings = registry.effective(self.environment, registry.Register(self.lake).history(), as_of)
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
-        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+        with Scratch() as folder:
             path = Path(folder) / "request.csv"
             path.write_bytes(rows)
             asked = request.parse(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -16,11 +15,25 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from recoflow.commands import audience, campaign, files, forget, models, profile, quarantine, request, sftp, tune
+from recoflow.commands import (
+    audience,
+    backup,
+    campaign,
+    doctor,
+    files,
+    forget,
+    models,
+    profile,
+    quarantine,
+    request,
+    sftp,
+    tune,
+)
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage import private
 from recoflow.storage.layout import Layout
+from recoflow.storage.scratch import Scratch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +62,9 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(files.validate)
 app.command()(profile.profile)
 app.command()(forget.forget)
+app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(tune.tune)
 app.command()(audience.audience)
 
@@ -64,7 +80,7 @@ def compile_loops(data: Data = DATA) -> None:
     # Images that set PYTHONDONTWRITEBYTECODE would translate our modules anew in every process.
     compileall.compile_dir(Path(__file__).parent, quiet=2)
     for found in environment.load_all(Layout(data).environments):
-        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+        with Scratch() as folder:
             begin = time.monotonic()
             rows = rehearsal.rehearse(found, Path(folder))
             console.print(f"{found.name}: {rows} recommendations rehearsed in {time.monotonic() - begin:.0f} s")

@@ -5,7 +5,6 @@ What belongs here: the way of a file that lies in a folder. What does not: rules
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from recoflow.campaigns import (
 from recoflow.models import bundle
 from recoflow.storage import artifacts, registry
 from recoflow.storage.registry import Register
+from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,7 +79,7 @@ class Trial:
         asked = replace(self.request, rows=self.request.rows.head(rows))
         people = None if asked.is_for_audiences else asked.rows
         model = freshness.with_current_people(self._bundle, people, self._lake, self._inputs.tables)
-        with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+        with Scratch() as folder:
             if asked.is_for_audiences:
                 chosen = audience_answer.answer(asked, model, self._environment, Path(folder))
                 columns = [*staged_audiences.COLUMNS, "score"]

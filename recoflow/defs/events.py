@@ -17,6 +17,7 @@ from recoflow.events import quarantine as quarantined
 from recoflow.events.arriving import ArrivalError, ChangedFileError
 from recoflow.events.inbox import Arrival
 from recoflow.events.ingest import FileReport, ingest_file
+from recoflow.printable import printable
 from recoflow.storage.alerts import raise_alert
 from recoflow.storage.lake import Lake
 from recoflow.storage.mailbox import Mailbox
@@ -24,7 +25,7 @@ from recoflow.storage.mailbox import Mailbox
 QUARANTINED_SHARE = "quarantined_share"
 FILES_READABLE = "files_readable"
 SHOWN_REJECTS = 20
-REJECT_COLUMNS = ("received_at", "file", "line", "field", "code", "message", "raw")
+REJECT_COLUMNS = ("received_at", "file", "line", "field", "code")  # the other texts may have ids of people
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -144,7 +145,7 @@ class _Taking:
             self.refused.append(str(error))
             arrival.refuse(self.mailbox, str(error))
             return
-        self.log.info(f"{arrival.name}: {report.counts}")
+        self.log.info(f"{printable(arrival.name)}: {report.counts}")
         self.reports.append(report)
         arrival.done(self.mailbox)
 
@@ -168,7 +169,7 @@ def _files_readable(refused: list[str], key: dg.AssetKey) -> dg.AssetCheckResult
         check_name=FILES_READABLE,
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"refused": len(refused), "errors": "\n".join(refused)},
+        metadata={"refused": len(refused), "errors": metadata.text("\n".join(refused))},
     )
 
 

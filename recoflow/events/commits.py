@@ -22,7 +22,8 @@ from recoflow.events import conflicts, dedupe
 from recoflow.events.delivery import Delivery
 from recoflow.schema import Counts
 from recoflow.sources import collect
-from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake, Snapshot
+from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake
+from recoflow.storage.snapshot import Snapshot
 from recoflow.storage.staging import StagedFile
 
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from recoflow.events.ingest import ingest_batches
 from recoflow.schema import Counts
 from recoflow.storage import artifacts
 from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake
+from recoflow.storage.scratch import Scratch
 
 ORDER: Final = ("received_at", "file", "line", "raw")
 CSV_NAME: Final = r"(?i)\.csv(\.gz|\.zst)?$"
@@ -130,7 +130,7 @@ def _replay_file(
 
     name, received_at = arrived.row(0, named=True)["file"], arrived.row(0, named=True)["received_at"]
     head = f"{header}\n" if arrived.select(IS_CSV.any()).item() else ""
-    with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+    with Scratch() as folder:
         path = Path(folder) / "replay"
         texts = _lines(arrived)
         path.write_text(head + "".join(texts), encoding="utf-8", newline="")

@@ -7,7 +7,6 @@ What does not: the rules, the accounting (commits.py), what accepted events are 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +19,7 @@ from recoflow.environment import Environment
 from recoflow.events.ingest import FileReport, ingest_batches
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.storage.lake import Lake
+from recoflow.storage.scratch import Scratch
 
 REJECT_COLUMNS: Final = ("file", "line", "field", "code", "message")
 
@@ -79,7 +79,7 @@ def trial(
     from recoflow.sources import files  # noqa: PLC0415  (parsers are heavy)
 
     names = [path.name for path in paths]
-    with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+    with Scratch() as folder:
         lake = Lake(folder)
         reports = []
         for place, path in enumerate(paths):

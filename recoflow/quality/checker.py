@@ -10,13 +10,13 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from recoflow.errors import StorageError
 from recoflow.storage import stack_lock
+from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
     from recoflow.quality.expectations import Check, Tables
@@ -33,7 +33,7 @@ class Checker:
     """
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="recoflow-checks-")
+        self._folder = Scratch()
         self._process = subprocess.Popen(
             _COMMAND,
             stdin=subprocess.PIPE,

@@ -6,7 +6,6 @@ What belongs here: how a check is written down and run. What does not: which che
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,10 @@ import duckdb
 
 from recoflow.quality.finding import Finding
 from recoflow.quality.importing import later, uncollected
+from recoflow.storage.scratch import Scratch
 
 EXAMPLES = 5
+PEOPLE = frozenset({"user_id", "device_id", "subject"})  # columns whose values no message repeats
 UNUSED = ("altair", "scipy.stats")  # a third of great-expectations' import, for expectations about distributions
 
 
@@ -83,7 +84,7 @@ def validate(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[F
 @contextmanager
 def _data_source(tables: Tables, derived: Tables, asked: Container[str]) -> Iterator[Any]:
     """A great-expectations data source of views, and of what is derived from them and `asked` about."""
-    with tempfile.TemporaryDirectory(prefix="recoflow-") as folder:
+    with Scratch() as folder:
         path = Path(folder) / "views.duckdb"  # a file, because each pooled connection would get a memory of its own
         with duckdb.connect(str(path)) as connection:
             for table, query in tables.items():
@@ -157,8 +158,11 @@ def _problem(result: Any) -> str:
         return f"{about}: could not be computed: {raised}"
     details = result.result
     if "unexpected_count" in details:
+        problem = f"{about}: {details['unexpected_count']} of {details['element_count']} values"
+        if about in PEOPLE:
+            return problem
         examples = ", ".join(str(value) for value in details.get("partial_unexpected_list", [])[:EXAMPLES])
-        return f"{about}: {details['unexpected_count']} of {details['element_count']} values ({examples})"
+        return f"{problem} ({examples})"
     return f"{about}: found {details.get('observed_value')}"
 
 

@@ -7,7 +7,6 @@ single process is started and stopped (`services`).
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from recoflow.errors import ConfigurationError
 from recoflow.sandbox import services
 from recoflow.sandbox.dagster_ui import DagsterUi
 from recoflow.sandbox.services import Service
-from recoflow.storage import private, stack_lock
+from recoflow.storage import private, scratch, stack_lock
 from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.storage.scratch import Scratch
 
 UI_PORT = 3000
 GATEWAY_PORT = 8080
@@ -82,7 +82,8 @@ def _started(
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
-    with tempfile.TemporaryDirectory(prefix="recoflow-") as private:
+    scratch.clear()
+    with Scratch() as private:
         address, workspace = Path(private) / "code", Path(private) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
         code = services.code_server(address, logs)

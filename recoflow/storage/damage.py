@@ -37,7 +37,7 @@ def damaged(path: Path | str, problem: str) -> DamagedError:
 def cure(table: Path) -> str:
     """What to do about a damaged table."""
     if table.name in DERIVED:
-        return f"Remove the folder {table}: the next ingest builds this table again from the events"
+        return f"Remove this folder, {table}: the next ingest builds the table again from the events"
     return (
         "Put the file back, or all of the data folder by `recoflow restore`; do not remove the folder: it has no copy"
     )
@@ -51,16 +51,16 @@ def in_log(table: Path) -> DamagedError | None:
         try:
             for line in entry.read_bytes().splitlines():
                 if not isinstance(json.loads(line), dict):
-                    return damaged(entry, "is damaged: it has a line that is no JSON object")
+                    return damaged(entry, "cannot be read: it has a line that is no JSON object")
         except ValueError as error:
-            return damaged(entry, f"is damaged: {error}")
+            return damaged(entry, f"cannot be read: {error}")
         versions.append(int(entry.stem))
     checkpoints = sorted(log.glob("*.checkpoint*.parquet"))
     for checkpoint in checkpoints:
         try:
             pq.read_table(checkpoint)
         except (pa.ArrowException, OSError) as error:
-            return damaged(checkpoint, f"is damaged: {_line(error)}")
+            return damaged(checkpoint, f"cannot be read: {_line(error)}")
     first = max((int(path.name.partition(".")[0]) for path in checkpoints), default=-1) + 1
     expected = range(first, max(versions, default=first - 1) + 1)
     missing = sorted(set(expected) - set(versions))

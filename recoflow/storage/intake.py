@@ -124,6 +124,17 @@ def unknown(desk: Desk) -> list[tuple[str, str, bytes, Attributes]]:
     ]
 
 
+def untaken(desk: Desk, seconds: float) -> list[str]:
+    """What lies in the exchange folders, unchanged for so long, and is no claim: folder and escaped name of each."""
+    limit = desk.clock.wall() - seconds
+    return sorted(
+        f"{folder}/{names.escaped(entry.name)}"
+        for folder in FOLDERS
+        for entry in list(desk.session().scan(folder.encode()))
+        if entry.attributes.mtime < limit and desk.owner(entry.name) is None
+    )
+
+
 def check_claims(desk: Desk) -> None:
     """Refuse to begin at nothing where claims of ours lie on the server: they would never be answered.
 

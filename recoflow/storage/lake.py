@@ -16,11 +16,9 @@ import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 import deltalake
 import duckdb
@@ -32,6 +30,7 @@ from deltalake.transaction import AddAction
 
 from recoflow.errors import StorageError
 from recoflow.storage import artifacts, damage, stored
+from recoflow.storage.snapshot import Snapshot
 from recoflow.storage.staging import Place, StagedFile, Staging
 
 TABLES: Final = stored.TABLES
@@ -41,36 +40,6 @@ ORPHAN_HOURS: Final = 24  # staged files younger than this may still be committe
 
 class CommitConflictError(StorageError):
     """Somebody else committed first: look at the table again, then commit again."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of a table: what its reader saw, and what a commit of it is conditional on."""
-
-    table: str
-    handle: Any = field(repr=False)  # deltalake.DeltaTable
-
-    @property
-    def version(self) -> int:
-        """Delta version, 0 for the table just created."""
-        return int(self.handle.version())
-
-    @property
-    def files(self) -> list[str]:
-        """The Parquet files of this version: absolute paths, or URLs in an object store."""
-        uris = sorted(self.handle.file_uris())
-        return [uri if "://" in uri else unquote(uri) for uri in uris]
-
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        """Those of a local table, each with its size in bytes as it was committed."""
-        adds = pl.DataFrame(self.handle.get_add_actions())
-        folder = unquote(self.handle.table_uri).removeprefix("file://").rstrip("/")
-        return ((f"{folder}/{unquote(name)}", size) for name, size in adds.select("path", "size_bytes").iter_rows())
-
-    def transaction(self, name: str) -> int | None:
-        """The number that was committed with the transaction id, None when it never was."""
-        number: int | None = self.handle.transaction_version(name)
-        return number
 
 
 class Lake:

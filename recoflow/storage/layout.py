@@ -66,6 +66,16 @@ class Layout:
         """The token that the gateway makes for an environment without tokens of its own."""
         return self.root / "tokens" / environment
 
+    @property
+    def dagster(self) -> Path:
+        """Dagster's databases, artifacts and logs of runs, as dagster.yaml says."""
+        return self.root / "dagster"
+
+    @property
+    def erasures(self) -> Path:
+        """Which ids were erased, as keyed hashes, and the key; not part of backups."""
+        return self.root / "erasures"
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment

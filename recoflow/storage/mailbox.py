@@ -257,6 +257,19 @@ class Mailbox:
                 raise MailboxError(str(self._desk.ledger.path), "is busy", "Sweep again later")
             return self._reconnecting(lambda: retention.sweep(self._desk))
 
+    def unanswered(self, seconds: float) -> list[str]:
+        """Escaped names of requests that came in so long ago and have no answer."""
+        limit = self._desk.now() - seconds
+        return [
+            names.escaped(claim.name)
+            for claim in self._desk.ledger.pending()
+            if claim.folder == "requests" and claim.ingested_at is not None and claim.ingested_at < limit
+        ]
+
+    def untaken(self, seconds: float) -> list[str]:
+        """What lies in the exchange folders, unchanged for so long: folder and escaped name of each."""
+        return self._reconnecting(lambda: intake.untaken(self._desk, seconds))
+
     def unknown(self) -> list[str]:
         """Claims that lie on the server and that the ledger does not know: folder and escaped name of each."""
         found = self._reconnecting(lambda: intake.unknown(self._desk))

@@ -137,6 +137,16 @@ def sealed_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(OPEN))
 
 
+def abandoned(folder: Path) -> list[Path]:
+    """Open segments whose writers are gone, as `recover` would seal them."""
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}{OPEN}")):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if _is_locked(file.fileno()):
+                found.append(path)
+    return found
+
+
 def recover(folder: Path) -> list[Path]:
     """Seal the segments whose writers are gone and return them; those of living processes are left alone.
 

@@ -8,10 +8,10 @@ times. What a connection makes there is temporary, so that no other one sees it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +19,7 @@ import duckdb
 import polars as pl
 
 from recoflow.storage import damage
+from recoflow.storage.scratch import Scratch
 
 
 @contextlib.contextmanager
@@ -35,9 +36,11 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @functools.cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """DuckDB makes the folder when it has to spill, and removes it at the end."""
-    return duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/recoflow-duckdb-{process}"})
+def _database(_process: int) -> duckdb.DuckDBPyConnection:
+    """It spills into a folder that goes with the process, and that no other process uses."""
+    spills = Scratch()
+    atexit.register(spills.cleanup)
+    return duckdb.connect(config={"temp_directory": f"{spills.name}/duckdb"})
 
 
 def frame(

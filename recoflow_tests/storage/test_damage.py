@@ -74,7 +74,7 @@ def test_a_damaged_table_is_refused_by_the_files_name_with_the_cure_of_its_table
     with pytest.raises(DamagedError) as refused:
         read(lake, table)
     assert refused.value.culprit == str(path)
-    cure = "Remove the folder" if table == "items" else "recoflow restore"
+    cure = "Remove this folder" if table == "items" else "recoflow restore"
     assert cure in refused.value.cure
     assert ("do not remove" in refused.value.cure) == (table == "events")
 
@@ -113,7 +113,7 @@ def test_the_cure_of_a_derived_table_cures(lake: Lake) -> None:
     entry(lake, "items").write_text("{")
     with pytest.raises(DamagedError) as refused:
         lake.overwrite("items", rows(schema.ITEMS, 2))
-    folder = Path(refused.value.cure.removeprefix("Remove the folder ").partition(":")[0])
+    folder = Path(refused.value.cure.removeprefix("Remove this folder, ").partition(":")[0])
     assert folder == Path(lake.root) / "items"
     folder.rename(folder.with_name("aside"))
     lake.overwrite("items", rows(schema.ITEMS, 2))
