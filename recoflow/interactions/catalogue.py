@@ -3,9 +3,10 @@
 What belongs here: which update wins, and what the attributes say about publication and availability. What does not: who
 may be recommended (campaigns), the parsing of updates (sources).
 
-An attribute's value is the one of the latest update that carries it; absent and null leave it as it was. Updates of the
-same time: a delete wins, then the larger content hash, so that the order of arrival does not matter. A delete disables,
-a later upsert enables again.
+`uri` is another name of `url`, and `is_available` of `availability`; what `availability` says must be one of the words
+that mean yes, else the item is not available. An attribute's value is the one of the latest update that carries it;
+absent and null leave it as it was. Updates of the same time: a delete wins, then the larger content hash, so that the
+order of arrival does not matter. A delete disables, a later upsert enables again.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.interactions.identity import IS_ID
+from recoflow.sources.fields import AVAILABLE, BLANK
 from recoflow.storage import sql
+
+ALIASES: Final = {"uri": "url", "is_available": "availability"}  # of two in one update the second name's value counts
 
 # Epoch numbers from here on are milliseconds (as seconds: the year 5138), a thousand times further they are nothing.
 MILLISECONDS_FROM: Final = 100_000_000_000
+
+_CANONICAL: Final = " ".join(f"WHEN {sql.quoted(name)} THEN {sql.quoted(own)}" for name, own in ALIASES.items())
+_YES: Final = ", ".join(sql.quoted(word) for word, is_yes in AVAILABLE.items() if is_yes)
 
 FOLD: Final = f"""
 WITH ranked AS (
@@ -39,13 +46,16 @@ WITH ranked AS (
     SELECT item_id, turn, unnest(map_entries(json_transform(fields, '"MAP(VARCHAR, JSON)"'))) AS pair
     FROM ranked WHERE operation = 'upsert' AND fields IS NOT NULL
 ), latest AS (
-    SELECT item_id, pair.key AS name, arg_max(pair.value, turn) AS value
-    FROM pairs WHERE pair.value::VARCHAR <> 'null' GROUP BY ALL
+    SELECT
+        item_id,
+        CASE pair.key {_CANONICAL} ELSE pair.key END AS name,
+        arg_max(pair.value, (turn, pair.key = name)) AS value
+    FROM pairs WHERE pair.value::VARCHAR <> 'null' GROUP BY item_id, name
 ), attributes AS (
     SELECT
         item_id,
         '{{' || string_agg(to_json(name)::VARCHAR || ':' || value::VARCHAR, ',' ORDER BY name) || '}}' AS attributes,
-        any_value(lower(value ->> '$')) FILTER (name = 'availability') AS availability,
+        any_value(lower(trim(value ->> '$', '{BLANK}'))) FILTER (name = 'availability') AS availability,
         any_value(value ->> '$') FILTER (name = 'publication_datetime') AS publication,
         TRY_CAST(publication AS DOUBLE) AS epoch
     FROM latest GROUP BY item_id
@@ -54,7 +64,7 @@ SELECT
     item_id,
     item_type,
     is_enabled,
-    coalesce(availability NOT IN ('false', '0'), true) AS is_available,
+    coalesce(availability IN ({_YES}), true) AS is_available,
     coalesce(
         to_timestamp(
             CASE

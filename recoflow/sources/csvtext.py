@@ -96,6 +96,9 @@ class CsvChunk:
             cells = _cells(raw)
         except EventError as error:
             return Piece(line, text, error)
+        if _is_header(cells, self.header):
+            message = f"a second header at line {line}; remove it, or send each export as a file of its own"
+            return Piece(line, text, EventError("second_header", None, message))
         if len(cells) != len(self.header):
             message = f"the row has {len(cells)} fields, the header has {len(self.header)}; quote texts with commas"
             return Piece(line, text, EventError("wrong_field_count", None, message))
@@ -164,6 +167,11 @@ def _last_record_end(text: Text, begin: int) -> int:
         quotes -= count(block[before:end], b'"')
         end = before
     return begin + end if end else 0
+
+
+def _is_header(cells: list[str], header: tuple[str, ...]) -> bool:
+    """Whether a row has nothing but names of columns, as where files were joined; a mark of byte order may be there."""
+    return cells[0].strip().lstrip("\ufeff") in header and {cell.strip(" \ufeff") for cell in cells} <= {*header}
 
 
 def _has_width(raw: bytes, width: int) -> bool:

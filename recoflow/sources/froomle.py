@@ -175,7 +175,7 @@ def _check_required(row: Mapping[str, Value], event_type: str) -> None:
 
 
 def _rank(event: Mapping[str, object]) -> int | None:
-    position = number(event, "rank")
+    position = number(event, "rank", example="1")
     if position is None:
         return None
     if position != math.floor(position) or not 0 <= position <= MAX_RANK:

@@ -20,12 +20,17 @@ from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
 from recoflow.sources import canonical, jsontext, times
 from recoflow.sources.collect import Arrival, Collector, Piece
-from recoflow.sources.fields import BLANK, check_environment, named_text, parsed_number
+from recoflow.sources.fields import (
+    AVAILABILITIES,
+    BLANK,
+    availability,
+    check_environment,
+    named_text,
+    parsed_number,
+)
 from recoflow.sources.rejects import EventError, shortened
 
 OWN: Final = frozenset({"item_id", "item_type", "environment", "timestamp", "event_id"})
-
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def from_api(
@@ -147,15 +152,8 @@ def _cell(value: object, name: str | None = None) -> object:
         ) from None
 
 
-def _switch(value: object, name: str) -> bool:
-    truth = value if isinstance(value, bool) else _TRUTH.get(str(value).strip(BLANK).lower())
-    if truth is None:
-        raise EventError("wrong_type", name, f"{name}: {shortened(value)} is neither true nor false")
-    return truth
-
-
 def _moment(value: object, name: str) -> str:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=times.iso_time(value, name))
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=times.publication(value, name))
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -174,5 +172,5 @@ _READERS: Final[Mapping[str, Callable[[object, str], object]]] = {
     "images": _list,
     "publication_datetime": _moment,
     "price": parsed_number,
-    "availability": _switch,
+    **dict.fromkeys(AVAILABILITIES, availability),
 }

@@ -19,7 +19,7 @@ from typing import Final
 
 from recoflow.sources import canonical, times
 from recoflow.sources.collect import Arrival, Collector, Value
-from recoflow.sources.fields import NO_IDENTITY, check_environment, parsed_number
+from recoflow.sources.fields import AVAILABILITIES, NO_IDENTITY, availability, check_environment, parsed_number
 from recoflow.sources.rejects import EventError, shortened, unknown
 
 LINKS: Final = ("ranking", "impression", "impression_id")
@@ -107,7 +107,11 @@ def _add_update(
     what: str, event: Mapping[str, object], shared: dict[str, Value], into: Collector, ignored: list[str]
 ) -> None:
     entity = _identifier(event, what)
-    fields = canonical.json_text(_fields(event, "fields", ignored))
+    found = _fields(event, "fields", ignored)
+    for name in AVAILABILITIES if what == "item" else ():
+        if name in found:
+            availability(found[name], f"fields: {name}")
+    fields = canonical.json_text(found)
     content = canonical.text([("entity", what), (what, entity), ("timestamp", shared["timestamp"]), ("fields", fields)])
     into.add_update(
         shared
@@ -225,7 +229,7 @@ def _link(event: Mapping[str, object]) -> str | None:
         raise EventError(
             "conflicting_alias",
             next(name for name, link in found.items() if link is not None),
-            f"{', '.join(sorted(links))} are all named as the ranking; send one of {', '.join(LINKS)}",
+            f"{', '.join(map(shortened, sorted(links)))} are all named as the ranking; send one of {', '.join(LINKS)}",
         )
     return links.pop() if links else None
 

@@ -22,6 +22,7 @@ CODES: Final[Mapping[str, str]] = {
     "too_long": "the event is longer than recoflow reads",
     "wrong_field_count": "the CSV row has more or fewer fields than the header",
     "bad_quoting": "the CSV row's quotes do not match",
+    "second_header": "the CSV row repeats the header",
     # Its fields
     "missing_field": "a field that this kind of event needs is absent, empty or null",
     "missing_identity": "neither user_id nor device_id says who it was",
@@ -69,7 +70,7 @@ class EventError(Exception):
 def unknown(code: str, field: str, value: str, known: Iterable[str]) -> EventError:
     """A value outside of a vocabulary, with the nearest known one as the cure."""
     names = sorted(known)
-    close = difflib.get_close_matches(value.lower(), names, n=1)
+    close = difflib.get_close_matches(shortened(value).lower(), names, n=1)
     cure = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(names)}"
     return EventError(code, field, f"{field}: '{shortened(value)}' is not known; {cure}")
 

@@ -35,6 +35,7 @@ from recoflow.sources.spans import (
     OPEN_LIST,
     QUOTE,
     TEXT,
+    TRUTH,
     WHOLE,
     Bytes,
     Places,
@@ -119,7 +120,7 @@ def _read_records(
             continue
         begin, length = starts[FIELDS, record], lengths[FIELDS, record]
         fields, _ = read_fields(data, begin, begin + length, entries) if length > 0 else (0, begin)
-        if fields < 0:
+        if fields < 0 or (what[record] == ITEM and _has_availability(data, entries, fields)):
             is_odd[record] = True
             continue
         first = size
@@ -150,6 +151,20 @@ def _read_records(
             row += 1
         hashes[record] = xxh64.digest(words64, 0, at, np.uint64(0))
     return row, size
+
+
+@lean
+def _has_availability(data, entries, fields):
+    """Whether one of the fields may be of `fields.AVAILABILITIES` and is no switch, so that its words must be read."""
+    for index in range(fields):
+        if entries[index, KIND] == TRUTH:
+            continue
+        name, length = entries[index, NAME], entries[index, NAME_LENGTH]
+        if length == 12 and (
+            starts_with(data, name, len(data), b"availability") or starts_with(data, name, len(data), b"is_available")
+        ):
+            return True
+    return False
 
 
 @compiled

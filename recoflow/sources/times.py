@@ -15,6 +15,7 @@ from recoflow.sources.rejects import EventError, shortened
 EARLIEST: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 TOLERANCE: Final = timedelta(days=1)  # clocks of browsers and phones may run ahead by this much
 SECONDS_BELOW: Final = 100_000_000_000  # as seconds the year 5138, as milliseconds 1973: no number is both in range
+_NUMBERS_FROM: Final = 100_000_000  # a smaller number is a year or a mistake
 
 _WHOLE = re.compile(r"([+-]?[0-9]{1,19})(?:\.0+)?")  # pandas writes a column with gaps as 1777636800000.0
 _DECIMAL = re.compile(r"[+-]?[0-9]*[.,][0-9]*([eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-]?[0-9]+")
@@ -61,6 +62,27 @@ def event_time(value: object, field: str, latest_micros: int, *, has_seconds: bo
     return moment
 
 
+def publication(value: object, field: str) -> int:
+    """Microseconds since 1970 of when an item was published, which may be a day: UTC where no zone is named [R].
+
+    Epoch numbers are seconds or milliseconds, told from each other by their size, of 1973 to 5138.
+
+    Raises:
+        EventError: with one of the timestamp codes.
+    """
+    number = _whole_number(value, field)
+    if number is not None:
+        if not _NUMBERS_FROM <= number < SECONDS_BELOW * 1000:
+            raise _unreadable(value, field)
+        return number * (1_000_000 if number < SECONDS_BELOW else 1_000)
+    text = value.strip() if isinstance(value, str) else ""
+    if _DATE.fullmatch(text):
+        text += "T00:00Z"
+    elif (match := _ISO.fullmatch(text)) and match["zone"] is None:
+        text += "Z"
+    return iso_time(text[:10] + text[10:].replace(" ", "T", 1), field) if text else iso_time(value, field)
+
+
 def iso_time(value: object, field: str) -> int:
     """Microseconds since 1970 of ISO 8601 text with a zone, of any year; finer digits are cut off.
 
@@ -77,16 +99,13 @@ def iso_time(value: object, field: str) -> int:
     match = _ISO.fullmatch(text)
     if match is None or match["separator"] not in "Tt ":
         raise _unreadable(value, field)
+    written = text.replace(" ", "T")
     if match["zone"] is None:
-        raise EventError(
-            "timestamp_no_zone",
-            field,
-            f"{field}: '{text}' has no time zone; append Z when it is UTC, else the offset, e.g. +02:00",
-        )
+        cure = f"append Z when it is UTC, else the offset; send e.g. {written}Z"
+        raise EventError("timestamp_no_zone", field, f"{field}: '{text}' has no time zone; {cure}")
     if match["separator"] == " ":
-        raise EventError(
-            "timestamp_unreadable", field, f"{field}: '{text}' has a space where ISO 8601 has a T between date and time"
-        )
+        problem = f"'{text}' has a space where ISO 8601 has a T between date and time; send {written}"
+        raise EventError("timestamp_unreadable", field, f"{field}: {problem}")
     try:
         return micros(datetime.fromisoformat(text.upper()))
     except (ValueError, OverflowError):  # the shape is right, the day or the hour does not exist

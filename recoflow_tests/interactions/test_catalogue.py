@@ -67,10 +67,40 @@ def test_an_item_that_was_only_deleted_is_known_and_disabled(filled):
 
 @pytest.mark.parametrize(
     ("availability", "expected"),
-    [(False, False), ("false", False), ("False", False), (0, False), (True, True), ("x", True)],
+    [(False, False), ("false", False), ("False", False), (0, False), (True, True), ("x", False)],
 )
 def test_availability_false_makes_an_item_unavailable(filled, availability, expected):
     assert _only(filled.updates({"fields": {"availability": availability}}))["is_available"] is expected
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize(
+    "word", ["no", "N", " FALSE ", "out of stock", "out_of_stock", "Sold Out", "soldout", 0.0, "?"]
+)
+def test_what_does_not_say_yes_is_not_available(filled, word):
+    assert not _only(filled.updates({"fields": {"availability": word}}))["is_available"]
+    assert not _only(filled.updates({"days": 0, "fields": {"is_available": word}}))["is_available"]
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize("word", ["yes", "Y", " TRUE ", "in stock", "In_Stock", 1, 1.0, "available"])
+def test_every_spelling_of_yes_is_available(filled, word):
+    assert _only(filled.updates({"fields": {"availability": word}}))["is_available"]
+
+
+@pytest.mark.fault("K2")
+@pytest.mark.parametrize(
+    ("updates", "url"),
+    [
+        ([{"fields": {"uri": "a"}}], "a"),
+        ([{"fields": {"url": "b"}}], "b"),
+        ([{"fields": {"uri": "a", "url": "b"}}], "b"),
+        ([{"days": 2, "fields": {"url": "old"}}, {"days": 1, "fields": {"uri": "new"}}], "new"),
+        ([{"days": 1, "fields": {"url": "new"}}, {"days": 2, "fields": {"uri": "old"}}], "new"),
+    ],
+)
+def test_uri_and_url_are_one_attribute(filled, updates, url):
+    assert json.loads(_only(filled.updates(*updates))["attributes"]) == {"url": url}
 
 
 def test_unavailable_lasts_until_availability_turns_true(filled):

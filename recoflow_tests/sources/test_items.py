@@ -71,7 +71,10 @@ def test_json_in_the_cell_of_any_attribute_is_read(read_bytes: ReadBytes) -> Non
 
 @pytest.mark.parametrize(
     ("text", "truth"),
-    [("true", True), ("True", True), ("1", True), ("yes", True), ("false", False), ("0", False), ("no", False)],
+    [
+        *[("true", True), ("True", True), ("1", True), ("yes", True), ("false", False), ("0", False), ("no", False)],
+        *[(" Y ", True), ("In Stock", True), ("out of stock", False), ("SOLD_OUT", False), ("FALSE ", False)],
+    ],
 )
 def test_availability_is_a_switch(read_bytes: ReadBytes, text: str, *, truth: bool) -> None:
     batch = read_bytes("items.csv", f"item_id,availability\np1,{text}\n".encode())
@@ -88,7 +91,10 @@ def test_availability_is_a_switch(read_bytes: ReadBytes, text: str, *, truth: bo
         ({"categories": [1]}, "categories", "wrong_type"),
         ({"tags": "[a"}, "tags", "wrong_type"),
         ({"title": 7}, "title", "wrong_type"),
-        ({"publication_datetime": "2026-05-01T12:00:00"}, "publication_datetime", "timestamp_no_zone"),
+        ({"availability": ["no"]}, "availability", "wrong_type"),
+        ({"is_available": "maybe"}, "is_available", "wrong_type"),
+        ({"publication_datetime": "soon"}, "publication_datetime", "timestamp_unreadable"),
+        ({"publication_datetime": 1e17}, "publication_datetime", "timestamp_unreadable"),
         ({"publication_datetime": 7}, "publication_datetime", "timestamp_unreadable"),
         ({"timestamp": "soon"}, "timestamp", "timestamp_unreadable"),
         ({"timestamp": "2026-05-09T12:00:00Z"}, "timestamp", "timestamp_in_future"),
@@ -101,6 +107,39 @@ def test_a_row_that_breaks_a_rule_is_refused(
     batch = read_bytes("items.jsonl", json.dumps({"item_id": "p1", **row}).encode())
     (reject,) = batch.rejects.to_dicts()
     assert (reject["field"], reject["code"]) == (field, code)
+
+
+@pytest.mark.fault("K11")
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (1777593600000, "2026-05-01T00:00:00Z"),
+        ("1777593600000", "2026-05-01T00:00:00Z"),
+        (1777593600, "2026-05-01T00:00:00Z"),
+        ("2026-05-01", "2026-05-01T00:00:00Z"),
+        ("2026-05-01T12:00:00", "2026-05-01T12:00:00Z"),
+        ("2026-05-01 12:00:00", "2026-05-01T12:00:00Z"),
+        ("2026-05-01 12:00:00+02:00", "2026-05-01T10:00:00Z"),
+        ("2026-05-01T12:00Z", "2026-05-01T12:00:00Z"),
+        ("2031-01-01T00:00:00Z", "2031-01-01T00:00:00Z"),
+    ],
+)
+def test_a_publication_is_read_as_the_catalogue_reads_it(read_bytes: ReadBytes, written: object, read: str) -> None:
+    row = {"item_id": "p1", "publication_datetime": written}
+    (fields,) = read_bytes("items.jsonl", json.dumps(row).encode()).updates["fields"]
+    assert json.loads(fields) == {"publication_datetime": read}
+
+
+@pytest.mark.fault("K8")
+@pytest.mark.parametrize(
+    "again", ["item_id,title", "\ufeffitem_id,title", " item_id , title", "title,item_id", '"item_id","title"']
+)
+def test_a_second_header_is_no_item(read_bytes: ReadBytes, again: str) -> None:
+    batch = read_bytes("items.csv", f"item_id,title\np1,Jeans\n{again}\np2,Shirt\n".encode())
+    assert batch.updates["entity_id"].to_list() == ["p1", "p2"]
+    (reject,) = batch.rejects.to_dicts()
+    assert (reject["line"], reject["code"]) == (3, "second_header")
+    assert "second header at line 3" in reject["message"]
 
 
 def test_the_item_type_has_the_environments_default(read_bytes: ReadBytes, without_default: Environment) -> None:

@@ -394,3 +394,19 @@ def test_the_same_id_with_other_content_has_another_hash(send: Send) -> None:
         )
     }
     assert len(hashes) == 6
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize("name", ["availability", "is_available"])
+@pytest.mark.parametrize("value", [True, False, 1, 0, "no", "Out of Stock", " FALSE ", "sold_out", "yes", "in stock"])
+def test_availability_is_kept_as_it_was_sent_when_it_is_understood(send: Send, name: str, value: object) -> None:
+    (fields,) = send("item", fields=[{"name": name, "value": value}]).updates["fields"]
+    assert json.loads(fields) == {name: value}
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize("value", ["maybe", "", 2, ["no"], "pre order"])
+def test_availability_that_is_not_understood_is_refused_by_name(send: Send, value: object) -> None:
+    batch = send("item", fields=[{"name": "availability", "value": value}])
+    assert reject_of(batch) == ("fields: availability", "wrong_type")
+    assert "send true or false" in batch.rejects["message"][0]

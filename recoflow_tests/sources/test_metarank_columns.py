@@ -23,7 +23,23 @@ ENVIRONMENT = Environment.model_validate({"name": "lorem", "sftp": SFTP, "events
 
 TEXTS = st.one_of(
     st.sampled_from(
-        ["u1", "Anonymous", "lorem", "", " ", " x", "\u00a0", "\u3000", "«a»", 'a "b"', "a\\b", "ключ", "é/"]
+        [
+            "no",
+            "In stock",
+            "u1",
+            "Anonymous",
+            "lorem",
+            "",
+            " ",
+            " x",
+            "\u00a0",
+            "\u3000",
+            "«a»",
+            'a "b"',
+            "a\\b",
+            "ключ",
+            "é/",
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
 )
@@ -34,7 +50,9 @@ NUMBERS = st.one_of(
 )
 FLAT = st.one_of(TEXTS, NUMBERS, st.booleans(), st.lists(TEXTS, max_size=3), st.lists(NUMBERS, max_size=3))
 ANY = st.one_of(FLAT, st.none(), st.lists(st.one_of(TEXTS, NUMBERS, st.booleans()), max_size=3), st.just({"b": [1]}))
-FIELD_NAMES = st.sampled_from(["relevancy", "title", "price", "a", "ключ", "title 2", ""])
+FIELD_NAMES = st.sampled_from(
+    ["relevancy", "title", "price", "a", "ключ", "title 2", "", "availability", "is_available", "is_awailable"]
+)
 
 
 def records(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
