@@ -83,8 +83,8 @@ def _started(
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
     scratch.clear()
-    with Scratch() as private:
-        address, workspace = Path(private) / "code", Path(private) / "workspace.yaml"
+    with Scratch() as temporary:
+        address, workspace = Path(temporary) / "code", Path(temporary) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
         code = services.code_server(address, logs)
         children = [

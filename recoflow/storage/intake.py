@@ -129,7 +129,7 @@ def untaken(desk: Desk, seconds: float) -> list[str]:
     limit = desk.clock.wall() - seconds
     return sorted(
         f"{folder}/{names.escaped(entry.name)}"
-        for folder in FOLDERS
+        for folder in names.FOLDERS
         for entry in list(desk.session().scan(folder.encode()))
         if entry.attributes.mtime < limit and desk.owner(entry.name) is None
     )
