@@ -218,7 +218,7 @@ def test_a_given_up_request_that_is_uploaded_again_is_answered(
     monkeypatch.setattr(answer, "answer", honest)
     drop(trained, sample, range(1))
     assert trained.campaign(asked(trained, 1)).success
-    assert trained.responses() == [name(0), name(0).replace(".csv", ".manifest.json")]
+    assert trained.responses() == [name(0), f"{name(0)}.manifest.json"]
 
 
 def test_a_large_file_does_not_hold_up_small_ones(

@@ -174,7 +174,7 @@ def test_each_kind_of_process_is_killed_once_and_nothing_is_lost_doubled_or_stuc
 
 def closing(up: Installation, lake: Lake) -> None:
     """Every request is answered exactly once, no slot is held, and no run is left without a process."""
-    manifests = [name.replace(".csv", ".manifest.json") for name in NAMES]
+    manifests = [f"{name}.manifest.json" for name in NAMES]
     assert up.made.responses() == sorted([*NAMES, *manifests])
     with Ledger(up.made.layout.mailbox("lorem") / "ledger.sqlite") as ledger:
         assert [claim.state for claim in ledger.named("requests", NAMES[0].encode())] == [State.PUBLISHED]

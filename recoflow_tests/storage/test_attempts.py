@@ -118,7 +118,7 @@ def test_a_file_that_was_given_up_is_taken_again_when_it_is_sent_again(
     drop: Drop, mailbox: Mailbox, claim: str, tmp_path: Path
 ) -> None:
     assert mailbox.give_up(claim) is State.REJECTED
-    assert drop.names("responses") == ["a.errors.csv"]
+    assert drop.names("responses") == ["a.csv.errors.csv"]
     (again,) = sent_again(drop, mailbox)
     assert (again.claim_id != claim, again.revision) == (True, 2)
     answer = tmp_path / "answer.csv"
