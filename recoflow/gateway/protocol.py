@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import httptools
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 ALWAYS_ANSWERED: Final = (b"/health", b"/ready")  # also when every connection is at work
@@ -63,6 +63,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_advancing = False  # a head was completed, or a part of a body handed out
         self._silent_bytes = 0  # taken by the parser since then
         self._is_refused = False
+        self._unanswered: list[RequestResponseCycle] = []
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -72,7 +73,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Forget the timers, and mark every request; uvicorn marks the latest only, and the others would fail."""
+        self._abandon()
         self._unset_keepalive_if_required()
         self._unset_stall()
         super().connection_lost(exc)
@@ -110,6 +112,7 @@ class LimitedProtocol(HttpToolsProtocol):
         is_served = len(self.connections) <= self._limits.connections or self._path() in ALWAYS_ANSWERED
         self.app = self.config.loaded_app if is_served else _too_busy
         super().on_headers_complete()
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete] + [self.cycle]
         self._unset_keepalive_if_required()
         self._is_in_head = self._has_begun = False
         self._is_advancing = True
@@ -209,12 +212,20 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answer(refusal)
         elif self._is_in_head:  # earlier requests are answered first, as if this one had not come
             self.cycle.keep_alive = False
-        elif self.pipeline or self.cycle.response_started:
-            self.transport.close()
         else:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            self._answer(refusal)
+            is_due = not (self.pipeline or self.cycle.response_started)
+            self._abandon()
+            if is_due:
+                self._answer(refusal)
+            else:
+                self.transport.close()
+
+    def _abandon(self) -> None:
+        """Answer none of the requests that were begun; what they do is done all the same."""
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _answer(self, refusal: ProtocolError) -> None:
         body = _problem(refusal.message)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import polars as pl
@@ -30,13 +30,13 @@ TOKENS = {"IPSUM_TOKEN": "ipsum-secret", "DOLOR_TOKEN": "dolor-secret"}
 
 
 class Running:
-    """One gateway process."""
+    """One gateway process; what it logs goes to `log`, or to the test's own standard error."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, log: IO[bytes] | None = None) -> None:
         self.layout = layout
         command = [sys.executable, "-m", "recoflow.cli", "gateway", "--data", str(layout.root), "--port", "0"]
         variables = {**os.environ, **TOKENS, "COLUMNS": "200"}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=variables)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=variables)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().decode().removeprefix("Gateway ").strip()
         assert self.url.startswith("http://127.0.0.1:"), self.url

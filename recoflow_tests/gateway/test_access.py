@@ -64,7 +64,7 @@ def pending(gateway: Running) -> bytes:
 
 @pytest.mark.fault("H5")
 @pytest.mark.parametrize("headers", [{}, *FOREIGN_HOSTS, *FOREIGN_ORIGINS])
-def test_without_a_token_nobody_forgets_people_or_sees_and_changes_configurations(
+def test_without_a_token_requests_to_forget_and_configurations_are_refused(
     gateway: Running, headers: dict[str, str]
 ) -> None:
     for request in MANAGES:

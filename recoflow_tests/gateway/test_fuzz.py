@@ -99,15 +99,16 @@ streams = st.tuples(st.lists(parts, min_size=1, max_size=6), st.integers(1, 5))
 
 
 @pytest.fixture
-def noted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Running]:
+def noted(tmp_path: Path) -> Iterator[Running]:
     """A gateway whose log must stay free of failures."""
     layout = Layout(tmp_path)
     write_environment(layout, "lorem", "{ body_seconds: 0.3, max_body_bytes: 100000 }")
     write_environment(layout, "ipsum", "{ token_variables: [IPSUM_TOKEN] }")
-    running = Running(layout)
+    with (tmp_path / "log").open("wb") as log:
+        running = Running(layout, log)
     yield running
     assert running.end() == 0
-    assert capfd.readouterr().err == ""
+    assert (tmp_path / "log").read_text() == ""
 
 
 def send(gateway: Running, stream: bytes, pieces: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a connection may cost before anybody looks at its request: over sockets, against the real process."""
+"""What a connection may cost before its request is read: over sockets, against the real process."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def small(start: Start) -> Iterator[Running]:
 
 
 @pytest.mark.fault("M13")
-def test_idle_and_half_sent_connections_keep_nobody_out(small: Running) -> None:
+def test_new_connections_are_served_although_idle_and_half_sent_ones_reach_the_limit(small: Running) -> None:
     with ExitStack() as stack:
         for number in range(300):
             connection = stack.enter_context(connect(small))
