@@ -178,9 +178,10 @@ def _blocks(path: Path, is_compressed: bool, header: tuple[str, ...], found: fra
         for batch in batches:
             if misfits:
                 break
-            gone = np.asarray(skipped)
-            gone = gone[gone >= place]
-            numbers = np.setdiff1d(np.arange(place, place + len(batch) + len(gone)), gone)[: len(batch)]
+            gone = np.asarray(skipped) - place
+            is_row = np.ones(len(batch) + np.count_nonzero(gone >= 0), np.bool_)
+            is_row[gone[(gone >= 0) & (gone < len(is_row))]] = False
+            numbers = place + np.flatnonzero(is_row)[: len(batch)]
             if len(numbers) and numbers[-1] < len(found.lines):
                 place, rows = int(numbers[-1]) + 1, rows + len(batch)
                 block = pl.DataFrame(pl.from_arrow(batch)).with_columns(pl.Series(LINE, found.lines[numbers]))

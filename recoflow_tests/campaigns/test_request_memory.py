@@ -1,0 +1,72 @@
+"""How much memory it takes to read, judge and refuse request files, each in a process of its own."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import subprocess
+import sys
+
+import pytest
+
+MIB = 1 << 20
+HEADER = b"environment,user_id,device_id,list_name,list_size,page_type\n"
+ROW = b"lorem,user-%050d,,Relevant for you and,10,weekly_mail_news\n"
+READ = """
+import resource, sys
+from pathlib import Path
+from recoflow.campaigns import request
+from recoflow.environment import Campaigns, Environment, Sftp
+sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
+environment = Environment(name="lorem", sftp=sftp, campaigns=Campaigns())
+path = Path(sys.argv[1])
+read = request.parse(path, name=path.name, environment=environment, sha256="0", known_attributes=[])
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+print(most, read.rejection.code if read.rejection else read.counts.accepted)
+"""
+FILES = {
+    "open_quote.csv": ([HEADER, b'lorem,"', *[b"x" * MIB] * 300], "truncated"),
+    "one_line.csv": ([HEADER, *[b"x" * MIB] * 300], "unreadable"),
+    "long_header.csv": ([b"x," * MIB] * 150, "header_too_long"),
+    "columns.csv": (
+        [b",".join(b"%d" % n for n in range(9000)) + b",", HEADER, b"," * 9000 + ROW % 1],
+        "too_many_columns",
+    ),
+    "nul.csv": ([HEADER, *[b"\0" * MIB] * 300], "nul_byte"),
+    "returns.csv": ([HEADER.replace(b"\n", b"\r"), *[b"lorem,a,,T,1,m\r" * 70_000] * 280], "cr_only_lines"),
+    "blank.csv": ([HEADER, ROW % 1, *[b",,,,,\n" * 175_000] * 300], "too_many_rows"),
+    "zip.csv": ([b"PK\x03\x04", *[b"x" * MIB] * 300], "compressed"),
+    "rows.csv": (itertools.chain([HEADER], (ROW % number for number in range(2_490_000))), "2490000"),
+    "wrong.csv": (itertools.chain([HEADER], (b"lorem,%d,,,0,\n" % number for number in range(2_490_000))), "0"),
+}
+
+
+def read(path):
+    command = [sys.executable, "-c", READ, str(path)]
+    most, found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return int(most), found
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("M11")
+@pytest.mark.parametrize("name", FILES)
+def test_no_request_file_of_300_mb_takes_more_than_one_gib(tmp_path, name):
+    content, expected = FILES[name]
+    path = tmp_path / f"lorem_2026-11-30_{name}"
+    with path.open("wb") as file:
+        file.writelines(content)
+    most, found = read(path)
+    assert found == expected
+    assert most <= 1024
+
+
+@pytest.mark.matrix
+@pytest.mark.fault("M11")
+def test_a_bomb_is_refused_by_name_in_little_memory(tmp_path):
+    path = tmp_path / "lorem_2026-11-30.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(HEADER)
+        for _ in range(2048):
+            file.write(b"\n" * MIB)
+    most, found = read(path)
+    assert (found, most <= 512) == ("too_large", True)
