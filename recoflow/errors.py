@@ -6,9 +6,11 @@ rows; those are counted data (`schema.REJECTS`), never exceptions.
 
 from __future__ import annotations
 
+from recoflow.printable import printable
+
 
 class RecoflowError(Exception):
-    """Something that a person can mend.
+    """Something that a person can mend. As text it has no control characters, whatever the arguments have.
 
     Args:
         culprit: what is wrong and where, e.g. ``lorem.yaml:12: events.half_life_days``.
@@ -20,7 +22,7 @@ class RecoflowError(Exception):
         self.culprit = culprit
         self.problem = problem
         self.cure = cure
-        super().__init__(f"{culprit}: {problem}. {cure}")
+        super().__init__(printable(f"{culprit}: {problem}. {cure}", keep="\n\t"))
 
     def __reduce__(self) -> tuple[type[RecoflowError], tuple[str, str, str]]:
         return type(self), (self.culprit, self.problem, self.cure)

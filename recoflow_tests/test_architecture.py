@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
-CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "cron", "yamlfile"}
+CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "cron", "printable", "yamlfile"}
 # How loops are compiled, what is timed, the hash that the lake keeps, and threads.
 GROUND = {"ahead", "compiled", "stopwatch", "unaligned", "workers", "xxh64"}
 # Not the way of data: privacy comes last because it has to reach into everything that another stage keeps.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data
 from recoflow.errors import ConfigurationError
+from recoflow.printable import printable
 from recoflow.storage.layout import Layout
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def preview(  # noqa: PLR0917 - typer makes options of them
         raise typer.Exit(2)
     answer = trial.preview(rows)
     if is_csv:
-        typer.echo(answer.write_csv(), nl=False)
+        text = answer.write_csv()
+        typer.echo(printable(text, keep="\n") if sys.stdout.isatty() else text, nl=False)
     elif is_json:
         terminal.print_json({**_report(trial.request), "rows": answer.to_dicts()})
     else:

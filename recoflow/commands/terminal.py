@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from recoflow.printable import printable
 from recoflow.storage.layout import DATA_FOLDER, DATA_VARIABLE, Layout
 
 if TYPE_CHECKING:
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
     from recoflow.events.validation import Watch
     from recoflow.schema import ParsedBatch
 
-console = Console()
-errors = Console(stderr=True)
+
+class SafeConsole(Console):
+    """A console on which no text from outside reaches the terminal's own commands."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; control and invisible characters of texts are shown as escapes."""
+        super().print(*(printable(each, keep="\n\t") if isinstance(each, str) else each for each in objects), **options)
+
+
+console = SafeConsole()
+errors = SafeConsole(stderr=True)
 
 DATA: Final = DATA_FOLDER
 Data = Annotated[Path, typer.Option(envvar=DATA_VARIABLE, help="The data folder.")]
@@ -59,10 +69,12 @@ def print_json(value: Any) -> None:
 def table(title: str, rows: Iterable[Sequence[object]], columns: Sequence[str], *, whole: Collection[str] = ()) -> None:
     """Rows as a table; numbers on the right, nothing for None; columns in `whole` are never folded, to be copied."""
     rows = list(rows)
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=escape(printable(title)), title_justify="left")
     for place, name in enumerate(columns):
         is_number = any(isinstance(row[place], int | float) for row in rows)
-        shown.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=name in whole)
+        shown.add_column(
+            escape(printable(name)), justify="right" if is_number else "left", overflow="fold", no_wrap=name in whole
+        )
     for row in rows:
         shown.add_row(*map(cell, row))
     console.print(shown)
@@ -71,20 +83,20 @@ def table(title: str, rows: Iterable[Sequence[object]], columns: Sequence[str], 
 def reject_lines(rejects: pl.DataFrame) -> None:
     """Refused events as compilers show errors, one a line; `rejects` has file, line, code and message."""
     for reject in rejects.iter_rows(named=True):
-        place = reject["file"] if reject["line"] is None else f"{reject['file']}:{reject['line']}"
-        line = f"[bold]{escape(place)}[/bold] [red]{reject['code']}[/red] {escape(reject['message'])}"
+        place = printable(reject["file"]) if reject["line"] is None else f"{printable(reject['file'])}:{reject['line']}"
+        line = f"[bold]{escape(place)}[/bold] [red]{reject['code']}[/red] {escape(printable(reject['message']))}"
         console.print(line, soft_wrap=True, highlight=False)
 
 
 def cell(value: object) -> str:
-    """A value as it stands in a table."""
+    """A value as a table shows it."""
     if value is None:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return escape(str(value))
+    return escape(printable(str(value)))
 
 
 @contextlib.contextmanager
@@ -104,7 +116,7 @@ def reading(paths: Sequence[Path]) -> Iterator[Watch]:
         task = progress.add_task("", total=total, events=0)
 
         def watch(path: Path, batches: Iterator[ParsedBatch]) -> Iterator[ParsedBatch]:
-            progress.update(task, description=escape(path.name))
+            progress.update(task, description=escape(printable(path.name)))
             for batch in batches:
                 progress.update(task, events=progress.tasks[0].fields["events"] + batch.read)
                 yield batch
