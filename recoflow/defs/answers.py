@@ -93,7 +93,7 @@ class Answers:
             "inputs": dg.MetadataValue.json(chosen),
             "settings": dg.MetadataValue.path(str(self._campaigns / key / inputs.FILE)),
             "campaign_id": read.campaign_id,
-            "file": read.name,
+            "file": metadata.text(read.name),
             "rows_read": read.counts.read,
             "rows_accepted": read.counts.accepted,
             "rows_failed": read.counts.failed,
@@ -103,7 +103,7 @@ class Answers:
             "errors": metadata.preview(read.errors, SHOWN_ERRORS),
         }
         if read.rejection is not None:
-            shown["rejected"] = f"{read.rejection.code}: {read.rejection.message}"
+            shown["rejected"] = metadata.text(f"{read.rejection.code}: {read.rejection.message}")
         return dg.MaterializeResult(names.key(self._environment, "campaign_request"), metadata=shown)
 
     def stage(self, key: str) -> Answered | Request:

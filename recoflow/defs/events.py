@@ -14,11 +14,12 @@ from recoflow.events import inbox
 from recoflow.events import quarantine as quarantined
 from recoflow.events.arriving import ChangedFileError
 from recoflow.events.ingest import FileReport, ingest_file
+from recoflow.printable import printable
 
 QUARANTINED_SHARE = "quarantined_share"
 FILES_READABLE = "files_readable"
 SHOWN_REJECTS = 20
-REJECT_COLUMNS = ("received_at", "file", "line", "field", "code", "message", "raw")
+REJECT_COLUMNS = ("received_at", "file", "line", "field", "code")  # the other texts may have ids of people
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -75,7 +76,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
                     arrival.refuse(mailbox, str(error))
                     refused.append(str(error))
                     continue
-                context.log.info(f"{arrival.name}: {report.counts}")
+                context.log.info(f"{printable(arrival.name)}: {report.counts}")
                 arrival.done(mailbox)
                 reports.append(report)
             forgotten, unclear = forgetting.carry_out(context, installation, environment, mailbox, asked)
@@ -131,7 +132,7 @@ def _files_readable(refused: list[str], key: dg.AssetKey) -> dg.AssetCheckResult
         check_name=FILES_READABLE,
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"refused": len(refused), "errors": "\n".join(refused)},
+        metadata={"refused": len(refused), "errors": metadata.text("\n".join(refused))},
     )
 
 

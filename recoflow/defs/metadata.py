@@ -1,31 +1,55 @@
-"""How data is shown in the Dagster UI: previews, tables, and findings as check results."""
+"""How data is shown in the Dagster UI: previews, tables, and findings as check results.
+
+The UI renders Markdown and HTML, and Dagster's databases keep what it shows for months. So texts from outside are
+shown as code, which renders as nothing else, and columns that say who did something are not shown at all.
+"""
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from recoflow.printable import printable
 from recoflow.quality.finding import Finding
 from recoflow.stopwatch import Stopwatch
 from recoflow.storage.lake import Lake
 
 PREVIEW_ROWS = 10
+PEOPLE = ("user_id", "device_id", "session_id", "subject", "referrer", "properties", "raw", "message")
+_PLAIN = re.compile(r"[\w .,:;%+()/'\"=…→-]*")
+_BREAKS = (("](", "] ("), ("][", "] ["), ("]:", "] :"), ("<", "‹"), (">", "›"), ("://", ":/ /"), ("`", "'"))
 
 
 def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.MetadataValue:
-    """The first rows as a Markdown table."""
-    return table(frame.head(rows).to_dicts(), frame.columns)
+    """The first rows as a Markdown table, without the columns that have ids of people, or free text with such ids."""
+    shown = frame.head(rows).drop(PEOPLE, strict=False)
+    if not shown.columns:
+        return dg.MetadataValue.md("*ids of people are not shown*")
+    return table(shown.to_dicts(), shown.columns)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
-    """Rows as a Markdown table; cells are cut at 80 characters."""
+    """Rows as a Markdown table; cells are cut at 80 characters, and render as nothing but text."""
     if not rows:
         return dg.MetadataValue.md("*no rows*")
     names = list(columns or rows[0])
-    lines = [names, ["---"] * len(names), *([_cell(row[name]) for name in names] for row in rows)]
+    lines = [
+        [_cell(name) for name in names],
+        ["---"] * len(names),
+        *([_cell(row[name]) for name in names] for row in rows),
+    ]
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def text(value: str) -> str:
+    """A text from outside where the UI may render Markdown: no link, image or HTML comes of it."""
+    value = printable(value, keep="\n")
+    for markup, harmless in _BREAKS:
+        value = value.replace(markup, harmless)
+    return re.sub(r"(?i)www\.", "www .", value)
 
 
 def picture(svg: str, title: str) -> dg.MetadataValue:
@@ -73,7 +97,7 @@ def check_results(
             check_name=finding.check,
             passed=finding.passed,
             severity=dg.AssetCheckSeverity.ERROR if finding.severity == "error" else dg.AssetCheckSeverity.WARN,
-            description=finding.message,
+            description=text(finding.message),
             metadata={**about, **finding.metadata},
         )
         for finding in everything
@@ -83,4 +107,8 @@ def check_results(
 def _cell(value: Any) -> str:
     text = "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
     text = text if len(text) <= 80 else text[:79] + "…"
-    return text.replace("|", "\\|").replace("\n", " ").replace("`", "'")
+    text = printable(text.replace("\n", " "))
+    if _PLAIN.fullmatch(text) and "//" not in text and "www." not in text.lower():
+        return text
+    # In code nothing is markup but the end of the code, and in a table the end of the cell.
+    return f"`{text.replace('`', chr(39)).replace('|', '¦')}`"

@@ -20,6 +20,7 @@ from recoflow.quality.finding import Finding
 from recoflow.quality.importing import later, uncollected
 
 EXAMPLES = 5
+PEOPLE = frozenset({"user_id", "device_id", "subject"})  # columns whose values no message repeats
 UNUSED = ("altair", "scipy.stats")  # a third of great-expectations' import, for expectations about distributions
 
 
@@ -157,8 +158,11 @@ def _problem(result: Any) -> str:
         return f"{about}: could not be computed: {raised}"
     details = result.result
     if "unexpected_count" in details:
+        problem = f"{about}: {details['unexpected_count']} of {details['element_count']} values"
+        if about in PEOPLE:
+            return problem
         examples = ", ".join(str(value) for value in details.get("partial_unexpected_list", [])[:EXAMPLES])
-        return f"{about}: {details['unexpected_count']} of {details['element_count']} values ({examples})"
+        return f"{problem} ({examples})"
     return f"{about}: found {details.get('observed_value')}"
 
 
