@@ -194,6 +194,7 @@ class Retention(Section):
     quarantine: float | None = Field(None, gt=0)  # received_at
     responses: float | None = Field(None, gt=0)  # published_at
     campaigns: float | None = Field(30, gt=0)  # folders of answered campaigns: request, staged lists, response
+    runs: float | None = Field(90, gt=0)  # Dagster's runs with their events and logs
 
 
 class Environment(Section):

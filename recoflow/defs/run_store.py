@@ -10,9 +10,11 @@ last user, copies the whole write-ahead log back. That is some 20 ms of processo
 hundred campaigns pays two thousand times, and an idle daemon all day.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
@@ -93,6 +95,15 @@ class _Events(SqliteEventLogStorage):
             self._engines.pop(next(iter(self._engines))).dispose()
         return engine
 
+    def delete_events(self, run_id: str) -> None:
+        super().delete_events(run_id)
+        with self._db_lock:
+            if run_id in self._engines:
+                self._engines.pop(run_id).dispose()
+            self._initialized_dbs.discard(run_id)
+        for suffix in ("", "-wal", "-shm"):
+            Path(self.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
+
     def wipe(self) -> None:
         self._close()
         super().wipe()
@@ -111,5 +122,10 @@ def _opened(url: str) -> "sqlalchemy.Engine":
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
-    sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
+    sqlalchemy.event.listen(engine, "connect", _prepare)
     return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted leaves no bytes behind

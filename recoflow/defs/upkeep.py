@@ -1,4 +1,4 @@
-"""Upkeep of one environment: retention on SFTP and on disk, old campaigns, old files of the lake."""
+"""Upkeep of one environment: retention on SFTP and on disk, old campaigns, old runs, old files of the lake."""
 
 import shutil
 from datetime import datetime, timedelta
@@ -14,12 +14,32 @@ from recoflow.environment import Environment
 from recoflow.errors import CampaignError
 from recoflow.storage.lake import TABLES
 
+MOST_RUNS = 5_000  # that one night deletes, at some 20 ms each
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 AGES = {"events": "timestamp", "quarantine": "received_at", "responses": "published_at"}  # environment.Retention
 
 
 def build_job(environment: Environment) -> dg.JobDefinition:
-    """`<environment>_retention`: sweep the account, forget old campaigns, vacuum the lake."""
+    """`<environment>_retention`: sweep the account, forget old campaigns and runs, vacuum the lake."""
 
+    sweep, forget_campaigns, forget_runs = _sweep_op(environment), _campaigns_op(environment), _runs_op(environment)
+    expire, vacuum = _lake_ops(environment)
+
+    @dg.job(
+        name=names.job(environment, "retention"),
+        executor_def=dg.in_process_executor,
+        tags={names.ENVIRONMENT_TAG: environment.name},
+    )
+    def retention() -> None:
+        sweep()
+        forget_campaigns()
+        forget_runs()
+        vacuum(expire())
+
+    return retention
+
+
+def _sweep_op(environment: Environment) -> dg.OpDefinition:
     @dg.op(name=f"{environment.name}_sweep", description="Responses after their retention, and claimed originals.")
     def sweep(context: dg.OpExecutionContext, installation: Installation) -> None:
         with installation.mailbox(environment) as mailbox:
@@ -29,6 +49,10 @@ def build_job(environment: Environment) -> dg.JobDefinition:
             for name in getattr(swept, kind):
                 context.log.warning(f"{kind} file left alone: {name}")
 
+    return sweep
+
+
+def _campaigns_op(environment: Environment) -> dg.OpDefinition:
     @dg.op(name=f"{environment.name}_forget_campaigns", description="Folders and partitions of campaigns long past.")
     def forget_campaigns(context: dg.OpExecutionContext, installation: Installation) -> None:
         kept_for = environment.retention.campaigns
@@ -48,19 +72,35 @@ def build_job(environment: Environment) -> dg.JobDefinition:
             shutil.rmtree(old)
             context.log.info(f"campaign {old.name} forgotten")
 
-    expire, vacuum = _lake_ops(environment)
+    return forget_campaigns
 
-    @dg.job(
-        name=names.job(environment, "retention"),
-        executor_def=dg.in_process_executor,
-        tags={names.ENVIRONMENT_TAG: environment.name},
-    )
-    def retention() -> None:
-        sweep()
-        forget_campaigns()
-        vacuum(expire())
 
-    return retention
+def _runs_op(environment: Environment) -> dg.OpDefinition:
+    @dg.op(name=f"{environment.name}_forget_runs", description="Runs long past, with their events and logs.")
+    def forget_runs(context: dg.OpExecutionContext) -> None:
+        kept_for = environment.retention.runs
+        if kept_for is not None:
+            deleted = delete_runs(context.instance, environment, now() - timedelta(days=kept_for))
+            context.log.info(f"{deleted} runs older than {kept_for:g} days deleted")
+
+    return forget_runs
+
+
+def delete_runs(instance: dg.DagsterInstance, environment: Environment, before: datetime) -> int:
+    """Delete ended runs of an environment, and of none, that began before a moment; returns how many.
+
+    The run of each asset's latest materialization stays, because the UI and freshness checks read it.
+    """
+    latest = {record.asset_entry.last_run_id for record in instance.get_asset_records(instance.all_asset_keys())}
+    deleted = 0
+    ended = dg.RunsFilter(statuses=ENDED, created_before=before)
+    for run in instance.get_runs(ended, limit=MOST_RUNS):
+        if run.run_id in latest or run.tags.get(names.ENVIRONMENT_TAG, environment.name) != environment.name:
+            continue
+        instance.compute_log_manager.delete_logs(prefix=[run.run_id])
+        instance.delete_run(run.run_id)
+        deleted += 1
+    return deleted
 
 
 def _lake_ops(environment: Environment) -> tuple[dg.OpDefinition, dg.OpDefinition]:
