@@ -24,24 +24,32 @@ def forget(
     """Remove a person from every table, file and model of an environment, and prove it.
 
     Devices on which only that user was seen are forgotten with the user. Exit 0 when no file mentions the person any
-    more, 1 when some still do: the report names them; run it again when segments are sealed and ingests are through.
+    more, 1 when some still do: the report names them, and the next ingest erases again until none is left.
     """
     from recoflow.environment import load_all
+    from recoflow.privacy import cases
     from recoflow.privacy import forget as privacy
     from recoflow.storage.lake import Lake
 
     layout = Layout(data.absolute())
     environment = environment_of(name, data)
     lakes = {each.name: Lake(layout.lake(each.name)) for each in load_all(layout.environments)}
-    report = privacy.forget(layout, environment, lakes, user_ids=user_id or (), device_ids=device_id or ())
+    users, devices = frozenset(user_id or ()), frozenset(device_id or ())
+    report = privacy.forget(layout, environment, lakes, user_ids=users, device_ids=devices)
+    if not report.is_forgotten:
+        cases.file(layout, name, users, devices)
     if as_json:
         print_json(report.as_json())
     else:
         removed = [(each.place, each.count, each.what) for each in report.removals]
         table(f"Forgotten in {name}", removed, ["place", "removed", "of"])
         console.print(f"{report.files_searched} files searched, {len(report.remaining)} still mention the person.")
+        if report.ambiguous:
+            console.print(f"{report.ambiguous} of the ids mean something else here too: see docs/privacy.md.")
         for path in report.remaining:
             console.print(f"  [red]{escape(path)}[/red]", highlight=False)
+        if report.remaining:
+            console.print("The next ingest erases again.")
         for place in privacy.NOT_COVERED:
             console.print(f"  [dim]Not covered: {place}.[/dim]", highlight=False)
     raise typer.Exit(0 if report.is_forgotten else 1)

@@ -9,7 +9,9 @@ from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.events.inbox import Arrival
+from recoflow.printable import printable
 from recoflow.privacy import cases, forget, request
+from recoflow.storage.layout import Layout
 from recoflow.storage.mailbox import Mailbox
 
 
@@ -26,10 +28,13 @@ def carry_out(
     mailbox: Mailbox,
     asked: Sequence[Arrival],
 ) -> tuple[list[dict[str, object]], list[str]]:
-    """Forget the people of each request; returns a row for each, and why the others were refused."""
+    """Forget the people of each request; returns a row for each, and why the others were refused.
+
+    A request after which something remains is repeated by the next ingest.
+    """
     rows, refused = [], []
     layout = installation.layout
-    for arrival in asked:
+    for arrival in [*_unfinished(installation, environment), *asked]:
         try:
             report = _forget(installation, environment, arrival)
         except SourceError as error:
@@ -38,14 +43,20 @@ def carry_out(
             arrival.refuse(mailbox, str(error))
             refused.append(str(error))
             continue
-        cases.finish(layout, environment.name, arrival.name, report)
-        arrival.done(mailbox)
-        if not report.is_forgotten:
-            cure = "run `recoflow forget` for the same ids when what is pending has been ingested"
-            context.log.error(f"{arrival.name}: still mentioned in {', '.join(report.remaining)}; {cure}")
+        if report.is_forgotten:
+            cases.finish(layout, environment.name, arrival.name, report)
+            _end(arrival, layout, environment, mailbox)
+        else:
+            left = ", ".join(report.remaining)
+            context.log.warning(f"{arrival.name}: still mentioned in {left}; the next ingest erases again")
+            cases.put_aside(layout, environment.name, arrival.name, arrival.path, report)
+            if arrival.claim_id is not None:
+                mailbox.consume(arrival.claim_id)
+            elif not _is_unfinished(arrival, layout, environment):
+                arrival.path.unlink()
         rows.append(
             {
-                "request": arrival.name,
+                "request": printable(arrival.name),
                 "users": report.user_ids,
                 "devices": report.device_ids,
                 "removed": sum(removal.count for removal in report.removals),
@@ -54,6 +65,22 @@ def carry_out(
             }
         )
     return rows, refused
+
+
+def _unfinished(installation: Installation, environment: Environment) -> list[Arrival]:
+    folder = cases.unfinished(installation.layout, environment.name)
+    return [Arrival(path.name, path) for path in sorted(folder.glob("*"))] if folder.is_dir() else []
+
+
+def _is_unfinished(arrival: Arrival, layout: Layout, environment: Environment) -> bool:
+    return arrival.path.parent == cases.unfinished(layout, environment.name)
+
+
+def _end(arrival: Arrival, layout: Layout, environment: Environment, mailbox: Mailbox) -> None:
+    if _is_unfinished(arrival, layout, environment):
+        arrival.path.unlink()
+    else:
+        arrival.done(mailbox)
 
 
 def _forget(installation: Installation, environment: Environment, arrival: Arrival) -> forget.Report:

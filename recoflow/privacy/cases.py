@@ -4,7 +4,7 @@ What belongs here: filing a request in the local inbox, where a file from a pers
 small JSON file per request that tells its state. What does not: request files (request.py), forgetting (forget.py).
 
 Nothing here outlives a request and names a person: the file is emptied when it has been carried out, its name is drawn
-by lot, and the report has numbers only.
+by lot, and the report has numbers only. One that could not be completed is put aside and repeated by the next ingest.
 """
 
 from __future__ import annotations
@@ -75,6 +75,17 @@ def begin(layout: Layout, environment: str, name: str) -> None:
 def finish(layout: Layout, environment: str, name: str, report: Report) -> None:
     """It was carried out."""
     _write(layout, environment, name, {"state": DONE, "report": report.as_json()})
+
+
+def put_aside(layout: Layout, environment: str, name: str, path: Path, report: Report) -> None:
+    """Something of the people remains: keep the request for the next ingest. `path` is then no longer needed."""
+    artifacts.write_atomic(unfinished(layout, environment) / name, path.read_bytes())
+    _write(layout, environment, name, {"state": RUNNING, "report": report.as_json()})
+
+
+def unfinished(layout: Layout, environment: str) -> Path:
+    """The folder of requests that every ingest repeats until nothing remains."""
+    return layout.inbox(environment) / "unfinished"
 
 
 def refuse(layout: Layout, environment: str, name: str, problem: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.errors import SourceError
-from recoflow.privacy.files import unpacked
+from recoflow.privacy.packing import DAMAGE, unpacked
 from recoflow.sources.fields import BLANK, is_nobody
 
 COLUMNS: Final = ("user_id", "device_id")
@@ -31,10 +31,11 @@ def read(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
     Raises:
         SourceError: it is not such a file. Nothing is guessed, because nothing of it can be undone.
     """
+    content = path.read_bytes()
     try:
-        rows = csv.reader(io.StringIO(unpacked(path.read_bytes()).decode("utf-8-sig"), newline=""), strict=True)
+        rows = csv.reader(io.StringIO(unpacked(content).decode("utf-8-sig"), newline=""), strict=True)
         header, *records = [row for row in rows if row]
-    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+    except (UnicodeDecodeError, ValueError, csv.Error, *DAMAGE) as error:
         raise SourceError(name, f"is not a CSV file of people to forget ({error})", _CURE) from None
     if not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         # They are not told: where a file has no header they are the ids of the first person.

@@ -1,13 +1,10 @@
-"""The proof: whether any file still mentions a person.
+"""The proof: whether any file still has something of a person, by the rule of `person`.
 
 What belongs here: looking into files of every kind that an installation writes. What does not: removing anything.
-
-Parquet files, arrays, the warehouse and compressed files are searched by their content, everything else by its bytes.
 """
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -16,27 +13,27 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from recoflow.privacy.files import GZIP, ZSTD, unpacked
-from recoflow.privacy.person import KEYS, Person
+from recoflow.privacy import databases, files, logs
+from recoflow.privacy.person import Person
 from recoflow.storage import sql
 
-PEOPLE: Final = frozenset(KEYS)
+LOGS: Final = frozenset({".log", ".out", ".err"})
 
 
 def search(paths: Iterable[Path], person: Person) -> tuple[int, list[Path]]:
     """Look through files and folders, hidden ones too; returns how many files there were, and those with a mention."""
-    files = sorted({file for path in paths for file in _files(path)})
-    return len(files), [file for file in files if mentions(file, person)]
+    found = sorted({file for path in paths for file in _files(path)})
+    return len(found), [file for file in found if mentions(file, person)]
 
 
 def mentions(path: Path, person: Person) -> bool:
-    """Whether a file mentions the person; one that vanishes meanwhile does not."""
+    """Whether a file has something of the person; one that vanishes meanwhile has not."""
     try:
-        if path.suffix == ".parquet":
-            return _in_parquet(path, person)
-        if path.suffix == ".npy":
-            return _in_array(path, person)
-        return _in_bytes(path, person)
+        if databases.is_side_file(path):
+            return False  # searched with its database
+        if databases.is_database(path):
+            return databases.mentions(path, person)
+        return _BY_SUFFIX.get(path.suffix, files.mentions)(path, person)
     except FileNotFoundError:
         return False
 
@@ -56,14 +53,24 @@ def in_warehouse(path: Path, schema: str, person: Person) -> bool:
                 f'SELECT 1 FROM "{schema}"."{table}" WHERE {_sql_mention(column, person)} LIMIT 1'
             ).fetchone()
             for table, column in columns
+            if table != "items"
         )
 
 
 def _sql_mention(column: str, person: Person) -> str:
-    exact = person.subjects if column == "subject" else person.ids if column in PEOPLE else ()
-    if exact:
-        return f'"{column}" IN ({", ".join(map(sql.quoted, exact))})'
+    exact = _exact(column, person)
+    if exact is not None:
+        return f'"{column}" IN ({", ".join(map(sql.quoted, exact)) or "NULL"})'
     return f'regexp_matches("{column}", {sql.quoted(person.pattern)})'
+
+
+def _exact(column: str, person: Person) -> Iterable[str] | None:
+    """The values of a column for people that mean the person; None for another column."""
+    return {
+        "subject": person.subjects,
+        "user_id": person.user_ids,
+        "device_id": person.device_ids,
+    }.get(column)
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -75,30 +82,32 @@ def _in_parquet(path: Path, person: Person) -> bool:
     if path.parent.name == "_delta_log":  # a checkpoint: nested, small
         rows = pl.read_parquet(path).select(pl.struct(pl.all()).struct.json_encode())
         return any(person.is_in(text.encode()) for text in rows.to_series())
+    if "items" in {path.parent.name, path.stem}:
+        return False  # items of the lake or of a bundle
     expressions = [_mention(name, person) for name, dtype in columns.items() if dtype == pl.String]
     if not expressions:
         return False
-    found = pl.scan_parquet(path, glob=False).select(pl.any_horizontal(expressions).any()).collect()
-    return bool(found.item())
+    found = pl.scan_parquet(path, glob=False).filter(_is_of_people(columns))
+    return bool(found.select(pl.any_horizontal(expressions).any()).collect().item())
+
+
+def _is_of_people(columns: Iterable[str]) -> pl.Expr:
+    """The rows that are not about items, where a table has both."""
+    return pl.col("entity") == "user" if {"entity", "entity_id"} <= {*columns} else pl.lit(value=True)
 
 
 def _mention(name: str, person: Person) -> pl.Expr:
-    if name == "subject":
-        return pl.col(name).is_in(person.subjects).fill_null(value=False)
-    if name in PEOPLE:
-        return pl.col(name).is_in(person.ids).fill_null(value=False)
+    exact = _exact(name, person)
+    if exact is not None:
+        return pl.col(name).is_in(sorted(exact)).fill_null(value=False)
+    if name == "entity_id":
+        return pl.col(name).is_in(sorted(person.user_ids)).fill_null(value=False)
     return pl.col(name).str.contains(person.pattern).fill_null(value=False)
 
 
 def _in_array(path: Path, person: Person) -> bool:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.dtype.kind == "U" and bool(np.isin(array, [*person.subjects, *person.ids]).any())
+    return array.dtype.kind == "U" and bool(np.isin(array, [*person.subjects, *sorted(person.distinctive)]).any())
 
 
-def _in_bytes(path: Path, person: Person) -> bool:
-    if not path.stat().st_size:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:4].startswith((GZIP, ZSTD)):
-            return person.is_in(unpacked(content[:]))
-        return person.is_in(content)
+_BY_SUFFIX: Final = {".parquet": _in_parquet, ".npy": _in_array, **dict.fromkeys(LOGS, logs.mentions)}

@@ -1,54 +1,88 @@
-"""Rows of the lake that are about a person.
+"""Rows of the lake that belong to a person, and texts of other rows that mention one.
 
-What belongs here: which rows go. What does not: freeing the disk (`storage.erasure`).
+What a row of the person and what a mention is: see `person`. Not here: freeing the disk (`storage.erasure`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from recoflow.privacy.person import Person, listed
-from recoflow.storage import erasure, sql
+import polars as pl
+
+from recoflow.privacy import records
+from recoflow.privacy.person import COLUMNS, Person, listed
+from recoflow.storage import erasure
 from recoflow.storage.lake import TABLES, Lake
 
-# Events go last: they tell which devices are the person's, and a run that was cut off has to find that out again.
+# Events go last: they say which devices are the person's, and a run that was cut off has to find that out again.
 ORDER: Final = ("quarantine", "responses", "interactions", "identity", "updates", "events")
+_BATCH: Final = 200  # texts in one statement
 
 
 def forget(lake: Lake, person: Person) -> dict[str, int]:
-    """Delete the person's rows and purge every table; returns the number of rows by table.
+    """Delete the person's rows, blank mentions in others and purge every table; returns table → deleted rows.
 
-    An event of somebody else that mentions the person in `properties` or `referrer` goes too, and so do the events
-    without a user on devices that the person shared: nobody can tell whose they are, and the devices' other user must
-    not inherit them.
+    Events without a user on devices that the person shared are deleted too: they may be the person's, and must not
+    become the other user's.
 
     Raises:
         StorageError: the lake cannot be written; calling again completes what was begun.
     """
-    predicates = _predicates(person)
+    predicates = _predicates(lake, person)
     removed = {}
-    for table in ORDER:
-        removed[table] = lake.delete(table, predicates[table])
-        erasure.purge(lake, table)
-    for table in sorted(TABLES.keys() - predicates.keys()):
+    for table in (*ORDER, *sorted(TABLES.keys() - set(ORDER))):
+        if table in predicates:
+            removed[table] = sum(lake.delete(table, predicate) for predicate in predicates[table])
+        _blank(lake, table, person)
         erasure.purge(lake, table)
     return removed
 
 
-def _predicates(person: Person) -> Mapping[str, str]:
+def _predicates(lake: Lake, person: Person) -> Mapping[str, Sequence[str]]:
     users, devices = listed(person.user_ids), listed(person.device_ids)
     owned = f"user_id IN {users} OR device_id IN {devices}"
-    mentions = sql.quoted(person.pattern)
+    visitor = (
+        f" OR (user_id IS NULL AND device_id IN {listed(person.shared_ids)})"
+        f" OR (user_id IS NULL AND device_id IS NULL AND session_id IN {listed(person.ids)})"
+    )
     return {
-        "events": (
-            f"{owned} OR session_id IN {listed(person.ids)}"
-            f" OR (user_id IS NULL AND device_id IN {listed(person.shared_ids)})"
-            f" OR regexp_like(properties, {mentions}) OR regexp_like(referrer, {mentions})"
-        ),
-        "updates": f"entity = 'user' AND (entity_id IN {users} OR regexp_like(fields, {mentions}))",
-        "quarantine": f"regexp_like(raw, {mentions}) OR regexp_like(message, {mentions})",
-        "identity": owned,
-        "interactions": f"subject IN {listed(person.subjects)}",
-        "responses": owned,
+        "events": [owned + visitor],
+        "updates": [f"entity = 'user' AND entity_id IN {users}"],
+        "quarantine": [f"raw IN {listed(texts)}" for texts in _batches(_own_raws(lake, person))],
+        "identity": [owned],
+        "interactions": [f"subject IN {listed(person.subjects)}"],
+        "responses": [owned],
     }
+
+
+def _own_raws(lake: Lake, person: Person) -> list[str]:
+    """Texts of refused events that belong to the person; a row of a CSV file has no names of fields."""
+    candidates = _distinct(lake, "quarantine", "raw", pl.col("raw").str.contains_any([*person.forms, "\\u"]))
+    return [text for text in candidates if any(map(person.owns, records.of_text(text, person).records))]
+
+
+def _blank(lake: Lake, table: str, person: Person) -> None:
+    """Blank the mentions in all texts but those of items, and of fields for people, which decided already."""
+    rows = {"items": "false", "updates": "entity = 'user'"}.get(table, "true")
+    for column, dtype in TABLES[table].items():
+        if dtype != pl.String or column in COLUMNS:
+            continue
+        changed = {}
+        for text in _distinct(lake, table, column, pl.sql_expr(rows) & pl.col(column).str.contains(person.pattern)):
+            new = person.blanked_value(text)
+            if new != text:
+                changed[text] = new
+        for texts in _batches(sorted(changed)):
+            erasure.replace_texts(lake, table, column, {text: changed[text] for text in texts}, rows)
+
+
+def _distinct(lake: Lake, table: str, column: str, condition: pl.Expr) -> list[str]:
+    found: list[str] = (
+        lake.scan(table).filter(condition).select(pl.col(column).unique()).collect().to_series().to_list()
+    )
+    return found
+
+
+def _batches(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[at : at + _BATCH] for at in range(0, len(texts), _BATCH)]

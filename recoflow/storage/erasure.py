@@ -5,11 +5,13 @@ What belongs here: old files and old log entries of tables. What does not: which
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from deltalake.exceptions import DeltaError
 
 from recoflow.errors import StorageError
+from recoflow.storage import sql
 from recoflow.storage.lake import Lake
 
 _LOG: Final = "delta.logRetentionDuration"
@@ -41,3 +43,28 @@ def purge(lake: Lake, table: str) -> int:
         problem = f"cannot be cleared of its history: {str(error).splitlines()[0]}"
         raise StorageError(f"{lake.root}/{table}", problem, "Run this again when nobody writes to the table") from error
     return removed
+
+
+def replace_texts(lake: Lake, table: str, column: str, texts: Mapping[str, str], rows: str) -> None:
+    """Write other texts into a column: old text → new text; `purge` then removes the old ones from the disk.
+
+    Args:
+        lake, table, column: where.
+        texts: old text → new text.
+        rows: SQL predicate of the rows that may be changed.
+
+    Raises:
+        StorageError: the table cannot be written.
+    """
+    cases = " ".join(f"WHEN {sql.quoted(old)} THEN {sql.quoted(new)}" for old, new in texts.items())
+    handle = lake.ensure(table).handle
+    try:
+        handle.update(
+            updates={column: f"CASE {column} {cases} END"},
+            predicate=f"({rows}) AND {column} IN ({', '.join(map(sql.quoted, texts))})",
+        )
+    except (DeltaError, OSError) as error:
+        problem = f"cannot be changed: {str(error).splitlines()[0]}"
+        raise StorageError(
+            f"{lake.root}/{table}", problem, "Run this again when nothing writes to the table"
+        ) from error

@@ -52,6 +52,16 @@ class Layout:
         """Faults of the installation that a person should know of, one JSON object a line."""
         return self.logs / "alerts.jsonl"
 
+    @property
+    def dagster(self) -> Path:
+        """Dagster's databases, artifacts and logs of runs, as dagster.yaml says."""
+        return self.root / "dagster"
+
+    @property
+    def erasures(self) -> Path:
+        """Which ids were erased, as keyed hashes, and the key; not part of backups."""
+        return self.root / "erasures"
+
     def lake(self, environment: str) -> Path:
         """Delta tables of one environment, one folder each."""
         return self.root / "lake" / environment

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
+import pytest
 from typer.testing import CliRunner
 
 from recoflow.cli import app
 from recoflow.models import versions
-from recoflow.privacy import search
+from recoflow.privacy import packing, search
 from recoflow.privacy.person import Person
 from recoflow.sandbox import feeder, world
+from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.gateway.client import Running
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
@@ -30,6 +37,111 @@ def a_reader(made: Scenario, sample: world.World) -> str:
 def search_for(made: Scenario, user: str) -> list[Path]:
     folders = [made.layout.root / place for place in ("lake", "models", "campaigns", "mailbox", "inbox", "spool")]
     return search.search(folders, Person(frozenset({user}), frozenset()))[1]
+
+
+def decoded(path: Path) -> list[bytes]:
+    """The bytes of a file as they are and, where it is packed, as they are inside."""
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        return [content, str(pl.read_parquet(path).to_dicts()).encode()]
+    if path.suffix == ".npy" and (array := np.load(path)).dtype.kind == "U":
+        return ["\n".join(array.tolist()).encode()]
+    return [content, packing.unpacked(content)]
+
+
+def with_bytes(made: Scenario, identity: str) -> set[str]:
+    """Every file under data/ that has the id in its bytes, but for the originals and responses on the SFTP account."""
+    files = (path for path in made.layout.root.rglob("*") if path.is_file())
+    kept = {"claims", "responses"}
+    return {
+        str(path.relative_to(made.layout.root))
+        for path in files
+        if not kept & {*path.parts} and any(identity.encode() in content for content in decoded(path))
+    }
+
+
+@contextmanager
+def recorded(made: Scenario) -> Iterator[Scenario]:
+    """The installation with Dagster's storage under data/, as dagster.yaml puts it."""
+    made.layout.dagster.mkdir()
+    with dg.instance_for_test(temp_dir=str(made.layout.dagster)) as instance:
+        yield replace(made, instance=instance)
+
+
+@pytest.mark.fault("M15")
+def test_no_byte_under_data_has_the_person_dagster_included(trained: Scenario, sample: world.World) -> None:
+    user = a_reader(trained, sample)
+    logs = trained.layout.logs
+    with recorded(trained) as made:
+        made.drop_request(world.request(sample, sample.users[:40]), NAME)
+        (request,) = made.run_requests("lorem_requests")
+        assert made.campaign(request).success
+        # Until version 0.9 runs showed ids in tables and logs.
+        shown = dg.MetadataValue.md(f"| user_id |\n| --- |\n| {user} |")
+        made.instance.report_runless_asset_event(dg.AssetMaterialization("lorem", metadata={"preview": shown}))
+        logs.mkdir(exist_ok=True)
+        for path in (logs / "code-server.log", trained.layout.dagster / "logs/run/compute_logs/step.err"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"refused {user} today\n")
+        (trained.layout.root / "request-to-drop.csv").unlink()
+        places = {Path(path).parts[0] for path in with_bytes(made, user)}
+        assert places >= {"lake", "models", "campaigns", "mailbox", "dagster", "logs"}
+        drop(made, "lorem_forget_2026-11-22.csv", f"user_id,device_id\n{user},\n")
+        runs = len(made.instance.get_runs())
+
+        (asked,) = made.run_requests("lorem_files")
+        result = made.run("lorem_ingest", asked)
+
+        assert result.success
+        assert with_bytes(made, user) == set()
+        assert len(made.instance.get_runs()) == runs + 1
+        event = made.instance.get_latest_materialization_event(dg.AssetKey("lorem"))
+        assert event is not None
+    assert (logs / "code-server.log").read_text() == f"refused {'*' * len(user)} today\n"
+
+
+@pytest.mark.fault("M15")
+def test_what_runs_show_and_log_names_no_person(trained: Scenario, sample: world.World) -> None:
+    with recorded(trained) as made:
+        inbox = made.layout.inbox("lorem")
+        inbox.mkdir(parents=True)
+        odd = {"event_type": "page_visit", "user_id": "odd-person-7", "page_type": "home", "timestamp": "odd-person-7"}
+        (inbox / "lorem_events_odd.jsonl").write_text(json.dumps(odd) + "\n")
+        made.drop_request(world.request(sample, sample.users[:40]), NAME)
+        (request,) = made.run_requests("lorem_requests")
+        assert made.campaign(request).success
+        (asked,) = made.run_requests("lorem_files")
+        assert made.run("lorem_ingest", asked).success
+        names = [*sample.users[:40], "odd-person-7"]
+        history = [path.read_bytes() for path in made.layout.dagster.rglob("*") if path.is_file()]
+    assert [name for name in names if any(name.encode() in content for content in history)] == []
+
+
+@pytest.mark.fault("M15")
+def test_an_erasure_that_could_not_be_completed_is_repeated_by_the_next_ingest(
+    trained: Scenario, sample: world.World
+) -> None:
+    user = a_reader(trained, sample)
+    late = {"event_type": "page_visit", "user_id": user, "page_type": "home", "timestamp": 1_770_000_000_000}
+    writer = SpoolWriter(trained.layout.spool("lorem"), "events", 10**6)
+    writer.append([json.dumps(late).encode() + b"\n"], datetime(2026, 11, 22, tzinfo=UTC))
+    drop(trained, "lorem_forget_2026-11-22.csv", f"user_id\n{user}\n")
+    (asked,) = trained.run_requests("lorem_files")
+    result = trained.run("lorem_ingest", asked)
+    assert result.success
+    assert ".jsonl.open" in str(materializations(result)["events"]["forgotten"])
+    assert isinstance(trained.tick("lorem_files"), dg.SkipReason)  # it does not start an ingest by itself
+
+    writer.seal()
+    (asked,) = trained.run_requests("lorem_spool")
+    result = trained.run("lorem_ingest", asked)
+
+    assert result.success
+    shown = str(materializations(result)["events"]["forgotten"])
+    assert "lorem_forget_2026-11-22.csv" in shown
+    assert ".open" not in shown
+    assert search_for(trained, user) == []
+    assert list((trained.layout.inbox("lorem") / "unfinished").iterdir()) == []
 
 
 def drop(made: Scenario, name: str, text: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.privacy.files import redact, unpacked
+from recoflow.privacy.files import mentions, redact
+from recoflow.privacy.packing import unpacked
 from recoflow.privacy.person import Person
 
 ANN = Person(frozenset({"ann-4711"}), frozenset())
@@ -57,12 +58,18 @@ def test_records_about_the_person_go_and_the_others_stay_byte_for_byte(tmp_path,
     assert redact(path, ANN, keep) is None
 
 
-def test_a_file_that_cannot_be_cut_goes_as_a_whole_when_it_is_kept_elsewhere(tmp_path):
+def test_json_over_several_lines_loses_the_records_of_the_person(tmp_path):
     path = written(tmp_path / "file.json", json.dumps([OWN, OTHER], indent=1))
-    assert redact(path, ANN, keep) is None
-    assert path.exists()
-    assert redact(path, ANN, drop).is_removed
-    assert not path.exists()
+    assert redact(path, ANN, keep).records == 1
+    assert json.loads(path.read_text()) == [OTHER]
+
+
+@pytest.mark.fault("M15")
+def test_a_refused_file_that_is_no_json_loses_the_records_and_mentions_that_can_be_read(tmp_path):
+    path = written(tmp_path / "file", '[\n{"user_id": "ann-4711"},\n{"user_id": "bob", "via": "ann-4711"},\n{"user')
+    done = redact(path, ANN, keep)
+    assert (done.records, done.blanked) == (1, 1)
+    assert path.read_text() == '[\n,\n{"user_id": "bob", "via": ""},\n{"user'
 
 
 def test_a_short_id_goes_by_its_column(tmp_path):
@@ -71,9 +78,20 @@ def test_a_short_id_goes_by_its_column(tmp_path):
     assert path.read_text() == "user_id,list_size\n7,42\n"
 
 
-def test_a_damaged_archive_is_left_as_it_lies(tmp_path):
+@pytest.mark.fault("M15")
+@pytest.mark.parametrize("packing", ["gzip", "zstd"])
+def test_a_damaged_archive_with_the_person_goes_when_it_is_not_needed(tmp_path, packing):
+    path = written(tmp_path / "file", "".join(f"{json.dumps(OWN | {'n': n})}\n" for n in range(40_000)), packing)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert redact(path, ANN, keep) is None
+    assert mentions(path, ANN)
+    assert redact(path, ANN, drop).is_removed
+    assert not path.exists()
+
+
+def test_a_damaged_archive_without_the_person_stays(tmp_path):
     path = tmp_path / "file.gz"
-    path.write_bytes(gzip.compress(json.dumps(OWN).encode())[:-10])
+    path.write_bytes(gzip.compress(json.dumps(OTHER).encode())[:-10])
     assert redact(path, ANN, drop) is None
     assert path.exists()
 

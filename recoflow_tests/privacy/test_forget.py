@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from datetime import timedelta
@@ -21,6 +22,10 @@ from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.privacy.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
 
 WHOLE = Person(frozenset({ANN}), frozenset({PHONE}))
+
+
+def damaged(person: dict[str, str]) -> bytes:
+    return gzip.compress(lines([event(person, item, 1) for item in range(9)]).encode())[:-9]
 
 
 def mentions(made: Installed, text: str) -> list[str]:
@@ -62,7 +67,9 @@ def test_what_a_device_did_before_the_log_in_goes_with_its_only_user_and_ambiguo
     assert events.filter(device_id=PHONE).is_empty()
     left = events.filter(device_id=TABLET)
     assert left["user_id"].to_list() == [OTHERS[0]]  # the anonymous one could have been Ann's
-    assert events.filter(user_id=OTHERS[1]).height == 8  # without the event whose referrer names Ann
+    friends = events.filter(user_id=OTHERS[1])  # one of them has a referrer that named Ann
+    assert friends.height == 9
+    assert friends["referrer"].drop_nulls().to_list() == ["https://x.example/?friend="]
 
 
 def test_everybody_else_stays(made):
@@ -137,13 +144,15 @@ def test_a_known_file_stays_known_and_new_events_come_in(made, tmp_path):
 
 
 def test_what_cannot_be_cleared_yet_is_told(made):
-    waiting = made.layout.inbox("lorem") / "waiting.json"
-    waiting.write_text(json.dumps([event({"user_id": ANN}, 1, 1)], indent=1))
+    waiting = made.layout.inbox("lorem") / "waiting.json.gz"
+    waiting.write_bytes(damaged({"user_id": ANN}))
     report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
-    assert report.remaining == ("inbox/lorem/waiting.json",)
-    ingest_file(waiting, made.environment, made.lake, NOW)
+    assert report.remaining == ("inbox/lorem/waiting.json.gz",)
+    refused = waiting.parent / "rejected" / waiting.name
+    refused.parent.mkdir()
+    waiting.rename(refused)
     assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
-    assert not waiting.exists()
+    assert not refused.exists()
 
 
 def test_a_segment_that_is_still_written_to_is_told(made):
@@ -212,8 +221,10 @@ def test_the_command_reports_as_json_and_exits_by_the_proof(made):
     report = json.loads(done.stdout)
     assert report["is_forgotten"]
     assert report["remaining"] == []
-    (made.layout.inbox("lorem") / "waiting.json").write_text(json.dumps([event({"user_id": ANN}, 1, 1)], indent=1))
+    (made.layout.inbox("lorem") / "waiting.json.gz").write_bytes(damaged({"user_id": ANN}))
     told = CliRunner().invoke(app, arguments[:-1])
     assert told.exit_code == 1
     assert "1 still mention the person" in told.stdout
-    assert "inbox/lorem/waiting.json" in told.stdout
+    assert "inbox/lorem/waiting.json.gz" in told.stdout
+    (asked,) = made.layout.inbox("lorem").glob("lorem_forget_*.csv")  # the next ingest repeats it
+    assert requests.read(asked, asked.name) == (frozenset({ANN}), frozenset())

@@ -7,7 +7,9 @@ NOW = datetime(2026, 11, 30, 6, tzinfo=UTC)
 
 
 def test_an_alert_names_environment_culprit_problem_and_cure(tmp_path):
-    raise_alert(tmp_path / "logs/alerts.jsonl", SourceError("a.csv", "is unreadable", "Grant read access"), NOW, "lorem")
+    raise_alert(
+        tmp_path / "logs/alerts.jsonl", SourceError("a.csv", "is unreadable", "Grant read access"), NOW, "lorem"
+    )
     ((alert, _),) = read_alerts(tmp_path / "logs/alerts.jsonl")
     assert str(alert) == "lorem: a.csv: is unreadable. Grant read access"
     assert alert.at == "2026-11-30T06:00:00+00:00"
