@@ -9,14 +9,13 @@ since, else only the files that were added are looked at before the next try.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import duckdb
 import polars as pl
 
-from recoflow import schema
 from recoflow.errors import StorageError
 from recoflow.events import conflicts, dedupe
 from recoflow.events.delivery import Delivery
@@ -26,6 +25,7 @@ from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake
 from recoflow.storage.snapshot import Snapshot
 from recoflow.storage.staging import StagedFile
 
+AT_ONCE: Final = 20_000  # rows of a file that are in memory at once, where it is written anew without some of them
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
 
 
@@ -35,7 +35,7 @@ class Outcome:
 
     counts: Counts
     rows: int
-    conflicts: pl.DataFrame  # REJECTS
+    conflicts: list[StagedFile]  # of the quarantine
 
 
 def commit_new(
@@ -44,7 +44,7 @@ def commit_new(
     """Commit what is new of the delivery, once, and say what became of each of its source events."""
     arrived = delivery.staged[table]
     if not arrived:
-        return Outcome(Counts(), 0, pl.DataFrame(schema=schema.REJECTS))
+        return Outcome(Counts(), 0, [])
     lookup = dedupe.Lookup(connection, table, arrived)
     choice: _Choice | None = None
     for _ in range(ATTEMPTS):
@@ -52,7 +52,8 @@ def commit_new(
         if lookup.compare(snapshot.files) or choice is None:
             if choice is not None:
                 lake.discard(choice.rewritten, snapshot)
-            choice = _choose(lake, table, arrived, lookup.dropped())
+            lookup.judge()
+            choice = _choose(lake, table, arrived, lookup)
         committed = _commit_choice(lake, snapshot, choice, lookup.heads, sha256)
         if committed is not None:
             break
@@ -60,11 +61,10 @@ def commit_new(
         raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
     accepted = committed.transaction(sha256) or 0
     lines = collect.joined(delivery.lines[table])
-    refused = conflicts.rejects(
-        lake, table, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
-    )
+    refused = conflicts.staged(lake, arrived, lookup, lines, name=delivery.name, received_at=delivery.received_at)
     lake.discard([*arrived, *choice.rewritten], committed)
-    counts = Counts(lookup.heads, accepted, refused.height, lookup.heads - accepted - refused.height)
+    in_conflict = sum(file.rows for file in refused)
+    counts = Counts(lookup.heads, accepted, in_conflict, lookup.heads - accepted - in_conflict)
     return Outcome(counts, committed.transaction(_rows_of(sha256)) or 0, refused)
 
 
@@ -72,7 +72,7 @@ def commit_new(
 class _Choice:
     """What to commit of a delivery: files as they arrived, or rewritten without the rows that are not new."""
 
-    dropped: pl.DataFrame
+    dropped_heads: int
     untouched: list[StagedFile]
     rewritten: list[StagedFile]
 
@@ -81,16 +81,23 @@ class _Choice:
         return [*self.untouched, *self.rewritten]
 
 
-def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], dropped: pl.DataFrame) -> _Choice:
+def _choose(lake: Lake, table: str, arrived: Sequence[StagedFile], lookup: dedupe.Lookup) -> _Choice:
     untouched, rewritten = [], []
     for index, file in enumerate(arrived):
-        rows = dropped.filter(pl.col("file") == index)["row"]
+        rows = lookup.dropped(index)["row"]
         if rows.is_empty():
             untouched.append(file)
         elif len(rows) < file.rows:
             keep = pl.repeat(True, file.rows, eager=True).scatter(rows, False)
-            rewritten.append(lake.stage(table, lake.scan(table, [file.path]).collect().filter(keep)))
-    return _Choice(dropped, untouched, rewritten)
+            rewritten += lake.stage_all(table, _kept(lake.scan(table, [file.path]), keep))
+    return _Choice(lookup.dropped_heads(), untouched, rewritten)
+
+
+def _kept(rows: pl.LazyFrame, keep: pl.Series) -> Iterator[pl.DataFrame]:
+    """Those of the rows that are kept, a part of them at a time."""
+    for begin in range(0, len(keep), AT_ONCE):
+        if (part := keep.slice(begin, AT_ONCE)).any():
+            yield rows.slice(begin, AT_ONCE).collect().filter(part)
 
 
 def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, sha256: str) -> Snapshot | None:
@@ -99,7 +106,7 @@ def _commit_choice(lake: Lake, snapshot: Snapshot, choice: _Choice, heads: int, 
         return snapshot
     transactions = {
         FENCE: snapshot.version + 1,
-        sha256: heads - int(choice.dropped["is_head"].sum()),
+        sha256: heads - choice.dropped_heads,
         _rows_of(sha256): sum(file.rows for file in choice.files),
     }
     try:

@@ -22,7 +22,7 @@ from recoflow.storage import sql
 from recoflow.storage.staging import StagedFile
 from recoflow.storage.stored import ID_HASH, IDS
 
-AT_ONCE: Final = 20_000_000  # hashes that are sorted at once; 8 bytes each
+AT_ONCE: Final = 10_000_000  # hashes that are sorted at once; 8 bytes each
 PARTS: Final = {"events": "part", "updates": "0"}
 
 CANDIDATES: Final = "SELECT DISTINCT file_index FROM {files} SEMI JOIN arrivals USING (id_hash)"
@@ -36,31 +36,31 @@ ANTI JOIN in_lake USING (scope, event_id)
 WHERE part <= 1 GROUP BY ALL
 """
 
-# Hashes first: few of them repeat, and only their rows are looked at as texts.
-DROPPED: Final = """
+# Hashes first: few of them repeat, and only their rows are looked at as texts. No step needs all rows of one key at
+# once: a file of copies of one event has millions of them.
+JUDGE: Final = """
+CREATE OR REPLACE TEMP TABLE judged AS
 WITH repeated AS (
     SELECT scope, event_id, arg_min(content_hash, ordinal) AS first_hash
     FROM arrivals SEMI JOIN repeated_hash USING (id_hash) WHERE part <= 1 GROUP BY ALL HAVING count(*) > 1
 ), suspects AS (
     SELECT scope, event_id, lake_hash, coalesce(lake_hash, first_hash) AS kept_hash
     FROM in_lake FULL JOIN repeated USING (scope, event_id)
-), judged AS (
-    SELECT
-        ordinal,
-        part,
-        content_hash <> kept_hash AS is_conflict,
-        lake_hash IS NOT NULL OR row_number() OVER (
-            PARTITION BY scope, event_id, part, content_hash ORDER BY ordinal
-        ) > 1 AS is_repeated
+), kept AS (
+    SELECT scope, event_id, part, min(ordinal) AS first_ordinal
     FROM arrivals JOIN suspects USING (scope, event_id)
+    WHERE lake_hash IS NULL AND content_hash = kept_hash GROUP BY ALL
 )
 SELECT
     ordinal >> 32 AS file,
     ordinal & 4294967295 AS row,
     part <= 1 AS is_head,
-    is_conflict
-FROM judged WHERE is_conflict OR is_repeated ORDER BY ordinal
+    content_hash <> kept_hash AS is_conflict
+FROM arrivals JOIN suspects USING (scope, event_id) LEFT JOIN kept USING (scope, event_id, part)
+WHERE content_hash <> kept_hash OR first_ordinal IS DISTINCT FROM ordinal
 """
+DROPPED: Final = "FROM judged WHERE file = $file ORDER BY row"
+DROPPED_HEADS: Final = "SELECT count(*) FROM judged WHERE is_head"
 
 
 COLUMNS: Final = pl.Schema({"file": pl.Int64, "row": pl.Int64, "is_head": pl.Boolean, "is_conflict": pl.Boolean})
@@ -108,14 +108,28 @@ class Lookup:
         self._has_suspects |= found > 0
         return bool(found)
 
-    def dropped(self) -> pl.DataFrame:
-        """The delivery's rows that are not new, given all that was compared so far.
+    def judge(self) -> None:
+        """Find the delivery's rows that are not new, given all that was compared so far."""
+        if self._has_suspects:
+            self._connection.execute(JUDGE)
+
+    def dropped(self, file: int) -> pl.DataFrame:
+        """The rows of one file, by its index in `arrived`, that are not new, once they are judged.
 
         Returns:
-            file (index into `arrived`), row (0-based), is_head (stands for its source event), is_conflict (else it is
-            a duplicate); ordered by file and row.
+            file, row (0-based), is_head (stands for its source event), is_conflict (else it is a duplicate); ordered by
+            row.
         """
-        return sql.frame(self._connection, DROPPED, COLUMNS) if self._has_suspects else pl.DataFrame(schema=COLUMNS)
+        if not self._has_suspects:
+            return pl.DataFrame(schema=COLUMNS)
+        return sql.frame(self._connection, DROPPED, COLUMNS, {"file": file})
+
+    def dropped_heads(self) -> int:
+        """How many source events are not new."""
+        if not self._has_suspects:
+            return 0
+        [(count,)] = self._connection.execute(DROPPED_HEADS).fetchall()
+        return int(count)
 
 
 def _repeated(table: str, files: Sequence[StagedFile]) -> tuple[NDArray[np.int64], int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -30,6 +31,8 @@ from recoflow.schema import Counts, ParsedBatch
 from recoflow.sources.collect import Dialect
 from recoflow.storage import sql
 from recoflow.storage.lake import Lake
+
+MEMORY: Final = "400MiB"  # of DuckDB while it compares; what needs more is on the disk meanwhile
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,9 @@ def ingest_batches(
 
 def _commit(lake: Lake, delivery: Delivery, sha256: str) -> FileReport:
     """Make what was staged part of the lake, as far as it is new, and the delivery known."""
-    with sql.connect() as connection:
+    with sql.connect() as connection, sql.at_most(connection, MEMORY):
         outcomes = [commit_new(connection, lake, table, delivery, sha256) for table in dedupe.PARTS]
-    in_conflict = pl.concat([outcome.conflicts for outcome in outcomes])
-    refused = delivery.staged["quarantine"] + ([lake.stage("quarantine", in_conflict)] if in_conflict.height else [])
+    refused = [*delivery.staged["quarantine"], *(file for outcome in outcomes for file in outcome.conflicts)]
     if refused:
         lake.commit_once("quarantine", refused, transaction=sha256)
     rejected = Counts(read=delivery.rejected, quarantined=delivery.rejected)

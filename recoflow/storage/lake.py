@@ -15,7 +15,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -144,14 +144,19 @@ class Lake:
         Raises:
             StorageError: the frame has other columns or dtypes than the table's contract, or the disk refused.
         """
+        (file,) = self.stage_all(table, [frame])
+        return file
+
+    def stage_all(self, table: str, frames: Iterable[pl.DataFrame]) -> list[StagedFile]:
+        """The same for rows that come one frame after the other; no file when there is none."""
         staging = self.staging(table)
         try:
-            staging.add(staging.prepared(frame))
-            (file,) = staging.close()
+            for frame in frames:
+                staging.add(staging.prepared(frame))
+            return staging.close()
         except BaseException:
             self.discard(staging.abandon(), None)
             raise
-        return file
 
     def staging(self, table: str) -> Staging:
         """The same for rows that come one frame after the other."""

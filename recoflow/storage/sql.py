@@ -35,6 +35,16 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
 
 
+@contextlib.contextmanager
+def at_most(connection: duckdb.DuckDBPyConnection, memory: str) -> Iterator[None]:
+    """Queries of the whole process spill to the disk rather than take more memory, until this ends."""
+    connection.execute(f"SET memory_limit = {quoted(memory)}")
+    try:
+        yield
+    finally:
+        connection.execute("RESET memory_limit")
+
+
 @functools.cache
 def _database(_process: int) -> duckdb.DuckDBPyConnection:
     """It spills into a folder that goes with the process, and that no other process uses."""
