@@ -61,7 +61,7 @@ def commit_new(
     accepted = committed.transaction(sha256) or 0
     lines = collect.joined(delivery.lines[table])
     refused = conflicts.rejects(
-        lake, table, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
+        lake, committed, arrived, choice.dropped, lines, name=delivery.name, received_at=delivery.received_at
     )
     lake.discard([*arrived, *choice.rewritten], committed)
     counts = Counts(lookup.heads, accepted, refused.height, lookup.heads - accepted - refused.height)
