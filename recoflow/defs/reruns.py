@@ -21,7 +21,7 @@ LOOKED_AT: Final = 12  # latest runs of a job: enough for the longest pause
 FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # What ends a step though nothing is wrong with its data: its process is stopped, or the machine lacks something.
 INTERRUPTIONS: Final = frozenset(
-    {"DagsterExecutionInterruptedError", "KeyboardInterrupt", "MemoryError", "OSError", "StorageError"}
+    {"DagsterExecutionInterruptedError", "KeyboardInterrupt", "MemoryError", "OSError", "StorageError", "DamagedError"}
 )
 
 

@@ -61,7 +61,9 @@ def commit_new(
         raise StorageError(f"{lake.root}/{table}", "is written to without a pause", "Try again later")
     accepted = committed.transaction(sha256) or 0
     lines = collect.joined(delivery.lines[table])
-    refused = conflicts.staged(lake, arrived, lookup, lines, name=delivery.name, received_at=delivery.received_at)
+    refused = conflicts.staged(
+        lake, committed, arrived, lookup, lines, name=delivery.name, received_at=delivery.received_at
+    )
     lake.discard([*arrived, *choice.rewritten], committed)
     in_conflict = sum(file.rows for file in refused)
     counts = Counts(lookup.heads, accepted, in_conflict, lookup.heads - accepted - in_conflict)

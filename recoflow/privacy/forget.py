@@ -114,7 +114,7 @@ def forget(
     spool.recover(layout.spool(name))
     claims = _claims(layout, name)
     with sql.connect() as connection:
-        lake.views(connection, "events")
+        lake.views(connection)
         person = persons.of(connection, user_ids, device_ids)
         names = [*lakes, *_names(layout, name), *claims.names]
         person = meaning.with_ambiguous(person, connection, _arrived(layout, name), names)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ from recoflow.storage import artifacts
 KINDS: Final = ("events", "items", "metarank")
 SUFFIX: Final = ".jsonl"
 OPEN: Final = ".open"
+TIME: Final = "%Y%m%dT%H%M%S%fZ"  # of its opening, in a segment's name
+_NAME: Final = re.compile(rf"(?:{'|'.join(KINDS)})-(\d{{8}}T\d{{12}}Z)-[0-9a-f]{{8}}{re.escape(SUFFIX)}")
 END: Final = b"\n"  # after the line end of a batch's last line
 
 
@@ -88,7 +91,7 @@ class SpoolWriter:
     def _open(self, now: datetime) -> None:
         _make(self._folder)
         while self._file is None:
-            name = f"{self._kind}-{now:%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}{SUFFIX}{OPEN}"
+            name = f"{self._kind}-{now:{TIME}}-{uuid.uuid4().hex[:8]}{SUFFIX}{OPEN}"
             path = self._folder / name
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
             if _is_locked(file) and os.fstat(file).st_nlink:  # else `recover` was faster and took it for an orphan
@@ -130,6 +133,12 @@ def sealed(folder: Path) -> list[Path]:
 def kind_of(path: Path) -> str:
     """The kind of lines that a segment holds."""
     return path.name.partition("-")[0]
+
+
+def opened_at(name: str) -> datetime | None:
+    """When a segment was opened, by its name; None for a name that is no segment's."""
+    found = _NAME.fullmatch(name)
+    return datetime.strptime(found[1], TIME).replace(tzinfo=UTC) if found else None
 
 
 def sealed_path(path: Path) -> Path:

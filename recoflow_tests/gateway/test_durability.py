@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from recoflow_tests.gateway.client import Running, ingest_spool, view
 
@@ -105,3 +106,18 @@ def test_a_request_that_had_begun_is_finished_before_the_end(start: Start) -> No
         connection.sendall(body[5:])
         assert b" 200 " in connection.recv(1000)
     assert gateway.wait() == 0
+
+
+@pytest.mark.fault("L9")
+def test_an_event_without_a_time_that_is_sent_again_by_its_id_is_a_duplicate(start: Callable[..., Running]) -> None:
+    gateway = start()
+    for _ in range(2):
+        assert gateway.post([view("mine", timestamp=None), view("other", timestamp=None)]).status_code == 200
+        assert gateway.post([view("timed")]).status_code == 200
+    assert gateway.post([view("mine", timestamp=None, action_item="a2")]).status_code == 200
+    assert gateway.post([view("timed", timestamp="2026-05-01T12:00:01Z")]).status_code == 200
+    gateway.end()
+    counts = gateway.ingest()
+    assert (counts.read, counts.accepted, counts.duplicates, counts.quarantined) == (8, 3, 3, 2)
+    assert sorted(gateway.table("quarantine")["code"]) == ["conflict", "conflict"]
+    assert sorted(gateway.table("events")["event_id"]) == ["event-mine", "event-other", "event-timed"]

@@ -89,5 +89,5 @@ def test_files_with_damage_become_events_and_rejects_that_add_up_for_as_long_as_
     while time.monotonic() < end:
         name, data = dice.choice(NAMES), mutated(dice)
         exact_bytes, chunk_bytes = dice.choice([0, files.EXACT_BYTES]), dice.choice([7, 150, files.CHUNK_BYTES])
-        print(seed, name, exact_bytes, chunk_bytes, data)  # pytest shows what was printed last when it fails
+        print(seed, name, exact_bytes, chunk_bytes, data)  # noqa: T201 - shown when it fails
         check(name, data, exact_bytes, chunk_bytes)
