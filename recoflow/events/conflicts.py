@@ -53,13 +53,13 @@ def staged(
     frames = (
         _rejects(rows, stood, IDS[file.table][0], name, received_at)
         for index, file in enumerate(arrived)
-        for rows, stood in _in_conflict(lake, table, file, lookup.dropped(index), lines, begins[index])
+        for rows, stood in _in_conflict(lake, table, file, lookup.dropped(index), lines=lines, begin=begins[index])
     )
     return lake.stage_all("quarantine", frames)
 
 
 def _in_conflict(
-    lake: Lake, table: Snapshot, file: StagedFile, dropped: pl.DataFrame, lines: pl.Series | None, begin: int
+    lake: Lake, table: Snapshot, file: StagedFile, dropped: pl.DataFrame, *, lines: pl.Series | None, begin: int
 ) -> Iterator[tuple[pl.DataFrame, list[int | None]]]:
     """The source events of a file that are in conflict and their lines, a part of the file at a time."""
     places = dropped.filter(pl.col("is_conflict") & pl.col("is_head"))["row"]
