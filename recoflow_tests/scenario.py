@@ -17,7 +17,10 @@ from recoflow import environment
 from recoflow.definitions import registry
 from recoflow.defs import names
 from recoflow.sandbox import feeder, keys, sftp_server
+from recoflow.storage.alerts import read_alerts
+from recoflow.storage.clock import SystemClock
 from recoflow.storage.layout import Layout
+from recoflow.storage.ledger import Ledger
 
 REPOSITORY = Path(__file__).parents[1]
 TICKS = 40
@@ -64,6 +67,22 @@ class Scenario:
                 return list(answer.run_requests or [])
             time.sleep(0.02)
         raise AssertionError(f"{sensor} asked for no run: {answer}")
+
+    def pauses(self, account: str = "lorem") -> list[float]:
+        """Seconds until the next attempt at each request file that waits, the oldest first."""
+        with Ledger(self.layout.mailbox(account) / "ledger.sqlite") as ledger:
+            now = ledger.service_time(SystemClock())
+            return [max(0.0, claim.retry_at - now) for claim in ledger.pending()]
+
+    def rest(self, account: str = "lorem") -> None:
+        """Let the pauses of all request files that wait be over."""
+        with Ledger(self.layout.mailbox(account) / "ledger.sqlite") as ledger:
+            for claim in ledger.pending():
+                ledger.update(claim.id, retry_at=0.0)
+
+    def alerts(self) -> list[str]:
+        """What an operator was told, in order."""
+        return [str(alert) for alert, _ in read_alerts(self.layout.alerts)]
 
     def run(self, job: str, request: dg.RunRequest | None = None, **selection: object) -> dg.ExecuteInProcessResult:
         """A real run of a job in this process."""

@@ -165,7 +165,7 @@ def champion(models: Path) -> Bundle | None:
     """The bundle in service, or None before the first promotion.
 
     Raises:
-        ModelError: when the pointer or the bundle is damaged: nothing else is served in its place.
+        ModelError: when the pointer or the bundle is damaged; `serving` returns what answers campaigns then.
     """
     version = champion_version(models)
     return None if version is None else bundle.load(models / version)

@@ -6,8 +6,8 @@ from recoflow.defs import bursts
 from recoflow.storage.mailbox import Intake
 
 
-def intake(number: int, *, size: int = 1000, attempts: int = 0) -> Intake:
-    return Intake(str(number), "requests", f"{number}.csv", Path("x"), "0", size, 1, attempts)
+def intake(number: int, *, size: int = 1000, lost: int = 0) -> Intake:
+    return Intake(str(number), "requests", f"{number}.csv", Path("x"), "0", size, 1, lost=lost)
 
 
 def shares(due: list[Intake]) -> list[list[int]]:
@@ -25,7 +25,7 @@ def test_a_run_is_bounded_in_files_and_bytes() -> None:
     assert [len(run) for run in shares(full)] == [8, 8, 4]
 
 
-def test_files_that_failed_share_with_fewer_each_time_until_they_are_alone() -> None:
-    lengths = [len(shares([intake(n, attempts=attempts) for n in range(128)])[0]) for attempts in range(5)]
+def test_files_whose_run_was_lost_share_with_fewer_each_time_until_they_are_alone() -> None:
+    lengths = [len(shares([intake(n, lost=lost) for n in range(128)])[0]) for lost in range(5)]
     assert lengths == [128, 32, 8, 2, 1]
-    assert shares([intake(1, attempts=4), intake(2), intake(3, attempts=4), intake(4)]) == [[1], [2, 4], [3]]
+    assert shares([intake(1, lost=4), intake(2), intake(3, lost=4), intake(4)]) == [[1], [2, 4], [3]]

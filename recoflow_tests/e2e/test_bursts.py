@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +12,6 @@ import pytest
 from recoflow.campaigns import answer, staged
 from recoflow.campaigns.publication import Files
 from recoflow.campaigns.request import Request
-from recoflow.defs import clock, sensors
 from recoflow.quality import suites
 from recoflow.sandbox import world
 from recoflow.storage.claims import State
@@ -103,6 +101,7 @@ def test_a_campaign_that_a_person_materializes_by_hand_gets_no_second_run_meanwh
     trained.instance.add_run(by_hand)
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
     trained.instance.delete_run(by_hand.run_id)
+    trained.rest()
     assert isinstance(trained.tick("lorem_requests"), dg.SensorResult)
 
 
@@ -142,8 +141,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
     }
     assert [event.partition for event in result.get_asset_check_evaluations()][-1].startswith("lorem_mail_2")
 
-    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
-    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=11))
+    trained.rest()
     monkeypatch.setattr(answer, "answer", honest)
     again = asked(trained, 2)
     assert again.tags["recoflow/attempt"] == "2"
@@ -169,7 +167,7 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
     assert not trained.campaign(asked(trained, 5)).success
     assert pending(trained) == sorted({name(number) for number in range(5)} - set(published))
     monkeypatch.setattr(Mailbox, "publish", honest)
-    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=11))
+    trained.rest()
     assert trained.campaign(asked(trained, 3)).success
     assert pending(trained) == []
     assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(5)]
@@ -177,21 +175,50 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
     assert lake.scan("responses").collect().group_by("campaign_id").len()["len"].to_list() == [50] * 5
 
 
-def test_five_attempts_are_made_with_growing_pauses_and_no_more(
+@pytest.mark.fault("H7")
+def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_file_and_an_alert(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
+    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
     drop(trained, sample, range(1))
-    for attempt, pause in enumerate((0, 10, 20, 40, 80), start=1):
-        monkeypatch.setattr(sensors, "now", lambda pause=pause: clock.now() + timedelta(seconds=pause / 2))
-        if attempt > 1:
-            assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
-        monkeypatch.setattr(sensors, "now", lambda pause=pause: clock.now() + timedelta(seconds=pause + 1))
+    for attempt, pause in enumerate((10, 20, 40, 80, 160), start=1):
         request = asked(trained, 1)
         assert request.tags["recoflow/attempt"] == str(attempt)
         assert not trained.campaign(request).success
-    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(days=1))
+        assert [seconds <= pause for seconds in trained.pauses()] == [True]
+        trained.rest()
+    assert trained.alerts() == []
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    errors = name(0).replace(".csv", ".errors.csv")
+    assert trained.responses() == [errors]
+    excuse = "The request could not be answered because of an unexpected problem. The operator was informed. "
+    assert (
+        trained.fetch(errors) == f"line,column,code,message\n,,not_answered,{excuse}Send the file again to try again.\n"
+    )
+    (alert,) = trained.alerts()
+    assert alert == (
+        f"lorem: request file {name(0)}: was given up and answered with an errors file: secret. "
+        f"Mend the cause, then `recoflow campaign retry {name(0)} -e lorem`"
+    )
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    assert len(trained.alerts()) == 1
+
+
+@pytest.mark.fault("H7")
+def test_a_given_up_request_that_is_uploaded_again_is_answered(
+    trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = answer.answer
+    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
+    drop(trained, sample, range(1))
+    for _ in range(5):
+        assert not trained.campaign(asked(trained, 1)).success
+        trained.rest()
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    monkeypatch.setattr(answer, "answer", honest)
+    drop(trained, sample, range(1))
+    assert trained.campaign(asked(trained, 1)).success
+    assert trained.responses() == [name(0), name(0).replace(".csv", ".manifest.json")]
 
 
 def test_a_large_file_does_not_hold_up_small_ones(

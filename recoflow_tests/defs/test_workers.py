@@ -1,0 +1,93 @@
+"""Whether a run's worker is still there, with real processes that are really killed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
+
+from recoflow.defs import workers
+from recoflow.defs.resources import Installation
+from recoflow.storage.clock import SystemClock
+from recoflow_tests.scenario import REPOSITORY
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+@pytest.fixture
+def launcher() -> Iterator[workers.Launcher]:
+    with dg.instance_for_test(
+        overrides={"run_launcher": {"module": "recoflow.defs.workers", "class": "Launcher"}}
+    ) as instance:
+        assert isinstance(instance.run_launcher, workers.Launcher)
+        yield instance.run_launcher
+
+
+def status(launcher: workers.Launcher, **tags: str) -> WorkerStatus:
+    named = {f"recoflow/{name}": value for name, value in tags.items()}
+    return launcher.check_run_worker_health(dg.DagsterRun(job_name="lorem_ingest", tags=named)).status
+
+
+def test_a_worker_is_there_until_it_is_killed(launcher: workers.Launcher) -> None:
+    with subprocess.Popen(SLEEPER) as process:
+        worker = f"{process.pid}-{workers.started(process.pid)}"
+        assert status(launcher, worker=worker) is WorkerStatus.RUNNING
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and not collected yet
+        assert status(launcher, worker=worker) is WorkerStatus.NOT_FOUND
+    assert status(launcher, worker=worker) is WorkerStatus.NOT_FOUND
+
+
+def test_another_process_with_the_id_of_a_worker_is_not_the_worker(launcher: workers.Launcher) -> None:
+    assert status(launcher, worker=f"{os.getpid()}-{workers.started(os.getpid())}") is WorkerStatus.RUNNING
+    assert status(launcher, worker=f"{os.getpid()}-1") is WorkerStatus.NOT_FOUND
+
+
+def test_no_worker_survives_a_start_of_the_machine(launcher: workers.Launcher) -> None:
+    here = f"{os.getpid()}-{workers.started(os.getpid())}"
+    assert status(launcher, worker=here, boot=SystemClock().boot_id()) is WorkerStatus.RUNNING
+    assert status(launcher, worker=here, boot="5f1f7d3e-another-boot") is WorkerStatus.NOT_FOUND
+    assert status(launcher, boot="5f1f7d3e-another-boot") is WorkerStatus.NOT_FOUND
+
+
+def test_a_worker_of_which_nothing_is_known_counts_as_there(launcher: workers.Launcher) -> None:
+    assert status(launcher) is WorkerStatus.RUNNING
+
+
+@pytest.mark.parametrize(("pid", "expected"), [(os.getpid(), WorkerStatus.RUNNING), (2**22, WorkerStatus.NOT_FOUND)])
+def test_before_it_is_tagged_a_worker_is_known_by_dagsters_event(
+    launcher: workers.Launcher, pid: int, expected: WorkerStatus
+) -> None:
+    instance = dg.DagsterInstance.get()
+    run = instance.add_run(dg.DagsterRun(job_name="lorem_ingest"))
+    instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+    assert launcher.check_run_worker_health(run).status is expected
+
+
+def test_a_run_of_any_job_is_tagged_with_its_process(tmp_path: Path) -> None:
+    @dg.op
+    def look(context: dg.OpExecutionContext, installation: Installation) -> None:
+        assert installation.data == str(tmp_path)
+
+    @dg.job(resource_defs={"installation": Installation(data=str(tmp_path))})
+    def job() -> None:
+        look()
+
+    with dg.instance_for_test() as instance:
+        run_id = job.execute_in_process(instance=instance).run_id
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert run.tags["recoflow/worker"] == f"{os.getpid()}-{workers.started(os.getpid())}"
+
+
+def test_the_instance_uses_the_launcher_and_frees_slots() -> None:
+    settings = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    assert settings["run_launcher"] == {"module": "recoflow.defs.workers", "class": "Launcher"}
+    monitoring = settings["run_monitoring"]
+    assert (monitoring["free_slots_after_run_end_seconds"], monitoring["poll_interval_seconds"]) == (10, 10)
