@@ -209,7 +209,9 @@ def _from_files(
 def _from_history(layout: Layout, name: str, person: Person) -> Iterator[Removal]:
     """Clear Dagster's databases, the ledger and all logs; what cannot be cleared now is found by the search."""
     values = mentions = 0
-    for path in (*_shown(layout.dagster), *_shown(layout.logs), *_shown(layout.mailbox(name))):
+    # Dagster's events without a run are in a database with the hidden name `.db`.
+    history = (path for path in layout.dagster.rglob("*") if path.is_file())
+    for path in (*history, *_shown(layout.logs), *_shown(layout.mailbox(name))):
         if path.suffix in search.LOGS or path == layout.alerts:
             mentions += logs.redact(path, person)
         elif not databases.is_side_file(path) and databases.is_database(path):

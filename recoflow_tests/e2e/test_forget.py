@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,18 +60,25 @@ def with_bytes(made: Scenario, identity: str) -> set[str]:
     }
 
 
+@contextmanager
+def recorded(made: Scenario) -> Iterator[Scenario]:
+    """The installation with Dagster's storage under data/, as dagster.yaml puts it."""
+    made.layout.dagster.mkdir()
+    with dg.instance_for_test(temp_dir=str(made.layout.dagster)) as instance:
+        yield replace(made, instance=instance)
+
+
 @pytest.mark.fault("M15")
 def test_no_byte_under_data_has_the_person_dagster_included(trained: Scenario, sample: world.World) -> None:
     user = a_reader(trained, sample)
     logs = trained.layout.logs
-    with dg.instance_for_test(temp_dir=str(trained.layout.dagster)) as instance:
-        made = replace(trained, instance=instance)
+    with recorded(trained) as made:
         made.drop_request(world.request(sample, sample.users[:40]), NAME)
         (request,) = made.run_requests("lorem_requests")
         assert made.campaign(request).success
         # Until version 0.9 runs showed ids in tables and logs.
         shown = dg.MetadataValue.md(f"| user_id |\n| --- |\n| {user} |")
-        instance.report_runless_asset_event(dg.AssetMaterialization("lorem", metadata={"preview": shown}))
+        made.instance.report_runless_asset_event(dg.AssetMaterialization("lorem", metadata={"preview": shown}))
         logs.mkdir(exist_ok=True)
         for path in (logs / "code-server.log", trained.layout.dagster / "logs/run/compute_logs/step.err"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,23 +87,22 @@ def test_no_byte_under_data_has_the_person_dagster_included(trained: Scenario, s
         places = {Path(path).parts[0] for path in with_bytes(made, user)}
         assert places >= {"lake", "models", "campaigns", "mailbox", "dagster", "logs"}
         drop(made, "lorem_forget_2026-11-22.csv", f"user_id,device_id\n{user},\n")
-        runs = len(instance.get_runs())
+        runs = len(made.instance.get_runs())
 
         (asked,) = made.run_requests("lorem_files")
         result = made.run("lorem_ingest", asked)
 
         assert result.success
         assert with_bytes(made, user) == set()
-        assert len(instance.get_runs()) == runs + 1
-        event = instance.get_latest_materialization_event(dg.AssetKey("lorem"))
+        assert len(made.instance.get_runs()) == runs + 1
+        event = made.instance.get_latest_materialization_event(dg.AssetKey("lorem"))
         assert event is not None
     assert (logs / "code-server.log").read_text() == f"refused {'*' * len(user)} today\n"
 
 
 @pytest.mark.fault("M15")
 def test_what_runs_show_and_log_names_no_person(trained: Scenario, sample: world.World) -> None:
-    with dg.instance_for_test(temp_dir=str(trained.layout.dagster)) as instance:
-        made = replace(trained, instance=instance)
+    with recorded(trained) as made:
         inbox = made.layout.inbox("lorem")
         inbox.mkdir(parents=True)
         odd = {"event_type": "page_visit", "user_id": "odd-person-7", "page_type": "home", "timestamp": "odd-person-7"}
