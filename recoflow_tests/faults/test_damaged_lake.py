@@ -1,4 +1,4 @@
-"""A damaged lake under real runs: what is derived is built again, what is not says so, and no more stops than must."""
+"""A damaged lake under real runs: derived tables are built again, others are named, and nothing that waits is lost."""
 
 from __future__ import annotations
 
