@@ -60,7 +60,11 @@ def test_a_worker_of_which_nothing_is_known_counts_as_there(launcher: workers.La
     assert status(launcher) is WorkerStatus.RUNNING
 
 
-@pytest.mark.parametrize(("pid", "expected"), [(os.getpid(), WorkerStatus.RUNNING), (2**22, WorkerStatus.NOT_FOUND)])
+@pytest.mark.parametrize(
+    ("pid", "expected"),
+    [(os.getpid(), WorkerStatus.RUNNING), (2**22, WorkerStatus.NOT_FOUND)],
+    ids=["this process", "no process"],
+)
 def test_before_it_is_tagged_a_worker_is_known_by_dagsters_event(
     launcher: workers.Launcher, pid: int, expected: WorkerStatus
 ) -> None:
