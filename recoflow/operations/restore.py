@@ -61,6 +61,7 @@ def restore(source: Path, layout: Layout, home: Path, record: Path | None = None
     _check_empty(layout)
     _verify(source, manifest)
     ready = Layout(layout.root / READY)
+    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if ready.root.exists():
         shutil.rmtree(ready.root)
     shutil.copytree(source, ready.root, ignore=shutil.ignore_patterns(backup.MANIFEST))

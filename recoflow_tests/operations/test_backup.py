@@ -68,6 +68,7 @@ def test_a_restored_installation_is_sound_and_has_everything(house: House, copy:
     assert segment.path.read_text() == event(1000) + "\n"
     assert (elsewhere.inbox("lorem") / "waiting.jsonl").read_text() == event(1001)
     assert not (elsewhere.root / restore.READY).exists()
+    assert elsewhere.root.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.fault("M17")
