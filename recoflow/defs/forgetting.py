@@ -1,5 +1,6 @@
 """Requests to forget people, by SFTP, API or local file, carried out within an ingest, so that no other is at work."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -77,7 +78,7 @@ def carry_out(
 
 def _unfinished(installation: Installation, environment: Environment) -> list[Arrival]:
     folder = cases.unfinished(installation.layout, environment.name)
-    return [Arrival(path.name, path) for path in sorted(folder.glob("*"))] if folder.is_dir() else []
+    return [Arrival(path.name, path) for path in sorted(folder.glob("*"))] if os.access(folder, os.R_OK) else []
 
 
 def _is_unfinished(arrival: Arrival, layout: Layout, environment: Environment) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,6 @@ import dagster as dg
 import pytest
 
 from recoflow.events.ingest import ingest_file
-from recoflow.sources import files
 from recoflow.storage import alerts
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
@@ -252,31 +250,6 @@ def test_what_is_written_between_the_last_look_and_the_move_is_taken_in_by_the_n
     assert made.run("lorem_ingest").success
     assert event_ids(made) == ["early", "late"]
     assert not path.exists()
-
-
-@pytest.mark.fault("H6")
-def test_a_disk_that_fails_in_the_middle_of_a_file_is_not_the_files_fault(
-    made: Scenario, inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one fault here that no test can make happen: a read that fails."""
-    put_everywhere(made)
-    read = files.read
-
-    def failing(path: Path, *given: object, **named: object) -> object:
-        if path.name == "bad_events.jsonl":
-            shutil.rmtree(inbox / "gone", ignore_errors=True)
-            raise OSError(5, "Input/output error")
-        return read(path, *given, **named)
-
-    bad = inbox / "bad_events.jsonl"
-    bad.write_text(line("bad"))
-    rested(bad)
-    with monkeypatch.context() as patched:
-        patched.setattr(files, "read", failing)
-        made.run("lorem_ingest")
-    assert bad.exists()
-    assert made.run("lorem_ingest").success
-    assert event_ids(made) == ["bad", "http", "local"]
 
 
 def test_times_of_change_of_the_past_are_believed(made: Scenario, inbox: Path) -> None:
