@@ -65,6 +65,15 @@ class Chunk(Protocol):
         """The events of these records with their exact places, texts and values."""
 
 
+def filled(text: Text, records: Records, indices: Iterable[int]) -> list[int]:
+    """Those of the records that are more than a line end: a file may have millions that are not."""
+    chosen = indices if isinstance(indices, np.ndarray) else np.fromiter(indices, np.int64)
+    begins, lengths = records.begins[chosen], records.ends[chosen] - records.begins[chosen]
+    is_return = np.frombuffer(text, np.uint8)[np.where(lengths == 1, begins, 0)] == ord("\r") if len(text) else False
+    found: list[int] = chosen[(lengths > 1) | (lengths == 1) & ~np.asarray(is_return)].tolist()
+    return found
+
+
 def refilled(rest: Text, read: Read, size: int) -> tuple[memoryview, bool]:
     """The rest of a text and about `size` bytes that follow in the stream, in one piece; and whether any followed."""
     text = buffers.empty(len(rest) + size, np.uint8).data

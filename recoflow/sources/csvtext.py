@@ -24,6 +24,7 @@ from recoflow.sources.chunks import (
     Survey,
     Text,
     count,
+    filled,
     last_place,
     line_bounds,
     next_line,
@@ -75,7 +76,7 @@ class CsvChunk:
     def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
         """These records with their exact places, texts and cells by name; empty cells are None, blank lines nothing."""
         records = self.records
-        for index in indices:
+        for index in filled(self.text, records, indices):
             raw = bytes(self.text[records.begins[index] : records.ends[index]])
             if raw.strip():
                 yield self._piece(raw, int(records.lines[index]))._replace(record=index)

@@ -124,7 +124,7 @@ def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatc
     most = dialect.most if isinstance(dialect, Mixed) else dialect
     if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
         return _by_columns(chunk, most, dialect, arrival)
-    collector = _exactly(chunk, range(len(chunk.records.begins)), dialect, arrival)
+    collector = _exactly(chunk, np.arange(len(chunk.records.begins)), dialect, arrival)
     return replace(
         collector.batch(),
         event_lines=_lines(chunk, collector.event_records),

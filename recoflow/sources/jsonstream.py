@@ -22,6 +22,7 @@ from recoflow.sources.chunks import (
     Records,
     Survey,
     Text,
+    filled,
     last_place,
     line_bounds,
     next_line,
@@ -66,7 +67,7 @@ class JsonChunk:
     def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
         """The events of these records with their exact places, texts and values; blank lines have none."""
         records = self.records
-        for index in indices:
+        for index in filled(self.text, records, indices):
             line = bytes(self.text[records.begins[index] : records.ends[index]])
             if line.strip():
                 found = jsontext.pieces(line, int(records.lines[index]))

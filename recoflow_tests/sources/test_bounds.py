@@ -60,11 +60,11 @@ def copies() -> Iterator[bytes]:
 
 def blank_lines() -> Iterator[bytes]:
     yield ONE
-    yield from (b"\n" * 1_000_000 for _ in range(500))
+    yield from (b"\n" * 1_000_000 for _ in range(50))
 
 
 def empty_objects() -> Iterator[bytes]:
-    yield from (b"{}\n" * 1_000_000 for _ in range(60))
+    yield from (b"{}\n" * 1_000_000 for _ in range(5))
 
 
 def nested() -> Iterator[bytes]:
