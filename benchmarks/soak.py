@@ -59,7 +59,7 @@ def soak(root: Path, seconds: float, seed: int) -> dict[str, object]:
         if not await_true(lambda: versions.champion_version(champion) is not None, 300):
             raise SystemExit(f"no model after 300 s: see {installation.layout.logs}")
         with traffic.flowing():
-            killer = Killer(installation, random.Random(seed), traffic.start_training)
+            killer = Killer(installation, random.Random(seed), traffic.begins)
             killer.kill_until(time.time() + seconds)
             await_true(lambda: all(length < float("inf") for length, _ in recoveries(killer.kills, traffic)), 240)
         print("the killing has ended; what is left is awaited", flush=True)

@@ -7,7 +7,7 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ INTERRUPTS = {  # kind → the work that must be seen to succeed again
     "everything": ALL_WORK,
 }
 KINDS = tuple(INTERRUPTS)
-FOUND_WITHIN = 60.0  # seconds for a worker of a kind to appear
+FOUND_WITHIN = 20.0  # seconds for a worker of a kind to appear; else its turn comes later
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,35 @@ class Kill:
 class Killer:
     """Kills processes of every kind, in rounds, each round in another order."""
 
-    def __init__(self, installation: Installation, chance: random.Random, start_training: Callable[[], None]) -> None:
+    def __init__(
+        self, installation: Installation, chance: random.Random, begin: Mapping[str, Callable[[], None]]
+    ) -> None:
+        """`begin`: what makes a worker of a kind start work, for kinds that the traffic alone seldom starts."""
         self.kills: list[Kill] = []
         self._installation = installation
         self._chance = chance
-        self._start_training = start_training
+        self._begin = begin
 
     def kill_until(self, deadline: float) -> None:
         waiting: list[str] = []
         while time.time() < deadline:
             if not waiting:
                 waiting = self._chance.sample(KINDS, len(KINDS))
-            kind = waiting.pop()
+            kind = waiting.pop(0)
             if processes := self._find(kind, min(deadline, time.time() + FOUND_WITHIN)):
                 for process in processes:
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
                 self.kills.append(Kill(kind, time.time(), tuple(processes)))
                 print(f"{time.strftime('%H:%M:%S')} killed {kind}: {processes}", flush=True)
+            else:
+                waiting.append(kind)
             time.sleep(self._chance.uniform(2, 12))
 
     def _find(self, kind: str, deadline: float) -> list[int]:
         """The processes of a kind, awaited until `deadline`."""
-        if kind == "training_worker":
-            self._start_training()
+        if kind in self._begin:
+            self._begin[kind]()
         while time.time() < deadline:
             if found := self._processes(kind):
                 return found

@@ -41,6 +41,8 @@ class Traffic:
         self._chance = random.Random(seed)
         self._world = world.generate(users=300, items=150, events=12_000, days=30, end=demo.last_full_hour())
         self._ends = threading.Event()
+        self._burst = threading.Event()  # set: the next request files come many at once
+        self.begins = {"training_worker": self._start_training, "burst_worker": self._burst.set}
         self._successes: dict[str, list[float]] = defaultdict(list)
         self._events: list[str] = []  # ids that were acknowledged
         self._requests: dict[str, int] = {}  # file name → lists that it asks for, once acknowledged
@@ -72,7 +74,7 @@ class Traffic:
         """When work of this kind first succeeded after a moment; inf when it did not."""
         return min((at for at in self._successes[work] if at > after), default=float("inf"))
 
-    def start_training(self) -> None:
+    def _start_training(self) -> None:
         try:
             self._ui.ask(LAUNCH, {"job": "lorem_training"})
         except Refused:
@@ -153,7 +155,9 @@ class Traffic:
 
     def _drop(self) -> None:
         """One request file, or several at once, each uploaded until it is acknowledged."""
-        for _ in range(self._chance.choice((1, 1, 1, 6))):
+        count = 8 if self._burst.is_set() else 1
+        self._burst.clear()
+        for _ in range(count):
             number = len(self._requests)
             name = f"lorem_soak{number}_2026-11-30.csv"
             users = self._chance.sample(list(self._world.users), 40)
@@ -168,7 +172,7 @@ class Traffic:
                 self._requests[name] = len(users)
                 self._successes["upload"].append(time.time())
                 break
-        self._ends.wait(self._chance.uniform(2, 10))
+        self._burst.wait(self._chance.uniform(1, 8))
 
     def _collect(self) -> None:
         with self._customer() as sftp:

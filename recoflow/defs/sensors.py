@@ -228,7 +228,7 @@ def _obstacle(installation: Installation, environment: Environment, instance: dg
         return None
     if failed.rests(INGEST_PAUSES, now()):
         pause = INGEST_PAUSES.after(failed.failures).total_seconds()
-        return f"{failed.failures} ingests in a row failed; the next one begins {pause:.0f} s after the last"
+        return f"the last ingest failed ({failed.failures} in a row); the next one begins {pause:.0f} s after it"
     if failed.failures == 1:
         reason = reruns.interruption(instance, failed.run_id) or "its step failed or it was canceled"
         _alert(installation, environment, reruns.alert(job, failed.run_id, reason))

@@ -185,7 +185,7 @@ def test_an_ingest_whose_worker_was_killed_is_followed_by_another_after_15_secon
     run_id = lost(trained, "lorem_ingest")
     waiting = trained.tick("lorem_files")
     assert isinstance(waiting, dg.SkipReason)
-    assert waiting.skip_message == "1 ingests in a row failed; the next one begins 15 s after the last"
+    assert waiting.skip_message == "the last ingest failed (1 in a row); the next one begins 15 s after it"
     monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=16))
     assert isinstance(trained.tick("lorem_files"), dg.RunRequest)
     (alert,) = trained.alerts()

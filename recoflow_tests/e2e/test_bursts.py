@@ -189,7 +189,7 @@ def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_fil
         trained.rest()
     assert trained.alerts() == []
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
-    errors = name(0).replace(".csv", ".errors.csv")
+    errors = f"{name(0)}.errors.csv"
     assert trained.responses() == [errors]
     excuse = "The request could not be answered because of an unexpected problem. The operator was informed. "
     assert (

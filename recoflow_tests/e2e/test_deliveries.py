@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 import pytest
 import yaml
 
-from recoflow.defs import clock, deliveries, sensors
+from recoflow.defs import deliveries
 from recoflow.errors import MailboxError
 from recoflow.sandbox import world
 from recoflow.storage import transfer
@@ -71,7 +71,7 @@ def test_attempts_that_send_nothing_leave_no_rows_and_the_one_that_does_leaves_i
     settings["campaigns"]["version"] = "another"
     (trained.layout.environments / "lorem.yaml").write_text(yaml.safe_dump(settings))
     trained.reload()
-    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(minutes=1))
+    trained.rest()
     (again,) = trained.run_requests("lorem_requests")
     assert trained.campaign(again).success
     assert set(noted(trained).select(GIVEN).rows()) == sent(trained)

@@ -146,7 +146,7 @@ def test_a_dump_that_cannot_be_read_is_answered_and_keeps_nobody_out(trained: Sc
     assert result.success
     assert "files_readable" in scenario.failed_checks(result)
     assert materializations(result)["events"]["accepted"] == 1
-    assert trained.responses() == ["periodic.lorem_events_2026-11-22.jsonl.errors.csv"]
+    assert trained.responses() == ["one_time.lorem_events_2026-11-22.jsonl.gz.errors.csv"]
 
 
 def test_an_ingest_that_fails_is_not_started_again_at_once(trained: Scenario) -> None:

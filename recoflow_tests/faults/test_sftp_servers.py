@@ -261,13 +261,14 @@ def test_a_large_file_below_the_limit_takes_no_memory(openssh, size):
     assert max(most) - before < 150_000_000
 
 
+TICK_SECONDS = 60  # after which Dagster ends a tick
 SERVERS = {"OpenSSH": sftp_lab.openssh, "embedded": sftp_lab.embedded}
 
 
 @pytest.mark.fault("F48")
 @pytest.mark.parametrize("server", [pytest.param("OpenSSH", marks=sftp_lab.needs_sshd), "embedded"])
-@pytest.mark.parametrize(("names", "seconds"), [(5_000, 3), pytest.param(100_000, 60, marks=pytest.mark.matrix)])
-def test_a_tick_scans_any_number_of_names_and_claims_a_few(tmp_path, server, names, seconds):
+@pytest.mark.parametrize("names", [5_000, pytest.param(100_000, marks=pytest.mark.matrix)])
+def test_a_tick_scans_any_number_of_names_and_claims_a_few(tmp_path, server, names):
     with SERVERS[server](tmp_path) as lab, lab.worker() as worker:
         for number in range(names):
             path = lab.files / "requests" / f"{number:06}.csv"
@@ -276,7 +277,7 @@ def test_a_tick_scans_any_number_of_names_and_claims_a_few(tmp_path, server, nam
         worker.mailbox.poll(limit=5)
         first = time.monotonic()
         assert len(worker.mailbox.poll(limit=5)) == 5
-        assert max(first - began, time.monotonic() - first) < seconds
+        assert max(first - began, time.monotonic() - first) < TICK_SECONDS
         assert len(list((lab.files / "claims").iterdir())) == 5
 
 
