@@ -26,7 +26,8 @@ def kept(rows: pl.DataFrame, is_kept: pl.Series) -> pl.DataFrame:
     """Those of the rows; `rows` has no columns then."""
     if is_kept.all():
         return rows
-    return pl.DataFrame([rows.drop_in_place(name).filter(is_kept) for name in rows.columns])
+    # As tables of one column, for the threads that made the rows: no other one can reuse the memory that they free.
+    return pl.DataFrame([rows.drop_in_place(name).to_frame().filter(is_kept).to_series() for name in rows.columns])
 
 
 def frequent(rows: pl.DataFrame, column: str, is_meant: pl.Expr, more_than: int) -> pl.Series:
