@@ -14,7 +14,6 @@ HEADER = b"environment,user_id,device_id,list_name,list_size,page_type\n"
 ROW = b"lorem,user-%050d,,Relevant for you and,10,weekly_mail_news\n"
 LIST = b"lorem,user-%032d,dev-%032d,Relevant %d,10,weekly_mail_%04d\n"
 PADDED = b"lorem,user-%032d                ,,Relevant for you,10,weekly_mail_news   \n"
-BOTH = b"lorem,user-%040d ,dev-%040d ,Relevant for %d ,10,weekly_mail_%04d \n"
 FILTERED = b"lorem,user-%020d,,Relevant for you and,10,weekly_mail_news,sport and more %d,c%d\n"
 ITEM = b"lorem,item-%050d,10,audience of this one %d                     \n"
 MANY = 2_490_000
@@ -53,10 +52,6 @@ FILES = {
     "same.csv": (itertools.chain([HEADER], (LIST % (n // 900, n // 900, 1, n % 2) for n in range(MANY))), "2767"),
     "crowds.csv": (itertools.chain([HEADER], (LIST % (n // 1500, n // 1500, n % 1500, 0) for n in range(MANY))), "0"),
     "padded.csv": (itertools.chain([HEADER], (PADDED % number for number in range(MANY))), "2490000"),
-    "padded_twice.csv": (
-        itertools.chain([HEADER], (BOTH % (n // 3, n // 3, n % 3 % 2, n % 5) for n in range(1_950_000))),
-        "1300000",
-    ),
     "variables.csv": (
         itertools.chain(
             [HEADER.replace(b"\n", b",categories,colour\n")], (FILTERED % (n, n % 97, n % 7) for n in range(1_900_000))
