@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from recoflow.campaigns import cells, rules
-from recoflow.campaigns.problems import SHOWN, VARIABLE, Errors, Problem, Strangers, bad_size, shown, sift
+from recoflow.campaigns import cells, columnwise, rules
+from recoflow.campaigns.problems import SHOWN, VARIABLE, Errors, Problem, Strangers, bad_size, is_sound, shown, sift
 from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
@@ -58,20 +58,21 @@ def judge(empty: Request, read: Cells, campaigns: Campaigns, catalogue: Catalogu
             pl.col(cells.LINE).alias("line"), "audience_name", cells.text("item_id"), "audience_size", *strange
         )
         problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-        sound, wrong = sift(rows, problems)
-        errors.add(wrong)
+        sound = sift(rows, problems, errors)
         sound = strangers.sift(rows, sound).with_columns(pl.col("audience_size").str.strip_chars(BLANK).cast(pl.Int64))
         blocks.append(sound)
-    sound, duplicates = sift(pl.concat(blocks, how="diagonal"), [_DUPLICATE])
-    errors.add(duplicates)
-    errors.add(strangers.errors())
+    sound = pl.concat(blocks)
+    del blocks
+    if not columnwise.is_distinct(sound, AUDIENCE):
+        sound = columnwise.kept(sound, is_sound(sound, [_duplicate(sound)], errors))
+    strangers.tell(errors)
     cells.check_volume(sound["audience_size"], campaigns.max_items)
     counts = replace(
         empty.counts, read=count, accepted=len(sound), failed=count - len(sound), headers_repeated=len(read.repeated)
     )
     return replace(
         empty,
-        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(ROWS.names()),
+        rows=sound.insert_column(0, pl.int_range(len(sound), eager=True).alias("row"))[ROWS.names()],
         errors=errors.listed(),
         counts=counts,
         is_for_audiences=True,
@@ -111,9 +112,6 @@ def _obstructed(code: str, messages: Mapping[str, str]) -> Problem:
     return Problem(code, "item_id", cell.is_in(list(messages)), message)
 
 
-_DUPLICATE: Final = Problem(
-    "duplicate_audience",
-    "item_id",
-    ~pl.struct(AUDIENCE).is_first_distinct(),
-    pl.lit("An audience of this name for these items stands in an earlier row, which is answered."),
-)
+def _duplicate(rows: pl.DataFrame) -> Problem:
+    message = "An audience of this name for these items stands in an earlier row, which is answered."
+    return Problem("duplicate_audience", "item_id", pl.lit(columnwise.is_repeated(rows, AUDIENCE)), pl.lit(message))

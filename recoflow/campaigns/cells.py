@@ -7,7 +7,6 @@ cells (see `request`).
 from __future__ import annotations
 
 import difflib
-from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,7 +19,7 @@ from recoflow.campaigns.rejection import TRUNCATED, RequestRejectedError, reject
 from recoflow.sources.fields import BLANK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -39,7 +38,7 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 END_OF_FILE: Final = "\x1a"  # of MS-DOS, e.g. from `copy a.csv+b.csv`
 
 MAX_COLUMNS: Final = 1000
-BLOCK: Final = 1 << 24  # bytes that are read at once; a row must fit into it
+MAX_ROW: Final = 1 << 24  # bytes, about
 
 _QUOTES = frozenset("“”„‟‘’")
 _SHOWN = 60  # characters of a header name that a message repeats
@@ -162,70 +161,70 @@ def _no_rows() -> RequestRejectedError:
 
 def _blocks(path: Path, is_compressed: bool, header: tuple[str, ...], found: framing.Framing) -> Iterator[pl.DataFrame]:
     """The rows of the file with their lines, but for those that have no content and another number of cells."""
-    skipped = array("q")  # rows; the handler must not raise
-    misfits: list[tuple[int, int, str]] = []  # row, its cells, its text; the first one
-    place, rows = 0, 0
-
-    def note(row: csv.InvalidRow) -> str:
-        number = row.number - 1 - found.header_line  # it counts the header and the lines before it
-        if framing.is_empty(row.text):
-            skipped.append(number)
-        elif not misfits:
-            misfits.append((number, row.actual_columns, row.text))
-        return "skip"
-
-    with _opened(path, is_compressed, header, found, note) as batches:
-        for batch in batches:
-            if misfits:
-                break
-            gone = np.asarray(skipped) - place
-            is_row = np.ones(len(batch) + np.count_nonzero(gone >= 0), np.bool_)
-            is_row[gone[(gone >= 0) & (gone < len(is_row))]] = False
-            numbers = place + np.flatnonzero(is_row)[: len(batch)]
+    place, before = 0, found.header_line  # rows, and lines that are none, before those of a block
+    with _opened(path, is_compressed) as source:
+        for number, size in enumerate(found.blocks, start=1):
+            if size > MAX_ROW + framing.CHUNK:  # a block begins less than a chunk before its last row
+                raise rejected("unreadable", f"a row is longer than {MAX_ROW:,} bytes", "Mend the file")
+            is_last = number == len(found.blocks)
+            text = source.read(None if is_last else size)  # the last one to the end, which gzip has to judge
+            table, misfits = _parsed(text, header, before)
+            is_row = np.ones(len(table) + len(misfits), np.bool_)
+            for misfit, cells, row in misfits:
+                if not framing.is_empty(row):
+                    raise _misfit(place + misfit, cells, row, len(header), found)
+                is_row[misfit] = False
+            numbers = place + np.flatnonzero(is_row)
+            place, before = place + len(is_row), 0
             if len(numbers) and numbers[-1] < len(found.lines):
-                place, rows = int(numbers[-1]) + 1, rows + len(batch)
-                block = pl.DataFrame(pl.from_arrow(batch)).with_columns(pl.Series(LINE, found.lines[numbers]))
-                yield _without_end_of_file(block, header[-1]) if place == len(found.lines) else block
-    if misfits:
-        raise _misfit(*misfits[0], len(header), found)
-    if rows + len(skipped) != len(found.lines):
+                block = pl.DataFrame(pl.from_arrow(table)).with_columns(pl.Series(LINE, found.lines[numbers]))
+                yield _without_end_of_file(block, header[-1]) if numbers[-1] == len(found.lines) - 1 else block
+    if place != len(found.lines):
         raise rejected("unreadable", "its rows cannot be told apart", "Quote cells that hold quotes or line ends")
 
 
 @contextmanager
-def _opened(
-    path: Path,
-    is_compressed: bool,
-    header: tuple[str, ...],
-    found: framing.Framing,
-    note: Callable[[csv.InvalidRow], str],
-) -> Iterator[Iterator[pa.RecordBatch]]:
+def _opened(path: Path, is_compressed: bool) -> Iterator[pa.NativeFile]:
     import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
-    from pyarrow import csv  # noqa: PLC0415
 
     with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "gzip") if is_compressed else file as source:
         try:
-            yield csv.open_csv(
-                source,
-                csv.ReadOptions(use_threads=False, column_names=header, skip_rows=found.header_line, block_size=BLOCK),
-                csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-                csv.ConvertOptions(
-                    column_types=dict.fromkeys(header, pa.string()),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                ),
-            )
+            yield source
         except pa.ArrowInvalid as error:
-            problem = f"the file is not CSV: {str(error)[:200]}"
-            if "straddling" in problem:
-                problem = f"a row is longer than {BLOCK:,} bytes"
-            raise rejected("unreadable", problem, "Mend the file") from None
+            raise rejected("unreadable", f"the file is not CSV: {str(error)[:200]}", "Mend the file") from None
         except OSError as error:
             if error.errno is not None:
                 raise  # the disk's, not the file's
             problem = f"the gzip stream has something behind its end: {str(error)[:200]}"
             raise rejected("not_gzip", problem, "Compress the file again") from None
+
+
+def _parsed(text: bytes, header: tuple[str, ...], before: int) -> tuple[pa.Table, list[tuple[int, int, str]]]:
+    """Whole rows behind so many lines that are none; of those with another number of cells their place, cells and text.
+
+    pyarrow's own reader of files takes dozens of blocks from the disk before they are asked for.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - late, like all that only campaigns need
+    from pyarrow import csv  # noqa: PLC0415
+
+    misfits: list[tuple[int, int, str]] = []
+
+    def note(row: csv.InvalidRow) -> str:  # must not raise
+        misfits.append((row.number - 1 - before, row.actual_columns, row.text))
+        return "skip"
+
+    table = csv.read_csv(
+        pa.BufferReader(text),
+        csv.ReadOptions(use_threads=False, column_names=header, skip_rows=before, block_size=len(text)),
+        csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    return table, misfits
 
 
 def _without_end_of_file(block: pl.DataFrame, last: str) -> pl.DataFrame:

@@ -44,12 +44,14 @@ class Framing:
         header_line: 1-based line of the header.
         lines: int64 [rows], the 1-based line at which each data row begins; blank lines are no rows.
         is_terminated: whether the file ends with a line end.
+        blocks: sizes in bytes of the file's parts, each of them whole rows; the header is in the first one.
     """
 
     header: tuple[str, ...]
     header_line: int
     lines: npt.NDArray[np.int64]
     is_terminated: bool
+    blocks: tuple[int, ...]
 
 
 def scan(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> Framing:
@@ -104,6 +106,8 @@ class _Scanner:
     row_is_blank: bool = True
     rows: int = 0
     starts: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    unblocked: int = 0  # bytes behind the last block
     decoder: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     def feed(self, chunk: bytes) -> None:
@@ -112,7 +116,7 @@ class _Scanner:
                 raise rejected("compressed", "the content is compressed twice", "Compress it once")
             if encoding := _wide_encoding(chunk):
                 raise rejected("not_utf8", f"the file is {encoding}", "Save it as UTF-8, in Excel as 'CSV UTF-8'")
-            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            self.unblocked = len(chunk) - len(chunk := chunk.removeprefix(codecs.BOM_UTF8))
             first_line = chunk[:MAX_HEADER].lstrip(b" \t\r\n\x1a").partition(b"\n")[0]
             if b"," not in first_line and any(delimiter in first_line for delimiter in (b";", b"\t", b"|")):
                 raise rejected(
@@ -151,7 +155,8 @@ class _Scanner:
         blank, header = self._header()
         if not header:
             raise rejected("empty_file", "the file holds only blank lines", "Upload a header and at least one row")
-        return Framing(header, int(lines[blank]), lines[blank + 1 :], is_terminated)
+        blocks = (*self.blocks, self.unblocked) if self.unblocked else tuple(self.blocks)
+        return Framing(header, int(lines[blank]), lines[blank + 1 :], is_terminated, blocks)
 
     def _line(self, chunk: bytes, place: int) -> int:
         return 1 + self.newlines + self.pending.count(b"\n") + chunk.count(b"\n", 0, place)
@@ -213,9 +218,13 @@ class _Scanner:
         self, data: npt.NDArray[np.uint8], newlines: npt.NDArray[np.int64], is_end: npt.NDArray[np.bool_]
     ) -> None:
         ends = newlines[is_end]
+        self.unblocked += len(data)
         if not len(ends):
             self.row_is_blank = self.row_is_blank and _is_blank(data)
             return
+        rest = len(data) - int(ends[-1]) - 1
+        self.blocks.append(self.unblocked - rest)
+        self.unblocked = rest
         ordinals = 1 + self.newlines + np.flatnonzero(is_end)  # line that each end stands on
         starts = np.concatenate(([self.row_start], ordinals[:-1] + 1))
         lengths = np.diff(ends, prepend=-1) - 1

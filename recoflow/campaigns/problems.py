@@ -26,25 +26,28 @@ class Problem:
     is_broken: pl.Expr
     message: pl.Expr
 
+    def told(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """ERRORS of rows that break it."""
+        column, code = pl.lit(self.column), pl.lit(self.code)
+        return rows.select("line", column=column, code=code, message=self.message)
 
-def sift(rows: pl.DataFrame, problems: Sequence[Problem]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that break no rule, and ERRORS of the others: rule by rule, a row that breaks two of them twice."""
+
+def sift(rows: pl.DataFrame, problems: Sequence[Problem], errors: Errors) -> pl.DataFrame:
+    """The rows that break no rule; the others go to the errors."""
+    return rows.filter(is_sound(rows, problems, errors))
+
+
+def is_sound(rows: pl.DataFrame, problems: Sequence[Problem], errors: Errors) -> pl.Series:
+    """Which rows break no rule; the others go to the errors rule by rule, a row that breaks two of them twice."""
     names = [str(number) for number in range(len(problems))]
     is_broken = rows.select(
         each.is_broken.fill_null(value=False).alias(name) for name, each in zip(names, problems, strict=True)
     )
-    errors = [ERRORS.to_frame()]
     for name, problem in zip(names, problems, strict=True):
-        if is_broken[name].any():
-            told = rows.filter(is_broken[name]).select(
-                pl.col("line"),
-                pl.lit(problem.column).alias("column"),
-                pl.lit(problem.code).alias("code"),
-                problem.message.alias("message"),
-            )
-            errors.append(told)
-    sound = rows.filter(~is_broken.select(pl.any_horizontal(pl.all())).to_series())
-    return sound, pl.concat(errors)
+        places = is_broken[name].arg_true()
+        if len(places):
+            errors.add(problem.told(rows[places.head(errors.room)]), len(places))
+    return ~is_broken.select(pl.any_horizontal(pl.all())).to_series()
 
 
 def bad_size(column: str, most: int) -> Problem:
@@ -79,13 +82,13 @@ class Strangers:
         columns = [VARIABLE + name for name in self._names]
         return sound.filter(pl.all_horizontal(pl.col(columns).is_null())).drop(columns) if columns else sound
 
-    def errors(self) -> pl.DataFrame:
-        """ERRORS: one for each column that was not empty."""
+    def tell(self, errors: Errors) -> None:
+        """One error for each column that was not empty."""
         told = [
             (line, name, "unknown_variable", f"Column '{name[:SHOWN]}' {self._problem} ({count} rows).")
             for name, (line, count) in self._met.items()
         ]
-        return pl.DataFrame(told, ERRORS, orient="row")
+        errors.add(pl.DataFrame(told, ERRORS, orient="row"), len(told))
 
 
 class Errors:
@@ -95,11 +98,17 @@ class Errors:
         self._listed: list[pl.DataFrame] = [ERRORS.to_frame()]
         self._room, self._more = LISTED, 0
 
-    def add(self, errors: pl.DataFrame) -> None:
-        """Take up ERRORS."""
+    @property
+    def room(self) -> int:
+        """How many more are listed."""
+        return self._room
+
+    def add(self, errors: pl.DataFrame, count: int) -> None:
+        """Take up ERRORS, the first ones of so many: as many as there is room for, or all."""
         self._listed.append(errors.head(self._room).cast(ERRORS))
-        self._more += max(0, len(errors) - self._room)
-        self._room -= min(self._room, len(errors))
+        listed = min(self._room, count)
+        self._more += count - listed
+        self._room -= listed
 
     def listed(self) -> pl.DataFrame:
         """ERRORS in the order of lines; the last one tells how many more there are, if any."""

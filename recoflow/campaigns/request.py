@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from recoflow.campaigns import audience_request, cells, experiments, filename, identifiers, rules
+from recoflow.campaigns import audience_request, cells, columnwise, experiments, filename, identifiers, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
 from recoflow.campaigns.identifiers import SENT
-from recoflow.campaigns.problems import ERRORS, VARIABLE, Errors, Problem, Strangers, bad_size, shown, sift
+from recoflow.campaigns.problems import ERRORS, VARIABLE, Errors, Problem, Strangers, bad_size, is_sound, shown, sift
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError
 from recoflow.configuration import ALGORITHMS
 from recoflow.sources.fields import BLANK
@@ -178,29 +178,26 @@ def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
         count += len(block)
         rows = experiments.assign(_read_rows(block, [*filters, *unknown]), campaigns, suspended)
         rows = rows.with_columns(_configuration(terms.environment))
-        sound, wrong = sift(rows, [*rules_of_cells, *_filter_problems(rows, filters)])
-        errors.add(wrong)
+        sound = sift(rows, [*rules_of_cells, *_filter_problems(rows, filters)], errors)
         sound = strangers.sift(rows, sound).with_columns(pl.col("list_size").str.strip_chars(BLANK).cast(pl.Int64))
         blocks.append(sound)
     sound = pl.concat(blocks, how="diagonal")
     del blocks
     if crowds := _crowds(sound):
-        sound, nobodies = sift(sound, crowds)
-        errors.add(nobodies)
+        sound = columnwise.kept(sound, is_sound(sound, crowds, errors))
     replaced = 0
-    if sound.select(pl.struct(PERSON).hash().n_unique()).item() < len(sound):  # who asks for one list repeats nothing
-        asked, duplicates = sift(sound, [_DUPLICATE])
-        errors.add(duplicates)
-        sound = asked.with_columns(pl.col("page_type").first().over(PERSON))
-        replaced = int((asked["page_type"] != sound["page_type"]).sum())
-    errors.add(strangers.errors())
+    if not columnwise.is_distinct(sound, PERSON):  # who asks for one list repeats nothing
+        sound = columnwise.kept(sound, is_sound(sound, [_duplicate(sound)], errors))
+        page_types = sound["page_type"].gather(columnwise.first_alike(sound, PERSON))
+        replaced = int((sound["page_type"] != page_types).sum())
+        sound.replace_column(sound.get_column_index("page_type"), page_types)
+    strangers.tell(errors)
     cells.check_volume(sound["list_size"], campaigns.max_items)
-    names = [*_rows_schema(()).names(), *(SENT + each for each in PERSON if SENT + each in sound.columns)]
+    sound.insert_column(0, pl.int_range(len(sound), eager=True).alias("row"))
+    sent = [SENT + each for each in PERSON if SENT + each in sound.columns]
     return replace(
         empty,
-        rows=sound.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).select(
-            *names, *(VARIABLE + variable for variable in filters)
-        ),
+        rows=sound[[*_rows_schema(()).names(), *sent, *(VARIABLE + variable for variable in filters)]],
         filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
         errors=errors.listed(),
         counts=RequestCounts(count, len(sound), count - len(sound), replaced, len(read.repeated)),
@@ -282,10 +279,7 @@ def _crowds(rows: pl.DataFrame) -> list[Problem]:
     problems = []
     has_user = pl.col("user_id").is_not_null()
     for column, is_meant in (("user_id", has_user), ("device_id", ~has_user)):
-        ids = rows.select(pl.col(column).filter(is_meant)).to_series()
-        if len(ids) - ids.hash().n_unique() < MAX_LISTS:  # of most requests that is all there is to ask
-            continue
-        often = ids.value_counts().filter(pl.col("count") > MAX_LISTS)[column]
+        often = columnwise.frequent(rows, column, is_meant, MAX_LISTS)
         message = pl.format(
             f"'{{}}' stands in more than {MAX_LISTS} rows. Leave {column} empty where nobody is known.", shown(column)
         )
@@ -297,9 +291,9 @@ def _crowds(rows: pl.DataFrame) -> list[Problem]:
 _STRANGE: Final = (
     "is neither an item attribute nor declared. Remove it, or name it in `campaigns.variables` or `aliases`"
 )
-_DUPLICATE: Final = Problem(
-    "duplicate_list",
-    "list_name",
-    ~pl.struct(LIST).is_first_distinct(),
-    pl.format("List '{}' of this user and device stands in an earlier row, which is answered.", pl.col("list_name")),
-)
+
+
+def _duplicate(rows: pl.DataFrame) -> Problem:
+    message = "List '{}' of this user and device stands in an earlier row, which is answered."
+    is_repeated = columnwise.is_repeated(rows, LIST)
+    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, pl.col("list_name")))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoflow.campaigns import plausibility, problems
+from recoflow.campaigns import framing, plausibility, problems
 from recoflow.environment import Quality
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
@@ -210,3 +210,41 @@ def test_whatever_is_uploaded_for_a_while_is_read_or_refused(ask):
 
     while time.monotonic() < end:
         upload()
+
+
+# Files of many blocks
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        ROW,
+        "lorem,x",
+        "lorem,eve,,Top,5,weekly_mail,more",
+        "\x1a",
+        "ipsum,eve,,Top,5,weekly_mail",
+        "environment,user_id",
+        'lorem,"e\nv\ne",,Top,0,weekly_mail\x1a',
+        ",,,",
+    ],
+)
+def test_a_file_is_understood_alike_however_many_blocks_it_is_read_in(ask, monkeypatch, end, last):
+    lines = ["\ufeff", HEADER, "", f"{ROW}er", ",,", HEADER, 'lorem,"a\nb",,"To""p",0,weekly_mail', ",,,,,", " ", ROW]
+    content = (end.join([lines[0] + lines[1], *lines[2:], *(f"lorem,u{n},,Top,5,m" for n in range(9)), last])).encode()
+    whole = ask(content)
+    for chunk in (len(HEADER) + 5, 71, 97, 150, len(content) - 1):
+        monkeypatch.setattr(framing, "CHUNK", chunk)
+        parts = ask(content)
+        assert (parts.rejection, parts.counts) == (whole.rejection, whole.counts)
+        assert parts.rows.equals(whole.rows)
+        assert parts.errors.equals(whole.errors)
+
+
+@pytest.mark.fault("M11")
+def test_a_row_of_15_mib_is_read_and_one_of_21_mib_is_refused(ask):
+    people = [ROW.replace("ann", name) for name in ("ann", "bob", "eve")]
+    assert ask(rows(people[0], people[1] + "x" * (15 << 20), people[2])).counts.accepted == 3
+    rejection = ask(rows(people[0], people[1] + "x" * (21 << 20), people[2])).rejection
+    assert rejection.code == "unreadable"
+    assert "a row is longer than 16,777,216 bytes" in rejection.message
