@@ -71,7 +71,7 @@ def soak(root: Path, seconds: float, seed: int) -> dict[str, object]:
         "kills": dict(sorted(kinds.items())),
         "starts_of_up": installation.starts,
         **outcome,
-        "longest_recovery_s": round(longest, 1),
+        "longest_recovery_s": round(longest, 1) if longest < float("inf") else None,
         "longest_recovery_kind": kill.kind,
     }
 
@@ -85,8 +85,13 @@ def shortcomings(found: dict[str, object], share: float) -> list[str]:
         *(f"{name} {found[name]}" for name in ("lost", "doubled", "never_answered") if found[name] != 0),
         *(f"only {seen[name]} {name}" for name, wanted in least.items() if float(str(seen[name])) < wanted),
         *(f"no kill of {kind}" for kind in KINDS if kind not in kinds),
-        *(["too slow a recovery"] if float(str(found["longest_recovery_s"])) > LONGEST_RECOVERY else []),
+        *(["too slow a recovery"] if is_too_slow(found["longest_recovery_s"]) else []),
     ]
+
+
+def is_too_slow(seconds: object) -> bool:
+    """None: something that was interrupted was never seen to work again."""
+    return not isinstance(seconds, float) or seconds > LONGEST_RECOVERY
 
 
 def main() -> None:

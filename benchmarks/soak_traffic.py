@@ -40,6 +40,8 @@ class Traffic:
         self._installation = installation
         self._chance = random.Random(seed)
         self._world = world.generate(users=300, items=150, events=12_000, days=30, end=demo.last_full_hour())
+        is_visit = self._world.events["event_type"] == "detail_pageview"
+        self._visits = self._world.events.filter(is_visit).select("user_id", "action_item").drop_nulls()
         self._ends = threading.Event()
         self._burst = threading.Event()  # set: the next request files come many at once
         self.begins = {"training_worker": self._start_training, "burst_worker": self._burst.set}
@@ -142,20 +144,22 @@ class Traffic:
         self._ends.wait(0.5)
 
     def _event(self, number: int, now: int) -> dict[str, Any]:
+        """A visit that the sample world had before, so that trainings go on to learn something."""
+        user, item = self._visits.row(number * 7919 % self._visits.height)
         return {
             "event_type": "detail_pageview",
             "event_id": f"soak-{number}",
-            "user_id": self._world.users[number * 7 % len(self._world.users)],
+            "user_id": user,
             "channel": "www-desktop",
             "page_type": "article_detail",
-            "action_item": self._world.items["item_id"][number * 11 % self._world.items.height],
+            "action_item": item,
             "action_item_type": "article",
             "timestamp": now - number % 1000,
         }
 
     def _drop(self) -> None:
         """One request file, or several at once, each uploaded until it is acknowledged."""
-        count = 8 if self._burst.is_set() else 1
+        count = 5 if self._burst.is_set() else 1
         self._burst.clear()
         for _ in range(count):
             number = len(self._requests)
@@ -172,7 +176,7 @@ class Traffic:
                 self._requests[name] = len(users)
                 self._successes["upload"].append(time.time())
                 break
-        self._burst.wait(self._chance.uniform(1, 8))
+        self._burst.wait(self._chance.uniform(4, 10))
 
     def _collect(self) -> None:
         with self._customer() as sftp:
