@@ -80,8 +80,16 @@ class Scenario:
             for claim in ledger.pending():
                 ledger.update(claim.id, retry_at=0.0)
 
+    def asked(self, count: int, account: str = "lorem") -> dg.RunRequest:
+        """The one run that the request sensor asks for when so many files are there."""
+        with self.definitions.resources["installation"].mailbox(self.environment(account)) as mailbox:
+            while len(mailbox.pending("requests")) < count:
+                mailbox.poll("requests")
+        (request,) = self.run_requests(f"{account}_requests")
+        return request
+
     def alerts(self) -> list[str]:
-        """What an operator was told, in order."""
+        """The alerts that were raised, in order."""
         return [str(alert) for alert, _ in read_alerts(self.layout.alerts)]
 
     def run(self, job: str, request: dg.RunRequest | None = None, **selection: object) -> dg.ExecuteInProcessResult:

@@ -137,5 +137,5 @@ def _date(match: re.Match[str]) -> datetime | None:
         return None
     try:
         return date.replace(hour=int(time[0]), minute=int(time[1]), second=int(time[2]))
-    except ValueError:  # what stands behind the date is no time
+    except ValueError:  # the text behind the date is not a time
         return date

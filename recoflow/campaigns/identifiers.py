@@ -22,9 +22,9 @@ _NOBODY: Final = (
 
 
 def meant(column: str) -> pl.Expr:
-    """An id without blanks around it; null where it stands for nobody, or all who are not logged in would share lists.
+    """An id without blanks around it; null for a placeholder, or all visitors without log-in would share lists.
 
-    That is how events read it (see `sources.fields`); so a padded id is no stranger.
+    That is how events read it (see `sources.fields`); so a padded id is a known person.
     """
     text = pl.col(column).str.strip_chars(BLANK)
     return pl.when(~pl.col(column).str.contains(_NOBODY)).then(text).alias(column)

@@ -4,7 +4,7 @@ Dagster's own launcher cannot check a worker: where the code server died togethe
 stay STARTED for hours, and with them the pool slots and the request files that they hold. This launcher lets Dagster's
 run monitoring report such a run as failed.
 
-A worker is known by its process id and by when that process started, as the kernel tells it: a number that no change
+A worker is known by its process id and by when that process started, as the kernel reports it: a number that no change
 of the wall clock moves, and that differs for another process that has the same id. The launcher tags a run with the
 boot id before the worker exists, the `installation` resource with the process as soon as the worker executes. In
 between, Dagster's own engine event has the process id.

@@ -25,7 +25,7 @@ from recoflow.storage.lake import ATTEMPTS, CommitConflictError, Lake
 from recoflow.storage.snapshot import Snapshot
 from recoflow.storage.staging import StagedFile
 
-AT_ONCE: Final = 20_000  # rows of a file that are in memory at once, where it is written anew without some of them
+AT_ONCE: Final = 20_000  # rows of a file that are in memory at once, where it is rewritten without some of them
 FENCE: Final = "ingest"  # every commit of new rows carries it, so that two of them at once conflict
 
 

@@ -27,7 +27,7 @@ from recoflow.storage import artifacts
 from recoflow.storage.layout import Layout
 
 FORMAT: Final = 1
-MANIFEST: Final = "backup.json"  # written last: a folder without it is no backup
+MANIFEST: Final = "backup.json"  # written last: a folder without it is not a backup
 DAGSTER: Final = "dagster"
 ERASURES: Final = "erasures"
 LEFT_OUT: Final = ("logs", "warehouse.duckdb", ERASURES, DAGSTER, "sample")
@@ -55,7 +55,7 @@ def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
 
     Raises:
         ConfigurationError: an environment's file is wrong.
-        StorageError: something is damaged or cannot be copied; the folder is no backup then.
+        StorageError: something is damaged or cannot be copied; the folder is not a backup then.
     """
     names = [each.name for each in environments.load_all(layout.environments)]
     _begin(target)

@@ -1,7 +1,7 @@
 """Which ids were erased, so that a restored backup can be cleared of them again.
 
 An id is kept as a keyed hash (HMAC-SHA-256). The key and the hashes are outside of backups. A hash leads back to no id,
-but whoever restores can hash every id of the restored tables and compare.
+but a restore can hash every id of the restored tables and compare.
 """
 
 from __future__ import annotations

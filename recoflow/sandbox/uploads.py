@@ -126,7 +126,7 @@ class Folders:
         self._closed[identity(found)] = Closed(uploader, time.monotonic())
 
     def moved(self, found: os.stat_result) -> None:
-        """A file was renamed: it is left to its session anew."""
+        """A file was renamed: its session has its time again."""
         if (closed := self._closed.get(identity(found))) is not None:
             self._closed[identity(found)] = replace(closed, at=time.monotonic())
 

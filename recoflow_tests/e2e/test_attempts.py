@@ -36,14 +36,6 @@ def damage(folder: Path) -> bytes:
     return sound
 
 
-def asked(made: Scenario, count: int) -> dg.RunRequest:
-    with made.definitions.resources["installation"].mailbox(made.environment("lorem")) as mailbox:
-        while len(mailbox.pending("requests")) < count:
-            mailbox.poll("requests")
-    (request,) = made.run_requests("lorem_requests")
-    return request
-
-
 @pytest.mark.fault("H7", "F45")
 def test_requests_wait_without_limit_for_a_damaged_champion_and_are_answered_after_the_cure(
     trained: Scenario, sample: world.World
@@ -51,7 +43,7 @@ def test_requests_wait_without_limit_for_a_damaged_champion_and_are_answered_aft
     sound = damage(champion(trained))
     trained.drop_requests({name: world.request(sample, sample.users[:5]) for name in NAMES})
     for attempt in range(1, 7):
-        request = asked(trained, 2)
+        request = trained.asked(2)
         assert request.tags["recoflow/attempt"] == str(attempt)
         assert not trained.campaign(request).success
         assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
@@ -60,7 +52,7 @@ def test_requests_wait_without_limit_for_a_damaged_champion_and_are_answered_aft
     (alert,) = trained.alerts()
     assert alert.startswith(f"lorem: {champion(trained) / 'user_factors.npy'}: ")
     (champion(trained) / "user_factors.npy").write_bytes(sound)
-    assert trained.campaign(asked(trained, 2)).success
+    assert trained.campaign(trained.asked(2)).success
     assert [name for name in trained.responses() if name.endswith("22.csv")] == NAMES
 
 
@@ -77,7 +69,7 @@ def test_the_version_that_served_before_a_damaged_champion_answers_and_an_alert_
     damage(newer)
     for name in NAMES:
         trained.drop_request(world.request(sample, sample.users[:5]), name)
-        answered = trained.campaign(asked(trained, 1))
+        answered = trained.campaign(trained.asked(1))
         assert answered.success
         assert materializations(answered)["campaign_recommendations"]["model_version"] == before.name
     (alert,) = trained.alerts()
@@ -89,7 +81,7 @@ def test_the_version_that_served_before_a_damaged_champion_answers_and_an_alert_
 def test_a_run_that_was_lost_is_one_alert(trained: Scenario, sample: world.World) -> None:
     trained.drop_requests({name: world.request(sample, sample.users[:5]) for name in NAMES})
     for _ in range(3):  # the run begins, and its worker is killed
-        asked(trained, 2)
+        trained.asked(2)
         with Ledger(trained.layout.mailbox("lorem") / "ledger.sqlite") as ledger, ledger.transaction() as connection:
             connection.execute("UPDATE claims SET begun = begun + 1")
         trained.rest()
@@ -101,7 +93,7 @@ def test_a_run_that_was_lost_is_one_alert(trained: Scenario, sample: world.World
 @pytest.mark.parametrize("by", ["name", "key"])
 def test_campaign_retry_starts_a_waiting_campaign_at_once(trained: Scenario, sample: world.World, by: str) -> None:
     trained.drop_request(world.request(sample, sample.users[:5]), NAMES[0])
-    key = asked(trained, 1).partition_key
+    key = trained.asked(1).partition_key
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)  # its first attempt was begun, and is paused
     command = ["campaign", "retry", NAMES[0] if by == "name" else str(key), "-e", "lorem"]
     result = CliRunner().invoke(cli.app, [*command, "--data", str(trained.layout.root)])

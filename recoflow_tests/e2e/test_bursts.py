@@ -31,15 +31,6 @@ def drop(made: Scenario, sample: world.World, numbers: range) -> None:
     made.drop_requests({name(number): world.request(sample, sample.users[number : number + 5]) for number in numbers})
 
 
-def asked(made: Scenario, count: int) -> dg.RunRequest:
-    """The one run that the sensor asks for when so many files are there."""
-    with made.definitions.resources["installation"].mailbox(made.environment("lorem")) as mailbox:
-        while len(mailbox.pending("requests")) < count:
-            mailbox.poll("requests")
-    (request,) = made.run_requests("lorem_requests")
-    return request
-
-
 def partitions(made: Scenario, asset: str) -> dict[str, dg.AssetMaterialization]:
     """Name of the request file → its materialization of an asset."""
     records = made.instance.fetch_materializations(dg.AssetKey(["lorem", asset]), limit=100).records
@@ -63,7 +54,7 @@ def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
     trained: Scenario, sample: world.World
 ) -> None:
     drop(trained, sample, range(4))
-    request = asked(trained, 4)
+    request = trained.asked(4)
     assert request.job_name == "lorem_burst"
     assert trained.campaign(request).success
     assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(4)]
@@ -83,7 +74,7 @@ def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
 
 def test_a_campaign_gives_the_same_bytes_in_a_burst_and_alone(trained: Scenario, sample: world.World) -> None:
     drop(trained, sample, range(2))
-    assert trained.campaign(asked(trained, 2)).success
+    assert trained.campaign(trained.asked(2)).success
     together = trained.fetch(name(0))
     (key,) = (each for each in trained.instance.get_dynamic_partitions("lorem_campaigns") if "mail_0" in each)
     assert trained.campaign(dg.RunRequest(partition_key=key)).success
@@ -94,7 +85,7 @@ def test_a_campaign_that_a_person_materializes_by_hand_gets_no_second_run_meanwh
     trained: Scenario, sample: world.World
 ) -> None:
     drop(trained, sample, range(1))
-    campaign = asked(trained, 1).partition_key
+    campaign = trained.asked(1).partition_key
     by_hand = dg.DagsterRun(
         job_name="__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": str(campaign)}
     )
@@ -122,7 +113,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
 
     drop(trained, sample, range(5))
     monkeypatch.setattr(answer, "answer", faulty)
-    result = trained.campaign(asked(trained, 5))
+    result = trained.campaign(trained.asked(5))
     assert not result.success
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     told = {key.split(".")[0]: str(value.value) for key, value in failure.user_failure_data.metadata.items()}
@@ -143,7 +134,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
 
     trained.rest()
     monkeypatch.setattr(answer, "answer", honest)
-    again = asked(trained, 2)
+    again = trained.asked(2)
     assert again.tags["recoflow/attempt"] == "2"
     assert trained.campaign(again).success
     assert pending(trained) == []
@@ -164,11 +155,11 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
 
     drop(trained, sample, range(5))
     monkeypatch.setattr(Mailbox, "publish", cut_off)
-    assert not trained.campaign(asked(trained, 5)).success
+    assert not trained.campaign(trained.asked(5)).success
     assert pending(trained) == sorted({name(number) for number in range(5)} - set(published))
     monkeypatch.setattr(Mailbox, "publish", honest)
     trained.rest()
-    assert trained.campaign(asked(trained, 3)).success
+    assert trained.campaign(trained.asked(3)).success
     assert pending(trained) == []
     assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(5)]
     lake = trained.definitions.resources["installation"].lake(trained.environment("lorem"))
@@ -182,7 +173,7 @@ def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_fil
     monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
     drop(trained, sample, range(1))
     for attempt, pause in enumerate((10, 20, 40, 80, 160), start=1):
-        request = asked(trained, 1)
+        request = trained.asked(1)
         assert request.tags["recoflow/attempt"] == str(attempt)
         assert not trained.campaign(request).success
         assert [seconds <= pause for seconds in trained.pauses()] == [True]
@@ -212,12 +203,12 @@ def test_a_given_up_request_that_is_uploaded_again_is_answered(
     monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
     drop(trained, sample, range(1))
     for _ in range(5):
-        assert not trained.campaign(asked(trained, 1)).success
+        assert not trained.campaign(trained.asked(1)).success
         trained.rest()
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
     monkeypatch.setattr(answer, "answer", honest)
     drop(trained, sample, range(1))
-    assert trained.campaign(asked(trained, 1)).success
+    assert trained.campaign(trained.asked(1)).success
     assert trained.responses() == [name(0), f"{name(0)}.manifest.json"]
 
 
