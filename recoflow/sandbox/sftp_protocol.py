@@ -228,12 +228,15 @@ class Subsystem(paramiko.SFTPServer):
         self._send_status(number, status)  # type: ignore[attr-defined]
 
     def finish_subsystem(self) -> None:
-        """End the session."""
+        """End the session: first its unfinished uploads, because words to a client that is gone may fail."""
+        for handle in (*self.file_table.values(), *self.folder_table.values()):
+            handle.close()
         # Without an exit status OpenSSH's scp calls a finished copy a failure.
         if self.sock is not None:
             with suppress(OSError, EOFError, paramiko.SSHException):
                 self.sock.send_exit_status(0)
-        super().finish_subsystem()
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            super().finish_subsystem()
 
     def _taken(self, name: bytes) -> _Handle | None:
         handle = self.file_table.pop(name, None)

@@ -29,6 +29,7 @@ from recoflow.storage.ledger import Ledger
 from recoflow.storage.mailbox import Mailbox
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+CHECKOUT = Path(__file__).parents[2]
 HEADER = b"environment,user_id,list_name,list_size,page_type\n"
 REQUEST = HEADER + b"lorem,u1,home,3,email\n"
 FOLDERS = ("requests", "periodic", "one_time")
@@ -281,8 +282,7 @@ def tmpfs(folder: Path, size: str) -> Iterator[Path]:
 def proxy(target: int) -> Iterator[tuple[int, int]]:
     """A TCP proxy in a process of its own: its port, and its process id to stop it with signals."""
     port = free_port()
-    script = Path(__file__).with_name("tcp_proxy.py")
-    with subprocess.Popen([sys.executable, str(script), str(port), str(target)]) as process:
+    with subprocess.Popen(script("tcp_proxy", port, target), cwd=CHECKOUT) as process:
         try:
             for _ in range(200):
                 with socket.socket() as probe:
@@ -301,9 +301,8 @@ def unprivileged(root: Path, user: int = 65534) -> Iterator[Lab]:
     keys.host_key(root)
     work = root / "work"
     work.mkdir()
-    script = Path(__file__).with_name("unprivileged_server.py")
-    command = [sys.executable, str(script), str(root), str(user)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = script("unprivileged_server", root, user)
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
@@ -315,8 +314,12 @@ def unprivileged(root: Path, user: int = 65534) -> Iterator[Lab]:
 
 def worker_process(lab: Lab, *, ticks: int) -> subprocess.Popen[str]:
     """Workers in a process of their own, each forked when the one before it was killed; ends after `ticks` of one."""
-    script = Path(__file__).with_name("sftp_worker.py")
     account = lab.account
-    settings = f"{account.port} {account.username} {account.quiet_seconds} {account.private_key} {account.known_hosts}"
-    command = [sys.executable, str(script), str(lab.work), str(ticks), *settings.split()]
-    return subprocess.Popen(command, text=True, stderr=subprocess.PIPE, start_new_session=True)
+    place = (account.port, account.username, account.quiet_seconds, account.private_key, account.known_hosts)
+    command = script("sftp_worker", lab.work, ticks, *place)
+    return subprocess.Popen(command, cwd=CHECKOUT, text=True, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def script(name: str, *arguments: object) -> list[str]:
+    """The command of a module of this folder, to be run in CHECKOUT: that is where Python looks for it."""
+    return [sys.executable, "-m", f"{__package__}.{name}", *map(str, arguments)]

@@ -6,7 +6,10 @@ import io
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
+from contextlib import suppress
 
 import paramiko
 import pytest
@@ -176,6 +179,20 @@ def test_an_upload_whose_client_is_killed_never_appears(lab, tmp_path):
             sftp_lab.await_true(lambda: not list((lab.files / ".uploads").iterdir()))
             worker.tick()
             assert_nothing_lost(lab.files, worker.ledger, {}, runs=lab.runs)
+
+
+@pytest.mark.fault("F25")
+def test_an_upload_whose_connection_is_reset_amid_answers_is_thrown_away(lab):
+    for _ in range(20):
+        with suppress(OSError, EOFError, paramiko.SSHException), lab.customer() as sftp:
+            file = sftp.open("requests/a.csv", "wb")
+            file.set_pipelined()
+            file.write(LARGE[:300_000])
+            connection = sftp.get_channel().get_transport().sock
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+    sftp_lab.await_true(lambda: not list((lab.files / ".uploads").iterdir()))
+    assert list((lab.files / "requests").iterdir()) == []
 
 
 @pytest.mark.fault("M10")
