@@ -36,7 +36,7 @@ INTERRUPTS = {  # kind → the work that must be seen to succeed again
     "everything": ALL_WORK,
 }
 KINDS = tuple(INTERRUPTS)
-FOUND_WITHIN = 20.0  # seconds for a worker of a kind to appear; else its turn comes later
+FOUND_WITHIN = 12.0  # seconds for a worker of a kind to appear; else its turn comes later
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Killer:
     def kill_until(self, deadline: float) -> None:
         waiting: list[str] = []
         while time.time() < deadline:
-            if not waiting:
-                waiting = self._chance.sample(KINDS, len(KINDS))
+            if len(waiting) <= len(WORKERS):  # a round that only waits for workers to appear has gone on too long
+                waiting += self._chance.sample(KINDS, len(KINDS))
             kind = waiting.pop(0)
             if processes := self._find(kind, min(deadline, time.time() + FOUND_WITHIN)):
                 for process in processes:
