@@ -8,14 +8,14 @@ key, after a growing pause. Faults of the installation are waited for without li
 given up after some attempts, and its customer gets an errors file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import dagster as dg
 
 from recoflow.campaigns import docket, filename
 from recoflow.campaigns.docket import Docket
-from recoflow.defs import bursts
+from recoflow.defs import bursts, names
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import RecoflowError
@@ -38,10 +38,18 @@ LOST = RecoflowError(
 
 
 def due(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox, folder: str) -> list[Intake]:
-    """Files that a run must be started for: none is under way, and the last failed long enough ago."""
-    running = _running(context, environment)
+    """Files that a run must be started for: none is under way, and the last failed long enough ago.
+
+    While a run of small files waits for a place, further small files wait too, and share the next run.
+    """
+    runs = _active(context)
+    running, is_full = _campaigns(environment, runs), any(_waits(environment, run) for run in runs)
     # The files are asked for after the runs: a run that ended meanwhile has answered its own or reported its failure.
-    return [each for each in mailbox.pending(folder) if each.is_due and key(environment, each) not in running]
+    return [
+        each
+        for each in mailbox.pending(folder)
+        if each.is_due and key(environment, each) not in running and (each.size > bursts.LARGE or not is_full)
+    ]
 
 
 def settle(
@@ -65,7 +73,7 @@ def orphans(context: dg.SensorEvaluationContext, environment: Environment, mailb
     """Deliveries whose campaign no run is at work at, so that none is going to note them."""
     if not mailbox.delivered():
         return []
-    running = _running(context, environment)
+    running = _campaigns(environment, _active(context))
     # Asked again: runs that ended meanwhile have noted their own.
     return [delivery for delivery in mailbox.delivered() if delivery.reference not in running]
 
@@ -89,13 +97,24 @@ def opened(environment: Environment, installation: Installation, intake: Intake,
     )
 
 
-def _running(context: dg.SensorEvaluationContext, environment: Environment) -> set[str]:
-    """The campaigns that a run of any job is at work at: a person may be materializing the assets of one by hand."""
-    running = set()
-    for run in context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
+def _active(context: dg.SensorEvaluationContext) -> Sequence[dg.DagsterRun]:
+    return context.instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+
+
+def _campaigns(environment: Environment, runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """The campaigns that runs of any job are at work at: a person may be materializing the assets of one by hand."""
+    found = set()
+    for run in runs:
         alone = run.tags.get("dagster/partition")
-        running |= {alone} if alone else set(bursts.campaigns_of(environment, run.run_config))
-    return running
+        found |= {alone} if alone else set(bursts.campaigns_of(environment, run.run_config))
+    return found
+
+
+def _waits(environment: Environment, run: dg.DagsterRun) -> bool:
+    """Whether a run of small files waits for one of the places of all runs."""
+    jobs = {names.job(environment, "campaign"), names.job(environment, "burst")}
+    is_small = run.tags.get(names.SIZE_TAG) == "small"
+    return run.status == dg.DagsterRunStatus.QUEUED and run.job_name in jobs and is_small
 
 
 def _suspect(mailbox: Mailbox, intake: Intake) -> bool:

@@ -7,6 +7,7 @@ import dagster as dg
 from recoflow.environment import Environment
 
 CLAIM_TAG = "recoflow/claim"
+SIZE_TAG = "recoflow/size"  # of the request files of a run: `small` or `large`; dagster.yaml limits the large ones
 ENVIRONMENT_TAG = "recoflow/environment"
 UNTAKEN_TAG = "recoflow/untaken"  # how many files an ingest could not take for reasons of the installation
 

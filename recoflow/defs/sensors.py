@@ -244,7 +244,8 @@ def _run(environment: Environment, installation: Installation, mailbox: Mailbox,
     keys = [attempts.opened(environment, installation, intake, now()).key for intake in share]
     # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
     run_keys = [f"{intake.claim_id}:{mailbox.attempted(intake.claim_id)}" for intake in share]
-    tags = {"recoflow/attempt": str(share[0].attempts + 1)}
+    size = "large" if max(intake.size for intake in share) > bursts.LARGE else "small"
+    tags = {"recoflow/attempt": str(share[0].attempts + 1), names.SIZE_TAG: size}
     if len(share) > 1:
         return dg.RunRequest(
             hashlib.sha256(" ".join(run_keys).encode()).hexdigest(),
@@ -253,6 +254,6 @@ def _run(environment: Environment, installation: Installation, mailbox: Mailbox,
             tags=tags | {"recoflow/campaigns": str(len(keys))},
         )
     (alone,) = share
-    tags |= {names.CLAIM_TAG: alone.claim_id, "recoflow/size": "large" if alone.size > bursts.LARGE else "small"}
     job = names.job(environment, "campaign")
+    tags |= {names.CLAIM_TAG: alone.claim_id}
     return dg.RunRequest(run_keys[0], job_name=job, partition_key=keys[0], tags=tags)

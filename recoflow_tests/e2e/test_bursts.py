@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from recoflow.campaigns import answer, staged
 from recoflow.campaigns.publication import Files
@@ -94,6 +95,24 @@ def test_a_campaign_that_a_person_materializes_by_hand_gets_no_second_run_meanwh
     trained.instance.delete_run(by_hand.run_id)
     trained.rest()
     assert isinstance(trained.tick("lorem_requests"), dg.SensorResult)
+
+
+def test_small_files_wait_while_a_run_waits_for_a_place_and_then_share_one(
+    trained: Scenario, sample: world.World
+) -> None:
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("recoflow"), "__repository__")
+    waiting = dg.DagsterRun(
+        job_name="lorem_campaign",
+        status=dg.DagsterRunStatus.QUEUED,
+        tags={"recoflow/size": "small"},
+        remote_job_origin=RemoteJobOrigin(repository, "lorem_campaign"),
+    )
+    trained.instance.add_run(waiting)
+    drop(trained, sample, range(3))
+    trained.drop_requests({name(9): world.request(sample, lists={f"list {n}": 1 for n in range(100)})})
+    assert trained.asked(4).tags["recoflow/size"] == "large"
+    trained.instance.delete_run(waiting.run_id)
+    assert trained.asked(4).tags["recoflow/campaigns"] == "3"
 
 
 def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_again(
