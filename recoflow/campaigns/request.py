@@ -168,6 +168,7 @@ def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
     campaigns = terms.environment.campaigns
     variables = [column for column in read.header if column not in COLUMNS]
     filters = terms.filters(variables)
+    cells.check_cells(read.rows, len(filters), campaigns.max_cells)
     unknown = [name for name in variables if name not in filters and name not in campaigns.variables]
     unsupported = terms.unsupported()
     suspended = experiments.suspended(campaigns, unsupported, terms.algorithms)
@@ -296,4 +297,4 @@ _STRANGE: Final = (
 def _duplicate(rows: pl.DataFrame) -> Problem:
     message = "List '{}' of this user and device stands in an earlier row, which is answered."
     is_repeated = columnwise.is_repeated(rows, LIST)
-    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, pl.col("list_name")))
+    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, shown("list_name")))

@@ -247,6 +247,19 @@ def test_too_many_rows_bytes_or_items_are_refused_before_anything_is_ranked(ask,
     assert ask(rows(*lines), max_items=14).rejection.code == "too_many_items"
 
 
+@pytest.mark.fault("M11")
+def test_more_cells_than_memory_has_room_for_are_refused_with_the_cure(ask):
+    header = "environment,user_id,device_id,list_name,list_size,page_type,category,colour,nothing"
+    lines = [f"lorem,u{number},,Top,5,home,sport,," for number in range(3)]
+    known = {"attributes": ["categories", "colour"], "aliases": {"category": "categories"}}
+    asked = ask(rows(*lines, header=header), max_cells=27, **known)
+    assert asked.rejection is None
+    rejection = ask(rows(*lines, header=header), max_cells=26, **known).rejection
+    assert rejection.code == "too_many_cells"
+    assert "3 rows with 2 columns that filter are 27 cells, 26 is the limit" in rejection.message
+    assert "Split it into several files, or leave out columns" in rejection.message
+
+
 @pytest.mark.fault("F43")
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     bomb = tmp_path / "bomb"
