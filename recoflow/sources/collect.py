@@ -22,7 +22,7 @@ from recoflow.sources.rejects import EventError, shortened
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
 MAX_IGNORED: Final = 1000  # names of keys that nobody reads which are reported
-FULL: Final = 64 * 1024**2  # characters of properties that are gathered at once
+FULL: Final = 16 * 1024**2  # characters of properties that are gathered at once
 AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
 Value = str | int | float | None
@@ -139,6 +139,7 @@ def collected(pieces: Iterable[Piece], dialect: Dialect, arrival: Arrival) -> It
         is_more, collector = False, Collector(arrival)
         for piece in rest:
             collector.read((piece,), dialect)
+            del piece  # a large one goes before the next one is made
             if is_more := collector.size >= FULL:
                 break
         yield collector

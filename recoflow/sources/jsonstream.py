@@ -183,7 +183,7 @@ class _Values:
     def _value(self) -> Piece:
         while True:
             try:
-                _, end = _DECODER.raw_decode(self._text, self._at)
+                end = _DECODER.raw_decode(self._text, self._at)[1]  # the value goes before it is decoded strictly
             except json.JSONDecodeError as error:
                 end = len(self._text) if self._is_cut(error) else self._broken_end()
             except RecursionError:
