@@ -146,6 +146,7 @@ class Campaigns(Section):
     max_audience_size: int = Field(100_000, ge=1)
     max_lists: int = Field(2_500_000, ge=1)  # of one file; at this and the next default it is read in less than 1 GiB
     max_request_bytes: int = Field(300 * 1024**2, ge=1)  # unpacked
+    max_cells: int = Field(20_000_000, ge=1)  # of one file: its rows times the known columns and those that filter
     max_items: int = Field(200_000_000, ge=1)  # items that one file may ask for: the sum of its sizes
     page_types: tuple[str, ...] = ()  # beside schema.PAGE_TYPES
     aliases: dict[str, str] = {}  # request column → item attribute

@@ -53,11 +53,13 @@ class Cells:
             columns of every block even where the file lacks them.
         blocks: the rows, block by block: Int64 `line:`, at which each row begins, and a String column for each name,
             all cells as text, an empty one null. Rows without content are no rows.
+        rows: how many there may be: those without content and those of `repeated` are counted.
         repeated: the lines of rows that repeat the header, as far as the blocks were read; they are no rows.
     """
 
     header: tuple[str, ...]
     blocks: Iterator[pl.DataFrame]
+    rows: int
     repeated: list[int]
 
 
@@ -83,7 +85,7 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
     repeated: list[int] = []
     blocks = _own_rows(_blocks(path, is_compressed, header, found), header, environment.name, repeated)
     nothing = [pl.lit(None, pl.String).alias(column) for column in missing]
-    return Cells((*header, *missing), (block.with_columns(nothing) for block in blocks), repeated)
+    return Cells((*header, *missing), (block.with_columns(nothing) for block in blocks), len(found.lines), repeated)
 
 
 def is_for_audiences(header: Collection[str]) -> bool:
@@ -96,6 +98,17 @@ def text(column: str) -> pl.Expr:
     """A cell without blanks around it, null where that leaves nothing; as events read their texts."""
     stripped = pl.col(column).str.strip_chars(BLANK)
     return pl.when(stripped.str.len_bytes() > 0).then(stripped).alias(column)
+
+
+def check_cells(rows: int, filters: int, limit: int) -> None:
+    """Refuse a file whose cells, those of the known columns and of columns that filter, take more memory than `limit`.
+
+    Raises:
+        RequestRejectedError: `too_many_cells`.
+    """
+    if (cells := rows * (len(COLUMNS) + filters)) > limit:
+        problem = f"{rows:,} rows with {filters:,} columns that filter are {cells:,} cells, {limit:,} is the limit"
+        raise rejected("too_many_cells", problem, "Split it into several files, or leave out columns")
 
 
 def check_volume(sizes: pl.Series, limit: int) -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from recoflow.sources.fields import BLANK, NO_IDENTITY
 from recoflow.storage import sql
 
-SENT: Final = "sent:"  # prefix of columns that say how an id was written
+PADDING: Final = "padding:"  # prefix of columns that say which blanks stood around an id: less than all that was sent
 _NOBODY: Final = (
     rf"(?i)^[{BLANK}]*({'|'.join(map(re.escape, NO_IDENTITY))})?[{BLANK}]*$"  # a fifth of the time of `is_in`
 )
@@ -30,9 +30,25 @@ def meant(column: str) -> pl.Expr:
     return pl.when(~pl.col(column).str.contains(_NOBODY)).then(text).alias(column)
 
 
+def padding(cell: pl.Expr) -> pl.Expr:
+    """The blanks around a cell, with `_` in the place of what they are around; null where there are none."""
+    size = cell.str.len_chars()
+    before = cell.str.head(size - cell.str.strip_chars_start(BLANK).str.len_chars())
+    after = cell.str.tail(size - cell.str.strip_chars_end(BLANK).str.len_chars())
+    around = pl.concat_str(before, pl.lit("_"), after)
+    return pl.when(around != "_").then(around)
+
+
 def as_sent(rows: pl.DataFrame, columns: Sequence[str]) -> list[pl.Expr]:
     """These columns of the rows as the request spelled them."""
-    return [pl.coalesce(SENT + column, column).alias(column) for column in columns if SENT + column in rows.columns]
+    return [_padded(column) for column in columns if PADDING + column in rows.columns]
+
+
+def _padded(column: str) -> pl.Expr:
+    around, text = pl.col(PADDING + column), pl.col(column)
+    place = around.str.find("_", literal=True)
+    padded = pl.concat_str(around.str.head(place), text, around.str.slice(place + 1))
+    return pl.coalesce(padded, text).alias(column)
 
 
 def of_rows(rows: pl.DataFrame, campaign_id: str, columns: Sequence[str]) -> pl.Series:

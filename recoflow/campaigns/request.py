@@ -16,7 +16,7 @@ import polars as pl
 
 from recoflow.campaigns import audience_request, cells, columnwise, experiments, filename, identifiers, rules
 from recoflow.campaigns.cells import COLUMNS, PERSON
-from recoflow.campaigns.identifiers import SENT
+from recoflow.campaigns.identifiers import PADDING
 from recoflow.campaigns.problems import ERRORS, VARIABLE, Errors, Problem, Strangers, bad_size, is_sound, shown, sift
 from recoflow.campaigns.rejection import Rejection, RequestRejectedError
 from recoflow.configuration import ALGORITHMS
@@ -58,8 +58,8 @@ class Request:
         rows: accepted rows in the file's order: row (Int64, 0, 1, …), line (Int64), user_id, device_id, list_name,
             list_size (Int64), configuration_id (null: the default), page_type, version and algorithm (see
             `experiments.assign`), and one String column `variable:NAME` for each variable that filters.
-            Ids are without blanks around them; where any had some, a column SENT + its name says what was sent, null
-            where that is the same. Of a request for audiences `audience_request.ROWS`.
+            Ids are without blanks around them; where any had some, a column PADDING + its name says which, null
+            where there were none. Of a request for audiences `audience_request.ROWS`.
         filters: row column → item attribute.
         errors: ERRORS, in the order of lines.
         rejection: why the whole file is refused; rows are then empty.
@@ -168,6 +168,7 @@ def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
     campaigns = terms.environment.campaigns
     variables = [column for column in read.header if column not in COLUMNS]
     filters = terms.filters(variables)
+    cells.check_cells(read.rows, len(filters), campaigns.max_cells)
     unknown = [name for name in variables if name not in filters and name not in campaigns.variables]
     unsupported = terms.unsupported()
     suspended = experiments.suspended(campaigns, unsupported, terms.algorithms)
@@ -194,10 +195,10 @@ def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
     strangers.tell(errors)
     cells.check_volume(sound["list_size"], campaigns.max_items)
     sound.insert_column(0, pl.int_range(len(sound), eager=True).alias("row"))
-    sent = [SENT + each for each in PERSON if SENT + each in sound.columns]
+    paddings = [PADDING + each for each in PERSON if PADDING + each in sound.columns]
     return replace(
         empty,
-        rows=sound[[*_rows_schema(()).names(), *sent, *(VARIABLE + variable for variable in filters)]],
+        rows=sound[[*_rows_schema(()).names(), *paddings, *(VARIABLE + variable for variable in filters)]],
         filters={VARIABLE + variable: attribute for variable, attribute in filters.items()},
         errors=errors.listed(),
         counts=RequestCounts(count, len(sound), count - len(sound), replaced, len(read.repeated)),
@@ -206,7 +207,7 @@ def _judge(empty: Request, read: Cells, terms: _Terms) -> Request:
 
 
 def _read_rows(block: pl.DataFrame, variables: Sequence[str]) -> pl.DataFrame:
-    """The rows of a block as they are judged: ids as events read them, and beside them as they were sent."""
+    """The rows of a block as they are judged: ids as events read them, and beside them the blanks around."""
     rows = block.select(
         pl.col(cells.LINE).alias("line"),
         *(identifiers.meant(column) for column in PERSON),
@@ -216,8 +217,8 @@ def _read_rows(block: pl.DataFrame, variables: Sequence[str]) -> pl.DataFrame:
         *(cells.text(variable).alias(VARIABLE + variable) for variable in variables),
     )
     is_padded = [column for column in PERSON if (rows[column] != block[column]).any()]
-    sent = [pl.when(rows[column].is_not_null()).then(block[column]).alias(SENT + column) for column in is_padded]
-    return rows.with_columns(sent)
+    paddings = [identifiers.padding(pl.lit(block[column])).alias(PADDING + column) for column in is_padded]
+    return rows.with_columns(paddings)
 
 
 def _configuration(environment: Environment) -> pl.Expr:
@@ -296,4 +297,4 @@ _STRANGE: Final = (
 def _duplicate(rows: pl.DataFrame) -> Problem:
     message = "List '{}' of this user and device stands in an earlier row, which is answered."
     is_repeated = columnwise.is_repeated(rows, LIST)
-    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, pl.col("list_name")))
+    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, shown("list_name")))

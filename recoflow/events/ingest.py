@@ -28,6 +28,7 @@ from recoflow.events.commits import commit_new
 from recoflow.events.delivery import Delivery, discard, stage
 from recoflow.quality.importing import uncollected
 from recoflow.schema import Counts, ParsedBatch
+from recoflow.sources import collect
 from recoflow.sources.collect import Dialect
 from recoflow.storage import sql
 from recoflow.storage.lake import Lake
@@ -146,7 +147,9 @@ def _commit(lake: Lake, delivery: Delivery, sha256: str) -> FileReport:
     rejected = Counts(read=delivery.rejected, quarantined=delivery.rejected)
     counts = sum((outcome.counts for outcome in outcomes), rejected)
     rows = sum(outcome.rows for outcome in outcomes)
-    report = FileReport(delivery.name, sha256, counts, rows, dict(delivery.ignored_keys), was_known=False)
+    report = FileReport(
+        delivery.name, sha256, counts, rows, collect.most_ignored(delivery.ignored_keys), was_known=False
+    )
     lake.append("ingests", _record(report, delivery.received_at), transaction=sha256)
     return report
 

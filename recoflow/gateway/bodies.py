@@ -20,7 +20,7 @@ from recoflow.errors import SourceError
 from recoflow.gateway.screen import Screen
 from recoflow.schema import ParsedBatch
 from recoflow.sources import froomle, items, metarank
-from recoflow.sources.collect import Arrival, Collector, Dialect, Piece
+from recoflow.sources.collect import Arrival, Dialect, Piece, collected
 
 _ENCODER: Final = msgspec.json.Encoder()
 UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -150,11 +150,11 @@ def _check_count(found: Sequence[object], environment: Environment) -> None:
 
 def _check(pieces: Sequence[Piece], dialect: Dialect, environment: Environment, received_at: datetime) -> None:
     """Apply the exact rules and refuse when an event breaks one."""
-    collector = Collector(Arrival(environment, "api", received_at, is_timestamp_required=False))
-    collector.read(pieces, dialect)
-    batch = collector.batch()
-    if batch.rejects.height:
-        raise _refused(batch, "Events contain errors")
+    arrival = Arrival(environment, "api", received_at, is_timestamp_required=False)
+    for part in collected(pieces, dialect, arrival):
+        batch = part.batch()
+        if batch.rejects.height:
+            raise _refused(batch, "Events contain errors")
 
 
 def _check_each(body: bytes, environment: Environment, received_at: datetime) -> None:

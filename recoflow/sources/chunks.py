@@ -19,6 +19,7 @@ MAX_EVENT: Final = 8 * 1024**2  # bytes; a longer one is no event but a file wit
 
 COMPILED_FROM: Final = 2 * 1024**2  # bytes; fewer are searched before the compiled search is loaded
 
+_GLANCE: Final = 256  # bytes that tell of nearly all texts that they are not blank
 _LOOKED_AT: Final = 64 * 1024  # bytes that are searched at once from the end
 
 Text = bytes | memoryview  # read only
@@ -26,7 +27,10 @@ Read = Callable[[memoryview], int]  # fills the memory from its beginning and te
 
 
 class Records(NamedTuple):
-    """Half-open bounds of each record in a chunk's text, and the line of the file where it begins."""
+    """Half-open bounds of each record in a chunk's text, and the line of the file where it begins.
+
+    No record is an empty line: a file may have millions of them.
+    """
 
     begins: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -55,7 +59,7 @@ class Chunk(Protocol):
 
     @property
     def records(self) -> Records:
-        """Where each record lies; those that are blank hold no event."""
+        """Where each record lies; those of blanks hold no event."""
 
     @property
     def broken(self) -> Sequence[Piece]:
@@ -65,21 +69,17 @@ class Chunk(Protocol):
         """The events of these records with their exact places, texts and values."""
 
 
-def filled(text: Text, records: Records, indices: Iterable[int]) -> list[int]:
-    """Those of the records that are more than a line end: a file may have millions that are not."""
-    chosen = indices if isinstance(indices, np.ndarray) else np.fromiter(indices, np.int64)
-    begins, lengths = records.begins[chosen], records.ends[chosen] - records.begins[chosen]
-    is_return = np.frombuffer(text, np.uint8)[np.where(lengths == 1, begins, 0)] == ord("\r") if len(text) else False
-    found: list[int] = chosen[(lengths > 1) | (lengths == 1) & ~np.asarray(is_return)].tolist()
-    return found
-
-
 def refilled(rest: Text, read: Read, size: int) -> tuple[memoryview, bool]:
     """The rest of a text and about `size` bytes that follow in the stream, in one piece; and whether any followed."""
     text = buffers.empty(len(rest) + size, np.uint8).data
     text[: len(rest)] = rest
     more = read(text[len(rest) :])
     return text[: len(rest) + more].toreadonly(), more > 0
+
+
+def is_blank(text: Text) -> bool:
+    """Whether nothing but blanks and line ends is in a text."""
+    return not bytes(text[:_GLANCE]).strip() and not bytes(text).strip()
 
 
 def next_line(read: Read, size: int) -> bytes:
@@ -141,9 +141,15 @@ def count(text: Text, mark: bytes) -> int:
     return int(wide.count_byte(data, ord(mark)))
 
 
-def line_bounds(text: Text, line_ends: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each line of a text begins and ends, without its line end, given how many line ends there are."""
+def lines(text: Text, line_ends: int, first: int) -> Records:
+    """Each line of a text that has content, without its line end, given how many line ends there are."""
     ends = places(text, b"\n", line_ends)
     if text[-1:] != b"\n":
         ends = np.append(ends, len(text))
-    return np.append(0, ends[:-1] + 1), ends
+    steps = np.diff(ends, prepend=-1)
+    has_content = steps > 1
+    short = np.flatnonzero(steps == 2)
+    has_content[short] = np.frombuffer(text, np.uint8)[ends[short] - 1] != ord("\r")
+    numbers = np.flatnonzero(has_content)
+    ends = ends[numbers]
+    return Records(ends - steps[numbers] + 1, ends, numbers + first)

@@ -6,7 +6,7 @@ What belongs here: the circumstances of arrival and the making of `schema.Parsed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,9 +18,11 @@ from recoflow import schema
 from recoflow.environment import Environment
 from recoflow.schema import ParsedBatch
 from recoflow.sources import times
-from recoflow.sources.rejects import EventError
+from recoflow.sources.rejects import EventError, shortened
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
+MAX_IGNORED: Final = 1000  # names of keys that nobody reads which are reported
+FULL: Final = 16 * 1024**2  # characters of properties that are gathered at once
 AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
 Value = str | int | float | None
@@ -76,6 +78,7 @@ class Collector:
         self._record = 0
         self._rows = {name: _Rows(table, arrival) for name, table in _TABLES.items()}
         self._ignored: Counter[str] = Counter()
+        self.size = 0  # characters of properties; one ranking has them for each of its items
         self._read = 0
 
     def read(self, pieces: Iterable[Piece], dialect: Dialect) -> None:
@@ -93,6 +96,7 @@ class Collector:
     def add_event(self, row: Mapping[str, Value]) -> None:
         """Add one row of `schema.EVENTS`; source and time of receipt are filled in."""
         self.event_records.append(self._record)
+        self.size += len(str(row.get("properties") or ""))
         self._rows["events"].add(row)
 
     def add_update(self, row: Mapping[str, Value]) -> None:
@@ -111,7 +115,7 @@ class Collector:
             events=self._rows["events"].frame(),
             updates=self._rows["updates"].frame(),
             rejects=self._rows["rejects"].frame(),
-            ignored_keys=dict(self._ignored),
+            ignored_keys=most_ignored(self._ignored),
         )
 
     def _reject(self, piece: Piece, error: EventError) -> None:
@@ -125,6 +129,20 @@ class Collector:
                 "raw": piece.raw[:MAX_RAW],
             }
         )
+
+
+def collected(pieces: Iterable[Piece], dialect: Dialect, arrival: Arrival) -> Iterator[Collector]:
+    """What the pieces give, in one part or, where that is much, in several of about `FULL` characters."""
+    rest = iter(pieces)
+    is_more = True
+    while is_more:
+        is_more, collector = False, Collector(arrival)
+        for piece in rest:
+            collector.read((piece,), dialect)
+            del piece  # a large one goes before the next one is made
+            if is_more := collector.size >= FULL:
+                break
+        yield collector
 
 
 class _Rows:
@@ -182,10 +200,15 @@ def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:
         events=pl.concat([batch.events for batch in batches]),
         updates=pl.concat([batch.updates for batch in batches]),
         rejects=pl.concat([batch.rejects for batch in batches]),
-        ignored_keys=dict(ignored),
+        ignored_keys=most_ignored(ignored),
         event_lines=joined([batch.event_lines for batch in batches]),
         update_lines=joined([batch.update_lines for batch in batches]),
     )
+
+
+def most_ignored(counted: Counter[str]) -> dict[str, int]:
+    """The most frequent ones of the keys that nobody reads: a file may have millions of them."""
+    return {shortened(name): count for name, count in counted.most_common(MAX_IGNORED)}
 
 
 def joined(lines: Sequence[pl.Series | None]) -> pl.Series | None:

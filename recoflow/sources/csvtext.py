@@ -24,9 +24,9 @@ from recoflow.sources.chunks import (
     Survey,
     Text,
     count,
-    filled,
+    is_blank,
     last_place,
-    line_bounds,
+    lines,
     next_line,
     places,
     refilled,
@@ -57,11 +57,11 @@ class CsvChunk:
 
     @cached_property
     def records(self) -> Records:
-        """Each record: a line, or several where a quoted cell has line ends."""
-        begins, ends = line_bounds(self.text, self.survey.line_ends)
-        lines = np.arange(len(begins)) + self.first_line
+        """Each record: a line with content, or several where a quoted cell has line ends."""
+        found = lines(self.text, self.survey.line_ends, self.first_line)
         if not self.survey.quotes:
-            return Records(begins, ends, lines)
+            return found
+        begins, ends, numbers = found
         quotes = np.searchsorted(places(self.text, b'"', self.survey.quotes), np.stack([begins, ends]))
         odd = np.flatnonzero((quotes[1] - quotes[0]) % 2)
         is_begin = np.ones(len(begins), bool)
@@ -71,12 +71,12 @@ class CsvChunk:
                 covered = line + self._length(begins, ends, line) - 1
                 is_begin[line + 1 : covered + 1] = False
                 ends[line] = ends[covered]
-        return Records(begins[is_begin], ends[is_begin], lines[is_begin])
+        return Records(begins[is_begin], ends[is_begin], numbers[is_begin])
 
     def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
         """These records with their exact places, texts and cells by name; empty cells are None, blank lines nothing."""
         records = self.records
-        for index in filled(self.text, records, indices):
+        for index in indices:
             raw = bytes(self.text[records.begins[index] : records.ends[index]])
             if raw.strip():
                 yield self._piece(raw, int(records.lines[index]))._replace(record=index)
@@ -149,12 +149,13 @@ def chunks(read: Read, header: tuple[str, ...], size: int, line: int) -> Iterato
         rest = text[len(chunk.text) :]
         if chunk.text:
             line += chunk.survey.line_ends
-            yield chunk
+            if not is_blank(chunk.text):
+                yield chunk
         elif len(rest) > MAX_EVENT:
             yield CsvChunk(header, b"", line, (too_long(rest, line),))
             rest = next_line(read, size)
             line += 1
-    if bytes(rest).strip():
+    if not is_blank(rest):
         yield CsvChunk(header, rest, line)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -111,24 +112,32 @@ def _framed(head: bytes, line: int, more: Read, name: str, dialect: Dialect | No
 def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
     """Parse chunks in their order, a few at a time: the compiled path holds no interpreter lock."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        waiting: deque[Future[ParsedBatch]] = deque()
+        waiting: deque[Future[Iterable[ParsedBatch]]] = deque()
         for chunk in chunks:
             if len(waiting) > WORKERS:  # one waits, so that no worker idles while rows are made ready for the lake
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
             waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
 
 
-def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
+def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Iterable[ParsedBatch]:
+    """The rows of a chunk in the file's order. Of what gives many, more are parsed as they are asked for."""
     most = dialect.most if isinstance(dialect, Mixed) else dialect
     if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
-        return _by_columns(chunk, most, dialect, arrival)
-    collector = _exactly(chunk, np.arange(len(chunk.records.begins)), dialect, arrival)
+        easy = _easy(chunk, most, arrival)
+        odd, *more = islice(_exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival), 2)
+        if not more:
+            return [_in_file_order(chunk, easy, odd)]
+    parts = _exactly(chunk, np.arange(len(chunk.records.begins)), dialect, arrival)
+    return chain([_batch(chunk, next(parts))], (_batch(chunk, part) for part in parts))
+
+
+def _batch(chunk: Chunk, exact: Collector) -> ParsedBatch:
     return replace(
-        collector.batch(),
-        event_lines=_lines(chunk, collector.event_records),
-        update_lines=_lines(chunk, collector.update_records),
+        exact.batch(),
+        event_lines=_lines(chunk, exact.event_records),
+        update_lines=_lines(chunk, exact.update_records),
     )
 
 
@@ -137,18 +146,19 @@ def _has_rows(chunk: Chunk) -> bool:
     return not isinstance(chunk, CsvChunk) or len(chunk.header) * len(chunk.records.begins) <= len(chunk.text)
 
 
-def _exactly(chunk: Chunk, indices: Iterable[int], dialect: Dialect, arrival: Arrival) -> Collector:
-    collector = Collector(arrival)
-    with _EXACT:
-        collector.read(chunk.pieces(indices), dialect)
-        collector.read(chunk.broken, dialect)
-    return collector
+def _exactly(chunk: Chunk, indices: NDArray[np.int64], dialect: Dialect, arrival: Arrival) -> Iterator[Collector]:
+    """These records and what is broken, one at a time, in one part or several."""
+    parts = collect.collected(chain(chunk.pieces(indices.tolist()), chunk.broken), dialect, arrival)
+    while True:
+        with _EXACT:
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
-def _by_columns(chunk: Chunk, most: Dialect, dialect: Dialect, arrival: Arrival) -> ParsedBatch:
-    """The easy records by columns, the others one at a time; rows in the file's order."""
-    easy = _easy(chunk, most, arrival)
-    collector = _exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival)
+def _in_file_order(chunk: Chunk, easy: Easy, collector: Collector) -> ParsedBatch:
+    """The easy records, which were read by columns, and the others, which were read one at a time."""
     exact = collector.batch()
     events, event_lines = _in_order(chunk, easy.events, easy.event_records, exact.events, collector.event_records)
     updates, update_lines = _in_order(chunk, easy.updates, easy.update_records, exact.updates, collector.update_records)
@@ -157,7 +167,7 @@ def _by_columns(chunk: Chunk, most: Dialect, dialect: Dialect, arrival: Arrival)
         events=events,
         updates=updates,
         rejects=exact.rejects,
-        ignored_keys=dict(Counter(easy.ignored_keys) + Counter(exact.ignored_keys)),
+        ignored_keys=collect.most_ignored(Counter(easy.ignored_keys) + Counter(exact.ignored_keys)),
         event_lines=event_lines,
         update_lines=update_lines,
     )

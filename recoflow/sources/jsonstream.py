@@ -22,9 +22,9 @@ from recoflow.sources.chunks import (
     Records,
     Survey,
     Text,
-    filled,
+    is_blank,
     last_place,
-    line_bounds,
+    lines,
     next_line,
     refilled,
     surveyed,
@@ -59,15 +59,16 @@ class JsonChunk:
 
     @cached_property
     def records(self) -> Records:
-        """Each line of the text."""
-        begins, ends = line_bounds(self.text, self.survey.line_ends)
-        numbers = np.arange(len(begins)) + self.first_line if self.numbers is None else np.array(self.numbers, np.int64)
-        return Records(begins, ends, numbers)
+        """Each line of the text that has content."""
+        if self.numbers is None:
+            return lines(self.text, self.survey.line_ends, self.first_line)
+        begins, ends, places = lines(self.text, self.survey.line_ends, 0)
+        return Records(begins, ends, np.array(self.numbers, np.int64)[places])
 
     def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
         """The events of these records with their exact places, texts and values; blank lines have none."""
         records = self.records
-        for index in filled(self.text, records, indices):
+        for index in indices:
             line = bytes(self.text[records.begins[index] : records.ends[index]])
             if line.strip():
                 found = jsontext.pieces(line, int(records.lines[index]))
@@ -88,8 +89,8 @@ def _has_lines(head: bytes) -> bool:
     try:
         _, end = _DECODER.raw_decode(first)
     except (ValueError, RecursionError):
-        lines = [line.strip() for line in text.splitlines()[:100] if line.strip()]
-        return sum(line.startswith("{") and line.endswith("}") for line in lines) * 2 >= len(lines)
+        stripped = [line.strip() for line in text.splitlines()[:100] if line.strip()]
+        return sum(line.startswith("{") and line.endswith("}") for line in stripped) * 2 >= len(stripped)
     return not first[end:].strip().startswith("{")
 
 
@@ -103,13 +104,14 @@ def _line_chunks(read: Read, size: int, line: int) -> Iterator[JsonChunk]:
         if cut >= 0:
             chunk = JsonChunk(text[:cut], line)
             line += chunk.survey.line_ends + 1
-            yield chunk
+            if not is_blank(chunk.text):
+                yield chunk
         rest = text[cut + 1 :]
         if len(rest) > MAX_EVENT:
             yield JsonChunk(b"", broken=[too_long(rest, line)])
             rest = next_line(read, size)
             line += 1
-    if bytes(rest).strip():
+    if not is_blank(rest):
         yield JsonChunk(rest, line)
 
 
@@ -181,7 +183,7 @@ class _Values:
     def _value(self) -> Piece:
         while True:
             try:
-                _, end = _DECODER.raw_decode(self._text, self._at)
+                end = _DECODER.raw_decode(self._text, self._at)[1]  # the value goes before it is decoded strictly
             except json.JSONDecodeError as error:
                 end = len(self._text) if self._is_cut(error) else self._broken_end()
             except RecursionError:

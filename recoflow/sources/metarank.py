@@ -38,6 +38,8 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     "ranking": SHARED | {"user", "session", "items"},
     "interaction": SHARED | {"user", "session", "type", "item", *LINKS},
 }
+MAX_UNFOLDED: Final = 32 * 1024**2  # bytes that the rows of one ranking may take, each with the ranking's fields
+ROW: Final = 256  # bytes that a row takes without them, about
 ITEM_KEYS: Final = frozenset({"id", "relevancy", "fields", "label"})
 EVENT_TYPES: Final[Mapping[str, str]] = {
     "purchase": "purchase",
@@ -194,6 +196,7 @@ def _items(
     if not items:
         raise EventError("empty_ranking", "items", "items is empty; a ranking shows at least one item")
     shared_text = canonical.json_text(shared_fields) if shared_fields else None
+    _check_size(len(items), len((shared_text or "").encode()))
     for index, item in enumerate(items):
         place = f"items[{index}]"
         if not isinstance(item, dict):
@@ -211,6 +214,15 @@ def _items(
             "relevancy": relevancy,
             "properties": canonical.json_text({**shared_fields, **own}) if own else shared_text,
         }
+
+
+def _check_size(items: int, shared: int) -> None:
+    if items * (ROW + shared) > MAX_UNFOLDED:
+        message = (
+            f"{items:,} items, each with the ranking's {shared:,} bytes of fields, take more than "
+            f"{MAX_UNFOLDED // 1024**2} MiB; send fewer items in one ranking, or fewer fields"
+        )
+        raise EventError("ranking_too_large", "items", message)
 
 
 def _number(item: Mapping[str, object], name: str, place: str) -> float | None:

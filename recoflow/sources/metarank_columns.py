@@ -104,7 +104,7 @@ def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
     is_interaction = what == INTERACTION
     table.is_odd |= (tenant == spanvalues.UNKNOWN) | (moments <= ODD) | (texts["id"].kinds == spans.ABSENT)
     table.is_odd |= (what != RANKING) & (subject.kinds == spans.ABSENT)
-    table.is_odd |= (what == RANKING) & (lists["items"].kinds == spans.ABSENT)
+    table.is_odd |= (what == RANKING) & ((lists["items"].kinds == spans.ABSENT) | _is_large(**lists))
     table.is_odd |= is_interaction & (texts["type"].kinds == spans.ABSENT)
     visitor = _visitor(table, texts["user"])
     columns = [visitor, texts["session"], subject, texts["type"], link, lists["fields"], lists["items"]]
@@ -141,6 +141,13 @@ def _refuse_unread_lists(table: _Table, items: Column, what: NDArray[np.int8]) -
     for name in table.names:
         if name not in NAMES:
             table.is_odd |= table.column(name).kinds == spans.LIST
+
+
+def _is_large(fields: Column, items: Column) -> Bools:
+    """Where rankings may be too large (see `metarank.MAX_UNFOLDED`): of items that are as short as they can be."""
+    most_items = items.lengths.astype(np.int64) // len('{"id":"a"},') + 1
+    is_large: Bools = most_items * (metarank.ROW + np.maximum(fields.lengths, 0)) > metarank.MAX_UNFOLDED
+    return is_large
 
 
 def _link(table: _Table, texts: dict[str, Column]) -> Column:

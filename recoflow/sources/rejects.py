@@ -37,6 +37,7 @@ CODES: Final[Mapping[str, str]] = {
     "other_environment": "the event names another environment than the one where it arrived",
     "bad_fields": "Metarank's fields are not a list of name and value, or a value is of no known type",
     "empty_ranking": "a ranking shows no items",
+    "ranking_too_large": "the items of a ranking, each with the ranking's fields, are more than recoflow reads",
     # Its time
     "timestamp_unreadable": "the timestamp is neither a whole number nor ISO 8601",
     "timestamp_no_zone": "the timestamp has no time zone",

@@ -50,6 +50,8 @@ from recoflow.sources.wide import copy_bytes
 ITEM, USER, RANKING, INTERACTION = range(4)  # what a record is
 VISITOR, SESSION, SUBJECT, TYPE, LINK, FIELDS, ITEMS = range(7)  # the spans of a record that are read here
 
+MAX_UNFOLDED: Final = 64 * 1024**2  # bytes of properties that the rankings of one chunk may give
+
 _ID, _ID_LENGTH, _SCORE, _SCORE_LENGTH, _SCORE_KIND = range(5)  # of one item
 SPACE_LEADS: Final = (0xC2, 0xE1, 0xE2, 0xE3)  # first bytes of the white space that is not ASCII
 
@@ -96,7 +98,9 @@ def read(
     text = np.empty(len(data) + 2 * count, np.uint8)
     fields = np.zeros((2, count), np.int32)
     hashes = np.zeros(count, np.uint64)
-    height, size = _read_records(data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes)
+    height, size = _read_records(
+        data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes, MAX_UNFOLDED
+    )
     return Lists(_first(rows, height), text[:size], fields[0], fields[1], hashes)
 
 
@@ -109,7 +113,7 @@ def _first(rows: Rows, height: int) -> Rows:
 def _read_records(
     data, what, moments, starts, lengths, is_odd,
     records, parts, id_starts, id_lengths, relevancy, property_starts, property_lengths,
-    text, field_starts, field_lengths, hashes,
+    text, field_starts, field_lengths, hashes, room,
 ):  # fmt: skip
     entries = np.zeros((MAX_FIELDS, 5), np.int64)
     item = np.zeros(5, np.int64)
@@ -139,7 +143,8 @@ def _read_records(
                 records, parts, id_starts, id_lengths, relevancy, property_starts, property_lengths,
                 text, size, content, at,
             )  # fmt: skip
-            if at < 0:
+            room -= added * max(shared, 0)
+            if at < 0 or room < 0:
                 is_odd[record] = True
                 continue
             row += added

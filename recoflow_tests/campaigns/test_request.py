@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from recoflow.campaigns import framing
+from recoflow.campaigns.identifiers import as_sent
 from recoflow.campaigns.request import campaign_id
 from recoflow.sources.fields import BLANK, NO_IDENTITY
 
@@ -247,6 +248,19 @@ def test_too_many_rows_bytes_or_items_are_refused_before_anything_is_ranked(ask,
     assert ask(rows(*lines), max_items=14).rejection.code == "too_many_items"
 
 
+@pytest.mark.fault("M11")
+def test_more_cells_than_memory_has_room_for_are_refused_with_the_cure(ask):
+    header = "environment,user_id,device_id,list_name,list_size,page_type,category,colour,nothing"
+    lines = [f"lorem,u{number},,Top,5,home,sport,," for number in range(3)]
+    known = {"attributes": ["categories", "colour"], "aliases": {"category": "categories"}}
+    asked = ask(rows(*lines, header=header), max_cells=27, **known)
+    assert asked.rejection is None
+    rejection = ask(rows(*lines, header=header), max_cells=26, **known).rejection
+    assert rejection.code == "too_many_cells"
+    assert "3 rows with 2 columns that filter are 27 cells, 26 is the limit" in rejection.message
+    assert "Split it into several files, or leave out columns" in rejection.message
+
+
 @pytest.mark.fault("F43")
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     bomb = tmp_path / "bomb"
@@ -308,7 +322,7 @@ def test_cells_stay_what_they_are(ask):
         ("007", "NaN", "null", 5, "1e5"),
         ("x", "-", "true", 5, "NA"),
     ]
-    assert request.rows["sent:user_id"].to_list() == ["007", " x "]
+    assert request.rows.select(as_sent(request.rows, ["user_id"]))["user_id"].to_list() == ["007", " x "]
 
 
 cells = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=8)

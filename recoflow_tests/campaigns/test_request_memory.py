@@ -14,8 +14,12 @@ HEADER = b"environment,user_id,device_id,list_name,list_size,page_type\n"
 ROW = b"lorem,user-%050d,,Relevant for you and,10,weekly_mail_news\n"
 LIST = b"lorem,user-%032d,dev-%032d,Relevant %d,10,weekly_mail_%04d\n"
 PADDED = b"lorem,user-%032d                ,,Relevant for you,10,weekly_mail_news   \n"
+BOTH = b"lorem,user-%044d   ,dev-%044d  ,Relevant for you %d,10,weekly_mail_%04d\n"
 FILTERED = b"lorem,user-%020d,,Relevant for you and,10,weekly_mail_news,sport and more %d,c%d\n"
 ITEM = b"lorem,item-%050d,10,audience of this one %d                     \n"
+WIDE = HEADER.replace(b"\n", b",%s\n")
+FILTERS = [b"filter_%d" % n for n in range(12)]
+CELLS = b",something about sport" * 12 + b"\n"
 MANY = 2_490_000
 READ = """
 import resource, sys
@@ -25,7 +29,7 @@ from recoflow.environment import Campaigns, Environment, Sftp
 sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 environment = Environment(name="lorem", sftp=sftp, campaigns=Campaigns())
 path = Path(sys.argv[1])
-known = ["categories", "colour"]
+known = ["categories", "colour", *(f"filter_{n}" for n in range(12))]
 read = request.parse(path, name=path.name, environment=environment, sha256="0", known_attributes=known)
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 print(most, read.rejection.code if read.rejection else read.counts.accepted)
@@ -52,11 +56,23 @@ FILES = {
     "same.csv": (itertools.chain([HEADER], (LIST % (n // 900, n // 900, 1, n % 2) for n in range(MANY))), "2767"),
     "crowds.csv": (itertools.chain([HEADER], (LIST % (n // 1500, n // 1500, n % 1500, 0) for n in range(MANY))), "0"),
     "padded.csv": (itertools.chain([HEADER], (PADDED % number for number in range(MANY))), "2490000"),
+    "both.csv": (
+        itertools.chain([HEADER], (BOTH % (n // 3, n // 3, n % 3 % 2, n % 5) for n in range(2_100_000))),
+        "1400000",
+    ),
     "variables.csv": (
         itertools.chain(
             [HEADER.replace(b"\n", b",categories,colour\n")], (FILTERED % (n, n % 97, n % 7) for n in range(1_900_000))
         ),
         "1900000",
+    ),
+    "filters.csv": (
+        itertools.chain([WIDE % b",".join(FILTERS)], (b"lorem,u%015d,,R,1,m" % n + CELLS for n in range(1_000_000))),
+        "1000000",
+    ),
+    "cells.csv": (
+        itertools.chain([WIDE % b",".join(FILTERS)], (b"lorem,u,,R,1,m" + b"," * 12 + b"\n" for _ in range(1_100_000))),
+        "too_many_cells",
     ),
     "audiences.csv": (
         itertools.chain(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoflow.campaigns import framing, plausibility, problems
+from recoflow.campaigns import framing, identifiers, plausibility, problems
 from recoflow.environment import Quality
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
@@ -36,7 +36,8 @@ def test_an_id_is_read_without_blanks_as_in_events_and_echoed_as_sent(reply, new
     request = ask(rows(row.format(padded)))
     column = "user_id" if request.rows["device_id"][0] is None else "device_id"
     sent = next(csv.reader(io.StringIO(padded)))[0] if padded[0] != '"' else "ann\n"
-    assert (request.rows[column][0], request.rows[f"sent:{column}"][0]) == ("ann", sent)
+    as_sent = request.rows.select(identifiers.as_sent(request.rows, [column]))
+    assert (request.rows[column][0], as_sent[column][0]) == ("ann", sent)
     staged = reply(rows(row.format(padded)), newsroom)
     assert pl.read_parquet(staged.requests)[column].to_list() == [sent]
     assert pl.read_parquet(staged.requests)["subject"][0].endswith(":ann")

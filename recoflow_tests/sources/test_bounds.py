@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,13 +17,15 @@ import pytest
 from recoflow.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
-from recoflow.sources import csvtext, files, jsonstream, packed
+from recoflow.sources import collect, csvtext, files, jsonstream, packed, spanlists
 
 ReadBytes = Callable[..., ParsedBatch]
 
 HEADER = b"event_type,user_id,page_type,timestamp\n"
 ROW = b"page_visit,u1,home,1777636800\n"
 ONE = json.dumps({"event_type": "page_visit", "user_id": "u1", "page_type": "home", "timestamp": 1777636800}).encode()
+
+OWN = b',"fields":[{"name":"o","value":1}]'
 
 MEASURED = """
 import resource, sys
@@ -67,6 +70,35 @@ def empty_objects() -> Iterator[bytes]:
     yield from (b"{}\n" * 1_000_000 for _ in range(5))
 
 
+def ranking(number: int, items: int, shared: int, own: bytes = b"") -> bytes:
+    fields = b'[{"name":"q","value":"%s"}]' % (b"x" * shared)
+    shown = b",".join([b'{"id":"p"%s}' % own] * items)
+    head = b'{"event":"ranking","id":"rk-%d","timestamp":"1777636800000","user":"u","session":"s"' % number
+    return head + b',"fields":%s,"items":[%s]}\n' % (fields, shown)
+
+
+def large_ranking() -> Iterator[bytes]:
+    yield ranking(0, 300_000, 3_000_000)
+
+
+def many_items() -> Iterator[bytes]:
+    yield from (ranking(number, 700_000, 0) for number in range(10))
+
+
+def rankings() -> Iterator[bytes]:
+    yield from (ranking(number, 1000, 10_000) for number in range(500))
+
+
+def rankings_with_own_fields() -> Iterator[bytes]:
+    yield from (ranking(number, 1000, 10_000, OWN) for number in range(200))
+
+
+def keys_that_nobody_reads() -> Iterator[bytes]:
+    head = b'{"event":"item","id":"%d","timestamp":"1777636800000","item":"p","fields":[]'
+    for number in range(300):
+        yield head % number + b"".join(b',"key %d":1' % (number * 100_000 + key) for key in range(60_000)) + b"}\n"
+
+
 def nested() -> Iterator[bytes]:
     yield from (b'{"event_type":"page_visit","a":[' + b"{}," * 2_500_000 + b"{}]}\n" for _ in range(5))
 
@@ -82,6 +114,11 @@ def nested() -> Iterator[bytes]:
         ("b.jsonl.gz", blank_lines),
         ("c.jsonl.gz", empty_objects),
         ("d.jsonl.gz", nested),
+        ("e.jsonl", large_ranking),
+        ("f.jsonl", many_items),
+        ("g.jsonl", rankings),
+        ("h.jsonl", rankings_with_own_fields),
+        ("i.jsonl", keys_that_nobody_reads),
     ],
 )
 def test_an_ingest_takes_no_gigabyte(tmp_path: Path, name: str, content: Callable[[], Iterator[bytes]]) -> None:
@@ -91,6 +128,76 @@ def test_an_ingest_takes_no_gigabyte(tmp_path: Path, name: str, content: Callabl
             file.write(block)
     measured = subprocess.run([sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=True)
     assert int(measured.stdout) < 1024
+
+
+@pytest.mark.fault("H9")
+@pytest.mark.matrix
+def test_gigabytes_of_blank_lines_are_read_soon(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(ONE)
+        for _ in range(2000):
+            file.write(b"\n" * 1024**2)
+    begin = time.monotonic()
+    measured = subprocess.run([sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=True)
+    assert int(measured.stdout) < 1024
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.fault("H9")
+def test_blank_lines_are_no_records() -> None:
+    text = b"\n \n\r\n5\r\n\n7\nx\r\n\n"
+    for chunk in (jsonstream.JsonChunk(text, 10), csvtext.CsvChunk(("a",), text, 10)):
+        begins, ends, lines = chunk.records
+        assert [text[begin:end] for begin, end in zip(begins, ends, strict=True)] == [b" ", b"5\r", b"7", b"x\r"]
+        assert lines.tolist() == [11, 13, 15, 16]
+
+
+@pytest.mark.fault("H9")
+@pytest.mark.parametrize("exact_bytes", [0, 10**9])
+@pytest.mark.parametrize(
+    "large", [ranking(2, 5000, 10_000), ranking(2, 5000, 10_000, OWN), ranking(2, 140_000, 0)], ids=["a", "b", "c"]
+)
+def test_a_ranking_whose_rows_are_too_large_is_refused_by_name(
+    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch, exact_bytes: int, large: bytes
+) -> None:
+    monkeypatch.setattr(files, "EXACT_BYTES", exact_bytes)
+    batch = read_bytes("a.jsonl", ranking(1, 10, 20) + large + ranking(3, 1000, 1000))
+    assert batch.events.height == 1010
+    assert batch.rejects.select("line", "field", "code").rows() == [(2, "items", "ranking_too_large")]
+    assert "send fewer items in one ranking" in batch.rejects["message"][0]
+
+
+@pytest.mark.fault("H9")
+@pytest.mark.parametrize("own", [b"", OWN])
+def test_rankings_that_give_many_rows_come_in_parts_and_in_order(
+    tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch, own: bytes
+) -> None:
+    lines = [ranking(number, 20, 100, own) if number % 3 else b'{"events":3}\n' for number in range(100)]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(lines))
+    monkeypatch.setattr(files, "EXACT_BYTES", 0)
+    [whole] = files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC))
+    monkeypatch.setattr(files, "BATCH_BYTES", 1)
+    monkeypatch.setattr(spanlists, "MAX_UNFOLDED", 3000)
+    monkeypatch.setattr(collect, "FULL", 5000)
+    parts = list(files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC)))
+    assert max(part.events.height for part in parts) <= 60
+    joined = collect.merge(parts)
+    assert joined.events.to_dicts() == whole.events.to_dicts()
+    assert joined.event_lines is not None
+    assert whole.event_lines is not None
+    assert joined.event_lines.to_list() == whole.event_lines.to_list()
+    assert (joined.read, joined.rejects.height) == (whole.read, whole.rejects.height) == (100, 34)
+
+
+@pytest.mark.fault("H9")
+def test_of_keys_that_nobody_reads_the_most_frequent_are_told(read_bytes: ReadBytes) -> None:
+    head = '{"event":"item","id":"%d","timestamp":"1777636800000","item":"p","fields":[],"often":1'
+    lines = [head % line + "".join(f',"key {line} {key}":1' for key in range(50)) + "}" for line in range(100)]
+    ignored = read_bytes("a.jsonl", "\n".join(lines).encode()).ignored_keys
+    assert len(ignored) == collect.MAX_IGNORED
+    assert ignored["often"] == 100
 
 
 @pytest.mark.fault("H9")
