@@ -12,7 +12,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recoflow.errors import MailboxError
 from recoflow.events.ingest import ingest_file
+from recoflow.sandbox import services
 from recoflow.storage import alerts
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
@@ -121,6 +123,24 @@ def test_an_inbox_that_may_not_be_read_keeps_the_other_ways_in_open(made: Scenar
     inbox.chmod(0o700)
     assert event_ids(made) == ["http", "sftp"]
     assert str(inbox) in alerted(made)[0]
+
+
+@pytest.mark.fault("H6")
+def test_local_files_do_not_wait_for_an_sftp_server_that_is_away(made: Scenario, inbox: Path) -> None:
+    made.layout.sftp_port.write_text(str(services.free_port(0)))
+    for _ in range(2):
+        with pytest.raises(MailboxError):
+            made.tick("lorem_files")
+    fine = inbox / "fine_events.jsonl"
+    fine.write_text(line("local"))
+    rested(fine)
+    assert isinstance(made.tick("lorem_files"), dg.RunRequest)
+    assert made.run("lorem_ingest").success
+    assert event_ids(made) == ["local"]
+    (alert,) = alerted(made)  # one, though the server was away at each tick
+    assert "127.0.0.1" in alert
+    made.layout.sftp_port.write_text(str(made.port))
+    assert isinstance(made.tick("lorem_files"), dg.SkipReason)
 
 
 @pytest.mark.fault("H6")
