@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from recoflow.errors import MailboxError
+from recoflow.environment import load
+from recoflow.errors import MailboxError, SourceError
 from recoflow.events.ingest import ingest_file
 from recoflow.sandbox import services
-from recoflow.storage import alerts
+from recoflow.sources import files
+from recoflow.storage import alerts, artifacts
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
 from recoflow_tests.privileges import ordinary
@@ -30,6 +33,11 @@ EVENT = {
 }
 SECRET = "root:$6$secret:19000:0:99999:7:::"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def parsed(path: Path) -> object:
+    environment = load(scenario.REPOSITORY / "data/environments/lorem.yaml")
+    return list(files.read(path, environment, NOW))
 
 
 def line(event_id: str) -> str:
@@ -279,3 +287,25 @@ def test_times_of_change_of_the_past_are_believed(made: Scenario, inbox: Path) -
     os.utime(path, (before, before))
     assert ingest(made).success
     assert event_ids(made) == ["old"]
+
+
+@pytest.mark.fault("M16")
+@pytest.mark.parametrize("reads", [artifacts.sha256, parsed])
+def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, reads: Callable[[Path], object]
+) -> None:
+    pipe = tmp_path / "swapped_events.jsonl"
+    os.mkfifo(pipe)
+    problems: list[str] = []
+
+    def read() -> None:
+        try:
+            reads(pipe)
+        except (OSError, SourceError) as error:
+            problems.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert len(problems) == 1
+    assert "is not a regular file" in problems[0]
