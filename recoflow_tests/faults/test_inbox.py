@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recoflow import regular
 from recoflow.environment import load
 from recoflow.errors import MailboxError, SourceError
 from recoflow.events.ingest import ingest_file
@@ -213,20 +215,23 @@ def test_a_link_that_takes_the_place_of_a_file_behind_the_look_is_not_told_about
     odd = inbox / name
     odd.write_text(line("honest"))
     rested(odd)
-    swapped = Path.open
 
-    def swapping(path: Path, *given: object, **named: object) -> object:
-        if path == odd and not path.is_symlink():
+    def swapping(opens: Callable[..., object]) -> Callable[..., object]:
+        def opened(path: str | Path, *given: object, **named: object) -> object:
+            if Path(path) != odd or odd.is_symlink():
+                return opens(path, *given, **named)
             odd.replace(inbox / ".aside")
             odd.symlink_to(secret)
-            opened = swapped(path, *given, **named)
+            found = opens(path, *given, **named)
             (inbox / ".aside").replace(odd)
-            return opened
-        return swapped(path, *given, **named)
+            return found
+
+        return opened
 
     time.sleep(0.02)  # a tick of the file system's clock
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", swapping)
+        patched.setattr(Path, "open", swapping(Path.open))
+        patched.setattr(regular, "opener", swapping(regular.opener))
         result = made.run("lorem_ingest")
     told = "".join(str(event) for event in result.all_events)
     assert "root:$6$" not in told
@@ -287,6 +292,28 @@ def test_times_of_change_of_the_past_are_believed(made: Scenario, inbox: Path) -
     os.utime(path, (before, before))
     assert ingest(made).success
     assert event_ids(made) == ["old"]
+
+
+@pytest.mark.fault("H6", "M15")
+def test_a_request_to_forget_that_cannot_be_carried_out_keeps_nothing_out_and_waits(
+    made: Scenario, inbox: Path
+) -> None:
+    put_everywhere(made)
+    request = inbox / "lorem_forget_p.csv"
+    request.write_text("user_id,device_id\nbob,\n")
+    rested(request)
+    damaged = made.layout.models("lorem") / "20260101T000000Z-aaaaaaaa" / "manifest.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    assert ingest(made).success
+    assert event_ids(made) == ["http", "local", "sftp"]
+    (alert,) = alerted(made)
+    assert str(damaged.parent) in alert
+    assert isinstance(made.tick("lorem_files"), dg.SkipReason)  # a pause, not a run at each tick
+    assert request.exists()
+    shutil.rmtree(damaged.parent)
+    assert made.run("lorem_ingest").success
+    assert not request.exists()
 
 
 @pytest.mark.fault("M16")
