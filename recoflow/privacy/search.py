@@ -74,7 +74,9 @@ def _exact(column: str, person: Person) -> Iterable[str] | None:
 
 
 def _files(path: Path) -> Iterable[Path]:
-    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    if path.is_file():
+        return [path]
+    return [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
 
 
 def _in_parquet(path: Path, person: Person) -> bool:
