@@ -243,3 +243,15 @@ def test_a_link_in_the_inbox_is_neither_read_nor_replaced_by_what_it_points_to(m
     assert report.is_forgotten
     assert link.is_symlink()
     assert secret.read_text() == before
+
+
+@pytest.mark.fault("C1", "M15")
+def test_what_a_killed_ingest_left_half_written_is_named_and_stops_no_erasure(made):
+    left = made.layout.lake("lorem") / "quarantine" / "part-left.parquet"
+    left.write_bytes(b"PAR1" + b"x" * 100)
+
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).remaining == (
+        "lake/lorem/quarantine/part-left.parquet",
+    )
+    left.unlink()
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
