@@ -72,7 +72,8 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
             taking = _Taking(environment, lake, mailbox, context.log)
             for arrival in [*segments, *arrived]:
                 taking.take(arrival)
-            forgotten, unclear = forgetting.carry_out(context, installation, environment, mailbox, asked)
+            forgotten, unclear, failed = forgetting.carry_out(context, installation, environment, mailbox, asked)
+            taking.failures += failed
         reports, refused = taking.reports, [*taking.refused, *map(str, taking.failures), *unclear]
         counts = sum((report.counts for report in reports), schema.Counts())
         of_events: dg.MaterializeResult = dg.MaterializeResult(

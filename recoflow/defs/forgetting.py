@@ -9,7 +9,7 @@ import dagster as dg
 from recoflow import environment as environments
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
-from recoflow.errors import SourceError
+from recoflow.errors import RecoflowError, SourceError
 from recoflow.events import arriving
 from recoflow.events.arriving import ArrivalError, ChangedFileError
 from recoflow.events.inbox import Arrival
@@ -32,48 +32,67 @@ def carry_out(
     environment: Environment,
     mailbox: Mailbox,
     asked: Sequence[Arrival],
-) -> tuple[list[dict[str, object]], list[str]]:
-    """Forget the people of each request; returns a row for each, and why the others were refused.
+) -> tuple[list[dict[str, object]], list[str], list[RecoflowError]]:
+    """Forget the people of each request.
 
-    A request after which something remains is repeated by the next ingest.
+    Returns a row for each that was carried out, why others were refused, and what is wrong with the installation so
+    that the rest could not be: they wait for the next ingest, as does a request after which something remains.
     """
-    rows, refused = [], []
-    layout = installation.layout
+    rows: list[dict[str, object]] = []
+    refused: list[str] = []
+    failures: list[RecoflowError] = []
     for arrival in [*_unfinished(installation, environment), *asked]:
         try:
-            report = _forget(installation, environment, arrival)
-        except SourceError as error:
-            context.log.warning(str(error))
-            cases.refuse(layout, environment.name, arrival.name, str(error))
-            arrival.refuse(mailbox, str(error))
-            refused.append(str(error))
-            continue
-        except (ArrivalError, ChangedFileError) as error:  # it waits for the next run
+            outcome = _settle(context, installation, environment, mailbox, arrival)
+        except (ArrivalError, ChangedFileError) as error:
             context.log.warning(str(error))
             refused.append(str(error))
-            continue
-        if report.is_forgotten:
-            cases.finish(layout, environment.name, arrival.name, report)
-            _end(arrival, layout, environment, mailbox)
+        except RecoflowError as error:
+            context.log.warning(str(error))  # an alert at the end of the run
+            failures.append(error)
         else:
-            left = ", ".join(report.remaining)
-            context.log.warning(f"{arrival.name}: still mentioned in {left}; the next ingest erases again")
-            cases.put_aside(layout, environment.name, arrival.name, arrival.path, report)
-            if arrival.claim_id is not None:
-                mailbox.consume(arrival.claim_id)
-            elif not _is_unfinished(arrival, layout, environment):
-                arrival.path.unlink()
-        rows.append(
-            {
-                "request": printable(arrival.name),
-                "users": report.user_ids,
-                "devices": report.device_ids,
-                "removed": sum(removal.count for removal in report.removals),
-                "files searched": report.files_searched,
-                "still mentioned in": ", ".join(report.remaining),
-            }
-        )
-    return rows, refused
+            if isinstance(outcome, str):
+                refused.append(outcome)
+            else:
+                rows.append(outcome)
+    return rows, refused, failures
+
+
+def _settle(
+    context: dg.AssetExecutionContext,
+    installation: Installation,
+    environment: Environment,
+    mailbox: Mailbox,
+    arrival: Arrival,
+) -> dict[str, object] | str:
+    """What was done for one request, or why it was refused."""
+    layout = installation.layout
+    try:
+        report = _forget(installation, environment, arrival)
+    except SourceError as error:
+        context.log.warning(str(error))
+        cases.refuse(layout, environment.name, arrival.name, str(error))
+        arrival.refuse(mailbox, str(error))
+        return str(error)
+    if report.is_forgotten:
+        cases.finish(layout, environment.name, arrival.name, report)
+        _end(arrival, layout, environment, mailbox)
+    else:
+        left = ", ".join(report.remaining)
+        context.log.warning(f"{arrival.name}: still mentioned in {left}; the next ingest erases again")
+        cases.put_aside(layout, environment.name, arrival.name, arrival.path, report)
+        if arrival.claim_id is not None:
+            mailbox.consume(arrival.claim_id)
+        elif not _is_unfinished(arrival, layout, environment):
+            arrival.path.unlink()
+    return {
+        "request": printable(arrival.name),
+        "users": report.user_ids,
+        "devices": report.device_ids,
+        "removed": sum(removal.count for removal in report.removals),
+        "files searched": report.files_searched,
+        "still mentioned in": ", ".join(report.remaining),
+    }
 
 
 def _unfinished(installation: Installation, environment: Environment) -> list[Arrival]:

@@ -23,6 +23,8 @@ from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import Sqlit
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
+from recoflow.defs.run_files import located
+
 if TYPE_CHECKING:
     import sqlalchemy
 
@@ -42,7 +44,7 @@ class SqliteStorage(DagsterSqliteStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "SqliteStorage":
         """What Dagster calls with the `config` of dagster.yaml."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+        return cls.from_local(inst_data=inst_data, **located(config_value))
 
 
 class _OneDatabase:

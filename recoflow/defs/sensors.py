@@ -60,13 +60,20 @@ def _files(environment: Environment, installation: Installation, standing: Stand
     )
     def files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         quiet = environment.sftp.quiet_seconds
+        lost: RecoflowError | None = None
         with standing.watching("files"), installation.mailbox(environment) as mailbox:
-            for folder in inbox.DUMP_FOLDERS:
-                mailbox.poll(folder)
+            try:
+                with standing.watching("dumps"):
+                    for folder in inbox.DUMP_FOLDERS:
+                        mailbox.poll(folder)
+            except RecoflowError as error:
+                lost = error  # an alert already; what is on this machine does not wait for the server
             is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
             waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
         standing.tell("inbox", waiting.problems)
         arrived = waiting.arrivals
+        if not arrived and lost is not None:
+            raise lost
         if not arrived:
             return dg.SkipReason("no new file")
         postponed = int(context.cursor or 0)

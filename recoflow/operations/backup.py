@@ -73,7 +73,7 @@ def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
             copying.folder(layout.models(name), copy.models(name), without=["champion.json"])
             copying.folder(layout.campaigns(name), copy.campaigns(name))
         _rest(layout, target)
-        copying.folder(runs.storage(home), target / DAGSTER)
+        copying.folder(runs.storage(layout, home), target / DAGSTER)
         for name in names:
             copying.tables(layout.lake(name), copy.lake(name))
         return _end(layout, target, now)

@@ -72,7 +72,7 @@ def restore(source: Path, layout: Layout, home: Path, record: Path | None = None
     for each in found:
         _move_paths(ready.mailbox(each.name) / "ledger.sqlite", manifest.root, str(layout.root))
     erased = {each.name: _erase_again(ready, each, found) for each in found}
-    _put(ready.root, layout.root, runs.storage(home))
+    _put(ready.root, layout.root, runs.storage(layout, home))
     return Restored(manifest.created_at, tuple(environments.load_all(layout.environments)), erased)
 
 

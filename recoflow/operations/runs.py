@@ -19,8 +19,8 @@ AREA = "runs"
 SECONDS = 120
 
 
-def storage(home: Path) -> Path:
-    """The folder of Dagster's databases, by the dagster.yaml in `home`.
+def storage(layout: Layout, home: Path) -> Path:
+    """The folder of Dagster's databases, by the dagster.yaml in `home`, which gives it relative to the data folder.
 
     Raises:
         ConfigurationError: there is none, or it names no folder.
@@ -28,7 +28,7 @@ def storage(home: Path) -> Path:
     path = home / "dagster.yaml"
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return home / str(settings["storage"]["custom"]["config"]["base_dir"])
+        return layout.root / str(settings["storage"]["custom"]["config"]["base_dir"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         problem = "is missing, or does not say where Dagster's storage is"
         raise ConfigurationError(
@@ -38,7 +38,7 @@ def storage(home: Path) -> Path:
 
 def examine(layout: Layout, home: Path, *, is_repairing: bool) -> Iterator[Finding]:
     """Runs whose worker is gone, and pool slots that no living run holds."""
-    if not (storage(home) / "history" / "runs.db").exists():
+    if not (storage(layout, home) / "history" / "runs.db").exists():
         return
     command = [sys.executable, "-m", "recoflow.defs.stuck", *(["--repair"] if is_repairing else [])]
     variables = {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(layout.root)}
@@ -51,7 +51,7 @@ def examine(layout: Layout, home: Path, *, is_repairing: bool) -> Iterator[Findi
         problem = [f"gave no answer in {SECONDS} s"]
     if problem:
         cure = "Look at its files, or restore them from a backup"
-        yield Finding(AREA, str(storage(home)), f"cannot be read: {problem[0]}", cure)
+        yield Finding(AREA, str(storage(layout, home)), f"cannot be read: {problem[0]}", cure)
         return
     for found in json.loads(asked.stdout):
         yield Finding(AREA, **found)

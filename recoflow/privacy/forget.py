@@ -31,6 +31,7 @@ from recoflow.storage.ledger import Ledger
 NOT_COVERED: Final = (
     "the SFTP account: originals in claims/ stay 24 hours, responses/ as long as campaigns.retention_days says",
     "names of files",
+    "what links in the data folder point to",
     "other requests to forget that wait: each is emptied when it is carried out",
     "item factors and popularity of trained models: sums over everybody, until the next training",
 )
@@ -229,9 +230,9 @@ def _other_requests(layout: Layout, name: str, request: Path | None) -> set[Path
 
 
 def _shown(folder: Path) -> list[Path]:
-    """Files that are complete: temporary ones have hidden names."""
+    """Files that are complete: temporary ones have hidden names. What a link points to was not given to us."""
     found = folder.rglob("*") if folder.is_dir() else ()
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    return sorted(p for p in found if p.is_file() and not p.is_symlink() and not p.name.startswith("."))
 
 
 def _search(layout: Layout, name: str, person: Person, waiting: set[Path]) -> tuple[int, list[str]]:

@@ -27,7 +27,7 @@ def search(paths: Iterable[Path], person: Person) -> tuple[int, list[Path]]:
 
 
 def mentions(path: Path, person: Person) -> bool:
-    """Whether a file has something of the person; one that vanishes meanwhile has not."""
+    """Whether a file has something of the person, or cannot be read; one that vanishes meanwhile has not."""
     try:
         if databases.is_side_file(path):
             return False  # searched with its database
@@ -36,6 +36,8 @@ def mentions(path: Path, person: Person) -> bool:
         return _BY_SUFFIX.get(path.suffix, files.mentions)(path, person)
     except FileNotFoundError:
         return False
+    except pl.exceptions.ComputeError:  # e.g. the end is missing, because its writer was killed
+        return True
 
 
 def in_warehouse(path: Path, schema: str, person: Person) -> bool:
@@ -74,7 +76,9 @@ def _exact(column: str, person: Person) -> Iterable[str] | None:
 
 
 def _files(path: Path) -> Iterable[Path]:
-    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    if path.is_file():
+        return [path]
+    return [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
 
 
 def _in_parquet(path: Path, person: Person) -> bool:

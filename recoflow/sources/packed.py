@@ -14,6 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from recoflow import regular
 from recoflow.errors import SourceError
 from recoflow.sources.chunks import Read
 
@@ -31,7 +32,7 @@ def opened(path: Path, name: str, max_bytes: int) -> Iterator[Read]:
         SourceError: the file cannot be read to its end, or unpacks to more than `max_bytes` or `MAX_RATIO` allow.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular.opener) as file:
             magic = file.read(4)
             file.seek(0)
             if magic.startswith(_GZIP):

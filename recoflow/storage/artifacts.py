@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from recoflow import regular
+
 STRETCH: Final = 1 << 25  # bytes of a file that are sent to disk at once
 KEPT: Final = 4  # stretches that may stay in memory
 HASHED_AT_ONCE: Final = 8 * 1024**2  # bytes: fewer wait for a busy interpreter, more leave the processor's cache
@@ -79,7 +81,7 @@ def sync(path: Path) -> None:
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=regular.opener) as file:
         block = memoryview(bytearray(min(HASHED_AT_ONCE, os.fstat(file.fileno()).st_size)))
         while size := file.readinto(block):
             digest.update(block[:size])

@@ -1,5 +1,6 @@
 """Dagster's databases, kept open."""
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,8 +8,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.compute_log_manager import ComputeIOType
 
 from recoflow.defs import run_store
+from recoflow.errors import ConfigurationError
+from recoflow.operations import runs
+from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow_tests.scenario import REPOSITORY
 
 MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}
 QUIET = {
@@ -112,3 +118,31 @@ def test_after_a_wipe_runs_are_recorded_again(opened: Opened) -> None:
         run = report.execute_in_process(instance=kept).run_id
     with opened("own") as own:
         assert "PIPELINE_SUCCESS" in told(own, run)
+
+
+@pytest.mark.fault("M15")
+def test_all_that_dagster_writes_lies_under_the_data_folder_wherever_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, data = tmp_path / "checkout", tmp_path / "elsewhere"
+    checkout.mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", checkout)
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv(DATA_VARIABLE, str(data))
+    with dg.DagsterInstance.from_config(str(checkout)) as instance:
+        assert report.execute_in_process(instance=instance).success
+        with instance.compute_log_manager.open_log_stream(["run", "step"], ComputeIOType.STDERR) as log:
+            assert log is not None
+            log.write("said")
+        artifacts = Path(instance.storage_directory())
+    dagster = Layout(data).dagster
+    assert [path.name for path in checkout.iterdir()] == ["dagster.yaml"]
+    assert (dagster / "storage/history/runs.db").exists()
+    assert "said" in "".join(path.read_text() for path in (dagster / "logs").rglob("*.err"))
+    assert artifacts.is_relative_to(dagster)
+    assert runs.storage(Layout(data), checkout) == dagster / "storage"
+
+
+def test_a_folder_that_is_relative_to_the_working_directory_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Write dagster/storage: it is relative to the data folder"):
+        run_store.SqliteStorage.from_config_value(None, {"base_dir": "data/dagster/storage"})

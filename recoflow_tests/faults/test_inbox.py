@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from recoflow import regular
+from recoflow.environment import load
+from recoflow.errors import MailboxError, SourceError
 from recoflow.events.ingest import ingest_file
-from recoflow.storage import alerts
+from recoflow.sandbox import services
+from recoflow.sources import files
+from recoflow.storage import alerts, artifacts
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
 from recoflow_tests.privileges import ordinary
@@ -28,6 +35,11 @@ EVENT = {
 }
 SECRET = "root:$6$secret:19000:0:99999:7:::"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def parsed(path: Path) -> object:
+    environment = load(scenario.REPOSITORY / "data/environments/lorem.yaml")
+    return list(files.read(path, environment, NOW))
 
 
 def line(event_id: str) -> str:
@@ -124,6 +136,24 @@ def test_an_inbox_that_may_not_be_read_keeps_the_other_ways_in_open(made: Scenar
 
 
 @pytest.mark.fault("H6")
+def test_local_files_do_not_wait_for_an_sftp_server_that_is_away(made: Scenario, inbox: Path) -> None:
+    made.layout.sftp_port.write_text(str(services.free_port(0)))
+    for _ in range(2):
+        with pytest.raises(MailboxError):
+            made.tick("lorem_files")
+    fine = inbox / "fine_events.jsonl"
+    fine.write_text(line("local"))
+    rested(fine)
+    assert isinstance(made.tick("lorem_files"), dg.RunRequest)
+    assert made.run("lorem_ingest").success
+    assert event_ids(made) == ["local"]
+    (alert,) = alerted(made)  # one, though the server was away at each tick
+    assert "127.0.0.1" in alert
+    made.layout.sftp_port.write_text(str(made.port))
+    assert isinstance(made.tick("lorem_files"), dg.SkipReason)
+
+
+@pytest.mark.fault("H6")
 def test_a_file_that_cannot_be_moved_away_is_told_and_keeps_nothing_out(made: Scenario, inbox: Path) -> None:
     put_everywhere(made)
     (inbox / "ingested").write_text("in the way")
@@ -185,20 +215,23 @@ def test_a_link_that_takes_the_place_of_a_file_behind_the_look_is_not_told_about
     odd = inbox / name
     odd.write_text(line("honest"))
     rested(odd)
-    swapped = Path.open
 
-    def swapping(path: Path, *given: object, **named: object) -> object:
-        if path == odd and not path.is_symlink():
+    def swapping(opens: Callable[..., object]) -> Callable[..., object]:
+        def opened(path: str | Path, *given: object, **named: object) -> object:
+            if Path(path) != odd or odd.is_symlink():
+                return opens(path, *given, **named)
             odd.replace(inbox / ".aside")
             odd.symlink_to(secret)
-            opened = swapped(path, *given, **named)
+            found = opens(path, *given, **named)
             (inbox / ".aside").replace(odd)
-            return opened
-        return swapped(path, *given, **named)
+            return found
+
+        return opened
 
     time.sleep(0.02)  # a tick of the file system's clock
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", swapping)
+        patched.setattr(Path, "open", swapping(Path.open))
+        patched.setattr(regular, "opener", swapping(regular.opener))
         result = made.run("lorem_ingest")
     told = "".join(str(event) for event in result.all_events)
     assert "root:$6$" not in told
@@ -259,3 +292,47 @@ def test_times_of_change_of_the_past_are_believed(made: Scenario, inbox: Path) -
     os.utime(path, (before, before))
     assert ingest(made).success
     assert event_ids(made) == ["old"]
+
+
+@pytest.mark.fault("H6", "M15")
+def test_a_request_to_forget_that_cannot_be_carried_out_keeps_nothing_out_and_waits(
+    made: Scenario, inbox: Path
+) -> None:
+    put_everywhere(made)
+    request = inbox / "lorem_forget_p.csv"
+    request.write_text("user_id,device_id\nbob,\n")
+    rested(request)
+    damaged = made.layout.models("lorem") / "20260101T000000Z-aaaaaaaa" / "manifest.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    assert ingest(made).success
+    assert event_ids(made) == ["http", "local", "sftp"]
+    (alert,) = alerted(made)
+    assert str(damaged.parent) in alert
+    assert isinstance(made.tick("lorem_files"), dg.SkipReason)  # a pause, not a run at each tick
+    assert request.exists()
+    shutil.rmtree(damaged.parent)
+    assert made.run("lorem_ingest").success
+    assert not request.exists()
+
+
+@pytest.mark.fault("M16")
+@pytest.mark.parametrize("reads", [artifacts.sha256, parsed])
+def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, reads: Callable[[Path], object]
+) -> None:
+    pipe = tmp_path / "swapped_events.jsonl"
+    os.mkfifo(pipe)
+    problems: list[str] = []
+
+    def read() -> None:
+        try:
+            reads(pipe)
+        except (OSError, SourceError) as error:
+            problems.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert len(problems) == 1
+    assert "is not a regular file" in problems[0]

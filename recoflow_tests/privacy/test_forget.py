@@ -228,3 +228,30 @@ def test_the_command_reports_as_json_and_exits_by_the_proof(made):
     assert "inbox/lorem/waiting.json.gz" in told.stdout
     (asked,) = made.layout.inbox("lorem").glob("lorem_forget_*.csv")  # the next ingest repeats it
     assert requests.read(asked, asked.name) == (frozenset({ANN}), frozenset())
+
+
+@pytest.mark.fault("M16")
+def test_a_link_in_the_inbox_is_neither_read_nor_replaced_by_what_it_points_to(made, tmp_path):
+    secret = tmp_path / "secret.jsonl"
+    secret.write_text(lines([event({"user_id": ANN}, "article-1", 1), event({"user_id": "another"}, "article-1", 1)]))
+    before = secret.read_text()
+    link = made.layout.inbox("lorem") / "linked_events.jsonl"
+    link.symlink_to(secret)
+
+    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+
+    assert report.is_forgotten
+    assert link.is_symlink()
+    assert secret.read_text() == before
+
+
+@pytest.mark.fault("C1", "M15")
+def test_what_a_killed_ingest_left_half_written_is_named_and_stops_no_erasure(made):
+    left = made.layout.lake("lorem") / "quarantine" / "part-left.parquet"
+    left.write_bytes(b"PAR1" + b"x" * 100)
+
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).remaining == (
+        "lake/lorem/quarantine/part-left.parquet",
+    )
+    left.unlink()
+    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten

@@ -1,0 +1,48 @@
+"""Where Dagster's own files lie: under the data folder, wherever that is.
+
+An erasure looks through the data folder, and a backup copies it. So `base_dir` in dagster.yaml is relative to that
+folder, not to the working directory, which is the checkout.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
+
+from recoflow.errors import ConfigurationError
+from recoflow.storage.layout import DATA_FOLDER, Layout
+
+
+def located(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `config` of a class in dagster.yaml with its whole `base_dir`.
+
+    Raises:
+        ConfigurationError: dagster.yaml is of a version where `base_dir` was relative to the working directory.
+    """
+    folder = Path(config["base_dir"])
+    if folder.parts[:1] == DATA_FOLDER.parts:
+        cure = f"Write {folder.relative_to(DATA_FOLDER)}: it is relative to the data folder"
+        raise ConfigurationError("dagster.yaml", f"names {folder} as base_dir", cure)
+    return {**config, "base_dir": str(Layout.of_process(os.environ).root / folder)}
+
+
+class Artifacts(LocalArtifactStorage):
+    """`local_artifact_storage` in dagster.yaml."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "Artifacts":
+        """What Dagster calls with the `config` of dagster.yaml."""
+        return cls(inst_data=inst_data, **located(config_value))
+
+
+class ComputeLogs(LocalComputeLogManager):
+    """`compute_logs` in dagster.yaml."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "ComputeLogs":
+        """What Dagster calls with the `config` of dagster.yaml."""
+        return cls(inst_data=inst_data, **located(config_value))
