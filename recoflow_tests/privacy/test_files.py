@@ -36,6 +36,22 @@ def written(path, content, packing=""):
     return path
 
 
+@pytest.mark.fault("M15")
+def test_in_the_first_row_of_a_file_without_a_header_the_id_is_blanked(tmp_path):
+    path = written(tmp_path / "file", "page_visit,ann-4711,home\npage_visit,bob-0815,home\n")
+    assert mentions(path, ANN)
+    redact(path, ANN, keep)
+    assert "ann-4711" not in path.read_text()
+    assert path.read_text().endswith("\npage_visit,bob-0815,home\n")
+    assert not mentions(path, ANN)
+
+
+@pytest.mark.fault("M15")
+def test_a_header_keeps_the_names_of_fields_that_are_ids_of_the_person(tmp_path):
+    path = written(tmp_path / "file", "user_id,n\nbob-0815,2\n")
+    assert redact(path, Person(frozenset({"user_id"}), frozenset()), keep) is None
+
+
 @pytest.mark.parametrize("packing", ["", "gzip", "zstd"])
 @pytest.mark.parametrize(
     ("content", "left"),
