@@ -10,6 +10,7 @@ last user, copies the whole write-ahead log back. That is some 20 ms of processo
 hundred campaigns pays two thousand times, and an idle daemon all day.
 """
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,11 @@ class SqliteStorage(DagsterSqliteStorage):
     """Dagster's storage of runs, events and schedules under `base_dir`; the files are those of Dagster's own."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
+        Path(base_dir).mkdir(parents=True, exist_ok=True)
+        # Daemon, UI and code server start at once, and Dagster does not expect another to create its tables meanwhile.
+        with Path(base_dir, "creation.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().__init__(base_dir, inst_data)
         self._run_storage = _Runs(self._run_storage._conn_string)
         self._schedule_storage = _Schedules(self._schedule_storage._conn_string)
         self._event_log_storage = _Events(self._event_log_storage._base_dir)

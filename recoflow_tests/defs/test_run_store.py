@@ -1,6 +1,9 @@
 """Dagster's databases, kept open."""
 
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +67,21 @@ def test_what_was_written_with_kept_connections_is_read_by_dagsters_own_storage(
         assert {"ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION", "PIPELINE_SUCCESS"} <= set(written)
         assert own.get_run_by_id(run).is_success
         assert own.get_materialized_partitions(dg.AssetKey("table")) == {"monday"}
+
+
+OPENING = """
+import sys, time
+from recoflow.defs.run_store import SqliteStorage
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+SqliteStorage(sys.argv[1]).dispose()
+"""
+
+
+def test_processes_that_start_at_once_create_the_databases_together(tmp_path: Path) -> None:
+    start = str(time.time() + 5)
+    command = [sys.executable, "-c", OPENING, str(tmp_path / "storage"), start]
+    opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [(each.communicate()[1], each.returncode) for each in opening] == [("", 0)] * 4
 
 
 def test_dagsters_own_files_are_carried_on(opened: Opened) -> None:

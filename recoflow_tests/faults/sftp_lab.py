@@ -312,12 +312,20 @@ def unprivileged(root: Path, user: int = 65534) -> Iterator[Lab]:
             process.kill()
 
 
-def worker_process(lab: Lab, *, ticks: int) -> subprocess.Popen[str]:
+@contextmanager
+def worker_process(lab: Lab, *, ticks: int) -> Iterator[subprocess.Popen[str]]:
     """Workers in a process of their own, each forked when the one before it was killed; ends after `ticks` of one."""
     account = lab.account
     place = (account.port, account.username, account.quiet_seconds, account.private_key, account.known_hosts)
     command = script("sftp_worker", lab.work, ticks, *place)
-    return subprocess.Popen(command, cwd=CHECKOUT, text=True, stderr=subprocess.PIPE, start_new_session=True)
+    # Python 3.12 warns of threads when a process forks. Those here are of number libraries and hold nothing.
+    command[1:1] = ["-W", "ignore:This process:DeprecationWarning"]
+    with subprocess.Popen(command, cwd=CHECKOUT, text=True, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def script(name: str, *arguments: object) -> list[str]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import paramiko
@@ -31,10 +31,11 @@ def test_four_workers_on_one_ledger_publish_each_file_once(tmp_path, files):
             for name, (content,) in sent.items():
                 with sftp.open(f"requests/{name}", "wb") as file:
                     file.write(content)
-        workers = [sftp_lab.worker_process(lab, ticks=12) for _ in range(4)]
-        for worker in workers:
-            _, errors = worker.communicate(timeout=200)
-            assert (worker.returncode, errors) == (0, "")
+        with ExitStack() as stack:
+            workers = [stack.enter_context(sftp_lab.worker_process(lab, ticks=12)) for _ in range(4)]
+            for worker in workers:
+                _, errors = worker.communicate(timeout=200)
+                assert (worker.returncode, errors) == (0, "")
         with lab.worker() as worker:
             worker.ticks(worker.is_answered(*sent), seconds=60)
             assert_nothing_lost(lab.files, worker.ledger, sent)
@@ -74,21 +75,21 @@ def test_workers_and_sessions_that_are_killed_at_random_lose_nothing(tmp_path, s
     with sftp_lab.openssh(tmp_path) as lab:
         sender = Sender(lab)
         thread = threading.Thread(target=sender.run)
-        worker = sftp_lab.worker_process(lab, ticks=1_000_000)
-        thread.start()
-        kills = 0
-        deadline = time.monotonic() + seconds
-        try:
-            while time.monotonic() < deadline:
-                time.sleep(random.uniform(0.05, 0.4))
-                victims = sftp_lab.children(random.choice((worker.pid, worker.pid, lab.server.pid)))
-                for victim in random.sample(victims, min(1, len(victims))):
-                    sftp_lab.kill(victim)
-                    kills += 1
-            assert worker.poll() is None
-        finally:
-            sender.is_over.set()
-            thread.join(60)
+        with sftp_lab.worker_process(lab, ticks=1_000_000) as worker:
+            thread.start()
+            kills = 0
+            deadline = time.monotonic() + seconds
+            try:
+                while time.monotonic() < deadline:
+                    time.sleep(random.uniform(0.05, 0.4))
+                    victims = sftp_lab.children(random.choice((worker.pid, worker.pid, lab.server.pid)))
+                    for victim in random.sample(victims, min(1, len(victims))):
+                        sftp_lab.kill(victim)
+                        kills += 1
+                assert worker.poll() is None
+            finally:
+                sender.is_over.set()
+                thread.join(60)
             os.killpg(worker.pid, signal.SIGKILL)
             _, errors = worker.communicate()
         assert errors == ""
