@@ -48,7 +48,6 @@ class Installation:
             shutil.copy(REPOSITORY / name, root / name)
         settings = yaml.safe_load((REPOSITORY / "data/environments/lorem.yaml").read_text())
         settings["schedules"]["poll_seconds"] = 2
-        settings["gateway"]["seal_seconds"] = 2
         self.layout.environments.mkdir(parents=True)
         (self.layout.environments / "lorem.yaml").write_text(yaml.safe_dump(settings))
 

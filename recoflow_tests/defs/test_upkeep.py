@@ -23,7 +23,8 @@ def first() -> dg.MaterializeResult:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> dg.DagsterInstance:
-    settings = {"storage": {"custom": STORAGE["custom"] | {"config": {"base_dir": str(tmp_path / "storage")}}}}
+    storage = {"custom": STORAGE["custom"] | {"config": {"base_dir": str(tmp_path / "storage")}}}
+    settings = {"storage": storage, "telemetry": {"enabled": False}}
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path), overrides=settings))
 
 
