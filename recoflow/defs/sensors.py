@@ -27,7 +27,7 @@ from recoflow.storage.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
-INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(minutes=1))  # after workers that were killed too, and events wait
+INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(minutes=1))
 TRAINING_PAUSES = Pauses(timedelta(minutes=1), timedelta(hours=1))
 
 
