@@ -11,7 +11,7 @@ def opener(path: str, flags: int) -> int:
     """The `opener` of `open` for a path that somebody else may have replaced since it was looked at.
 
     Raises:
-        OSError: it is no regular file, or cannot be opened.
+        OSError: it is not a regular file, or cannot be opened.
     """
     handle = os.open(path, flags | os.O_NONBLOCK)  # else a pipe without a writer would stop us for ever
     if not stat.S_ISREG(os.fstat(handle).st_mode):

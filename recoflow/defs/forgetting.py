@@ -43,37 +43,36 @@ def carry_out(
     failures: list[RecoflowError] = []
     for arrival in [*_unfinished(installation, environment), *asked]:
         try:
-            outcome = _settle(context, installation, environment, mailbox, arrival)
-        except (ArrivalError, ChangedFileError) as error:
+            rows.append(_carry_out_one(context, installation, environment, mailbox, arrival))
+        except (SourceError, ArrivalError, ChangedFileError) as error:
             context.log.warning(str(error))
             refused.append(str(error))
         except RecoflowError as error:
             context.log.warning(str(error))  # an alert at the end of the run
             failures.append(error)
-        else:
-            if isinstance(outcome, str):
-                refused.append(outcome)
-            else:
-                rows.append(outcome)
     return rows, refused, failures
 
 
-def _settle(
+def _carry_out_one(
     context: dg.AssetExecutionContext,
     installation: Installation,
     environment: Environment,
     mailbox: Mailbox,
     arrival: Arrival,
-) -> dict[str, object] | str:
-    """What was done for one request, or why it was refused."""
+) -> dict[str, object]:
+    """What was done for one request.
+
+    Raises:
+        SourceError: it was refused, and its sender gets the reason.
+        RecoflowError: it waits for the next ingest.
+    """
     layout = installation.layout
     try:
         report = _forget(installation, environment, arrival)
     except SourceError as error:
-        context.log.warning(str(error))
         cases.refuse(layout, environment.name, arrival.name, str(error))
         arrival.refuse(mailbox, str(error))
-        return str(error)
+        raise
     if report.is_forgotten:
         cases.finish(layout, environment.name, arrival.name, report)
         _end(arrival, layout, environment, mailbox)

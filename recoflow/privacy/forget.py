@@ -230,9 +230,8 @@ def _other_requests(layout: Layout, name: str, request: Path | None) -> set[Path
 
 
 def _shown(folder: Path) -> list[Path]:
-    """Files that are complete: temporary ones have hidden names. What a link points to was not given to us."""
-    found = folder.rglob("*") if folder.is_dir() else ()
-    return sorted(p for p in found if p.is_file() and not p.is_symlink() and not p.name.startswith("."))
+    """Files that are complete: temporary ones have hidden names."""
+    return sorted(path for path in search.files_below(folder) if not path.name.startswith("."))
 
 
 def _search(layout: Layout, name: str, person: Person, waiting: set[Path]) -> tuple[int, list[str]]:

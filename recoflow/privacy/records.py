@@ -124,10 +124,8 @@ def _rows(file: BinaryIO, person: Person) -> Iterator[Piece]:
             consumed.clear()
             if not header:
                 header = [name.strip().lstrip(BOM) for name in cells]
-                # A file without a header begins with a record. Its fields are unknown, so it is a text.
-                yield Piece(text, is_json=False, is_candidate=person.may_be_in(text.encode("utf-8", "surrogateescape")))
-            else:
-                yield _row_piece(text, header, cells, person)
+                cells = []  # a file without a header begins with a record, whose fields are unknown: it is a text
+            yield _row_piece(text, header, cells, person)
 
 
 def _noted(lines: Iterable[str], consumed: list[str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ LOGS: Final = frozenset({".log", ".out", ".err"})
 
 def search(paths: Iterable[Path], person: Person) -> tuple[int, list[Path]]:
     """Look through files and folders, hidden ones too; returns how many files there were, and those with a mention."""
-    found = sorted({file for path in paths for file in _files(path)})
+    found = sorted({file for path in paths for file in files_below(path)})
     return len(found), [file for file in found if mentions(file, person)]
 
 
@@ -75,7 +75,8 @@ def _exact(column: str, person: Person) -> Iterable[str] | None:
     }.get(column)
 
 
-def _files(path: Path) -> Iterable[Path]:
+def files_below(path: Path) -> list[Path]:
+    """A file itself, or the files in a folder and below. Links are left out: what they point to lies elsewhere."""
     if path.is_file():
         return [path]
     return [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]

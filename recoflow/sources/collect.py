@@ -21,7 +21,7 @@ from recoflow.sources import times
 from recoflow.sources.rejects import EventError, shortened
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
-MAX_IGNORED: Final = 1000  # names of keys that nobody reads which are reported
+MAX_IGNORED: Final = 1000  # ignored keys that a report names
 FULL: Final = 16 * 1024**2  # characters of properties that are gathered at once
 AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
@@ -207,7 +207,7 @@ def merge(batches: Sequence[ParsedBatch]) -> ParsedBatch:
 
 
 def most_ignored(counted: Counter[str]) -> dict[str, int]:
-    """The most frequent ones of the keys that nobody reads: a file may have millions of them."""
+    """The most frequent of the ignored keys: a file may have millions of them."""
     return {shortened(name): count for name, count in counted.most_common(MAX_IGNORED)}
 
 

@@ -50,7 +50,7 @@ from recoflow.sources.wide import copy_bytes
 ITEM, USER, RANKING, INTERACTION = range(4)  # what a record is
 VISITOR, SESSION, SUBJECT, TYPE, LINK, FIELDS, ITEMS = range(7)  # the spans of a record that are read here
 
-MAX_UNFOLDED: Final = 64 * 1024**2  # bytes of properties that the rankings of one chunk may give
+MAX_PROPERTIES: Final = 64 * 1024**2  # bytes of properties that the rankings of one chunk may give
 
 _ID, _ID_LENGTH, _SCORE, _SCORE_LENGTH, _SCORE_KIND = range(5)  # of one item
 SPACE_LEADS: Final = (0xC2, 0xE1, 0xE2, 0xE3)  # first bytes of the white space that is not ASCII
@@ -99,7 +99,7 @@ def read(
     fields = np.zeros((2, count), np.int32)
     hashes = np.zeros(count, np.uint64)
     height, size = _read_records(
-        data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes, MAX_UNFOLDED
+        data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes, MAX_PROPERTIES
     )
     return Lists(_first(rows, height), text[:size], fields[0], fields[1], hashes)
 

@@ -179,7 +179,7 @@ def test_rankings_that_give_many_rows_come_in_parts_and_in_order(
     monkeypatch.setattr(files, "EXACT_BYTES", 0)
     [whole] = files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC))
     monkeypatch.setattr(files, "BATCH_BYTES", 1)
-    monkeypatch.setattr(spanlists, "MAX_UNFOLDED", 3000)
+    monkeypatch.setattr(spanlists, "MAX_PROPERTIES", 3000)
     monkeypatch.setattr(collect, "FULL", 5000)
     parts = list(files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC)))
     assert max(part.events.height for part in parts) <= 60
