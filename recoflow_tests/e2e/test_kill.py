@@ -60,8 +60,11 @@ def test_a_killed_worker_leaves_exactly_one_complete_response(
     tmp_path: Path, trained_data: Path, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # dagster.yaml's folders are relative to it
-    with scenario.installed(tmp_path / "data", "lorem", template=trained_data) as made, daemon(tmp_path) as child:
-        instance = dg.DagsterInstance.from_config(str(tmp_path))
+    with (
+        scenario.installed(tmp_path / "data", "lorem", template=trained_data) as made,
+        daemon(tmp_path) as child,
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+    ):
         made.drop_request(world.request(sample, lists=LISTS), NAME)
         services.await_true(
             lambda: worker(instance, "lorem_campaign", is_ranking) is not None, [child], 90, "the ranking"
@@ -88,8 +91,7 @@ def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
     names = [f"lorem_mail_{number}_2026-11-22.csv" for number in range(12)]
     with scenario.installed(tmp_path / "data", "lorem", template=trained_data) as made:
         made.drop_requests({name: world.request(sample, sample.users[:20]) for name in names})
-        with daemon(tmp_path) as child:
-            instance = dg.DagsterInstance.from_config(str(tmp_path))
+        with daemon(tmp_path) as child, dg.DagsterInstance.from_config(str(tmp_path)) as instance:
             services.await_true(
                 lambda: worker(instance, "lorem_burst", is_publishing) is not None, [child], 90, "the first response"
             )

@@ -93,8 +93,7 @@ def running(root: Path, made: Scenario) -> Iterator[Installation]:
     variables["DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD"] = "1"
     with services.running([code], variables, root):
         services.await_socket(address, [code], START)
-        with services.running([daemon], variables, root):
-            instance = dg.DagsterInstance.from_config(str(root))
+        with services.running([daemon], variables, root), dg.DagsterInstance.from_config(str(root)) as instance:
             yield Installation(made, instance, code, daemon, variables, root)
 
 

@@ -77,9 +77,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     variables = {**os.environ, "DAGSTER_HOME": str(root), DATA_VARIABLE: str(layout.root)}
     with contextlib.chdir(root), services.running([server], variables, root):
         services.await_http(f"http://127.0.0.1:{port}/server_info", [server], 120)
-        instance = dg.DagsterInstance.from_config(str(root))
-        run = shown_in_the_ui.execute_in_process(instance=instance)
-        yield Ui(f"http://127.0.0.1:{port}", root, instance, run.run_id)
+        with dg.DagsterInstance.from_config(str(root)) as instance:
+            run = shown_in_the_ui.execute_in_process(instance=instance)
+            yield Ui(f"http://127.0.0.1:{port}", root, instance, run.run_id)
 
 
 def browse(url: str, folder: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -63,6 +64,13 @@ class Running:
         self.admin.close()
         self.process.stdout.close()
         return code
+
+    def await_sealed(self, name: str = "lorem") -> None:
+        """Wait until every segment is complete."""
+        deadline = time.monotonic() + 10
+        while list(self.layout.spool(name).glob("*.open")):
+            assert time.monotonic() < deadline, "not sealed by age"
+            time.sleep(0.05)
 
     def ingest(self, name: str = "lorem") -> Counts:
         """What the sensor's run does with the sealed segments."""

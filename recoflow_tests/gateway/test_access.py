@@ -59,6 +59,7 @@ def ask(gateway: Running, method: str, path: str, body: Any, name: str = "lorem"
 
 
 def pending(gateway: Running) -> bytes:
+    gateway.await_sealed()  # a segment that is sealed meanwhile has another name
     return b"".join(path.read_bytes() for path in sorted(gateway.layout.spool("lorem").glob("*")))
 
 

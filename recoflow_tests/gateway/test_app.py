@@ -22,7 +22,7 @@ from recoflow_tests.gateway.client import Running, view, write_environment
 def test_good_events_are_acknowledged_and_come_into_the_lake_with_all_fields(gateway: Running) -> None:
     answer = gateway.post([view("all", shelf="left", price=1.5), view("other", user_id=None, device_id="d9")])
     assert (answer.status_code, answer.json()) == (200, {"accepted": 2})
-    _await_sealed(gateway)
+    gateway.await_sealed()
     gateway.ingest()
     rows = gateway.table("events").filter(event_id="event-all").rows(named=True)
     assert [(row["price"], row["properties"], row["item_id"], row["item_type"]) for row in rows] == [
@@ -33,7 +33,7 @@ def test_good_events_are_acknowledged_and_come_into_the_lake_with_all_fields(gat
 def test_an_event_without_a_time_gets_that_of_its_receipt_and_without_an_id_gets_a_hash(gateway: Running) -> None:
     before = time.time()
     assert gateway.post([view(user_id="timeless", timestamp=None, event_id=None)]).status_code == 200
-    _await_sealed(gateway)
+    gateway.await_sealed()
     gateway.ingest()
     (row,) = gateway.table("events").filter(user_id="timeless").rows(named=True)
     assert before <= row["timestamp"].timestamp() <= time.time()
@@ -54,7 +54,7 @@ def test_one_bad_event_refuses_all_and_is_named_by_index_field_and_reason(gatewa
         (3, None, "not_an_object"),
         (4, "timestamp", "timestamp_date_only"),
     ]
-    _await_sealed(gateway)
+    gateway.await_sealed()
     gateway.ingest()
     assert gateway.table("events").filter(event_id="event-kept-out").is_empty()
 
@@ -113,7 +113,7 @@ def test_an_item_is_put_and_deleted(gateway: Running) -> None:
     path = "/api/lorem/items/article/fruit%2F1"
     assert gateway.client.put(path, json={"title": "Pear", "tags": ["a"]}).json() == {"accepted": 1}
     assert gateway.client.delete(path).json() == {"accepted": 1}
-    _await_sealed(gateway)
+    gateway.await_sealed()
     gateway.ingest()
     rows = gateway.table("updates").filter(entity_id="fruit/1").sort("timestamp").rows(named=True)
     assert [(row["entity_type"], row["operation"], row["fields"]) for row in rows] == [
@@ -144,7 +144,7 @@ def test_metarank_events_come_in(gateway: Running, framing: str) -> None:
     }[framing]
     answer = gateway.client.post("/api/lorem/metarank", content=body, headers={"Content-Type": "application/json"})
     assert answer.json() == {"accepted": len(events)}
-    _await_sealed(gateway)
+    gateway.await_sealed()
     assert gateway.ingest().accepted == len(events)
 
 
@@ -159,7 +159,7 @@ def test_pubsub_pushes_are_acknowledged_and_bad_events_go_to_quarantine(gateway:
     for data in (json.dumps(good), json.dumps({"events": [good, view("bad", page_type=None)]}), "no json", ""):
         envelope = {"message": {"data": _base64(data), "publishTime": published}, "subscription": "s"}
         assert gateway.client.post("/api/lorem/pubsub", json=envelope).status_code == 200
-    _await_sealed(gateway)
+    gateway.await_sealed()
     counts = gateway.ingest()
     assert (counts.read, counts.accepted, counts.duplicates, counts.quarantined) == (4, 1, 1, 2)
     (row,) = gateway.table("events").filter(event_id="event-pushed").rows(named=True)
@@ -223,10 +223,3 @@ def _base64(text: str) -> str:
 def _metrics(gateway: Running) -> dict[str, float]:
     lines = gateway.client.get("/metrics").text.splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
-
-
-def _await_sealed(gateway: Running) -> None:
-    deadline = time.monotonic() + 10
-    while list(gateway.layout.spool("lorem").glob("*.open")):
-        assert time.monotonic() < deadline, "not sealed by age"
-        time.sleep(0.05)
