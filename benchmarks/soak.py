@@ -42,12 +42,29 @@ def await_true(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def recoveries(kills: list[Kill], traffic: Traffic) -> list[tuple[float, Kill]]:
-    """For each kill the seconds until everything that it interrupted was seen to work again; inf where it was not."""
+    """For each kill the seconds until what it interrupted was seen to work again; inf where it was not.
+
+    Work that another kill interrupted before that is counted from the last one.
+    """
     found = []
-    for kill in kills:
-        ends = [traffic.first_success(work, kill.at) for work in kill.interrupts]
-        found.append((max(ends) - kill.at, kill))
+    for place, kill in enumerate(kills):
+        ends = [
+            end
+            for work in kill.interrupts
+            if not is_interrupted_again(work, end := traffic.first_success(work, kill.at), kills[place + 1 :])
+        ]
+        if ends:
+            found.append((max(ends) - kill.at, kill))
     return found
+
+
+def is_interrupted_again(work: str, end: float, later: list[Kill]) -> bool:
+    return any(kill.at < end and work in kill.interrupts for kill in later)
+
+
+def longest_outage(kills: list[Kill], traffic: Traffic) -> float:
+    """The longest time in which some work did not succeed, through all the kills that interrupted it."""
+    return max(traffic.first_success(work, kill.at) - kill.at for kill in kills for work in kill.interrupts)
 
 
 def soak(root: Path, seconds: float, seed: int) -> dict[str, object]:
@@ -66,6 +83,7 @@ def soak(root: Path, seconds: float, seed: int) -> dict[str, object]:
         await_true(traffic.is_drained, DRAIN)
         outcome = traffic.outcome()
     longest, kill = max(recoveries(killer.kills, traffic), key=lambda pair: pair[0])
+    outage = longest_outage(killer.kills, traffic)
     kinds = Counter(each.kind for each in killer.kills)
     return {
         "kills": dict(sorted(kinds.items())),
@@ -73,6 +91,7 @@ def soak(root: Path, seconds: float, seed: int) -> dict[str, object]:
         **outcome,
         "longest_recovery_s": round(longest, 1) if longest < float("inf") else None,
         "longest_recovery_kind": kill.kind,
+        "longest_outage_s": round(outage, 1) if outage < float("inf") else None,
     }
 
 
