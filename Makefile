@@ -23,7 +23,7 @@ test-short: $(STAMP)
 	$(BIN)/pytest recoflow_tests/defs recoflow_tests/e2e/test_main_job.py recoflow_tests/events \
 		recoflow_tests/storage/test_lake.py recoflow_tests/sandbox/test_services.py recoflow_tests/test_environment.py
 
-# Every fault, those included that take too long for each change; MATRIX holds what was seen.
+# Every fault, those included that take too long for each change.
 faults: $(STAMP)
 	$(BIN)/pytest -m 'fault or matrix'
 
