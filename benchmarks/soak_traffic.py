@@ -176,7 +176,7 @@ class Traffic:
                 self._requests[name] = len(users)
                 self._successes["upload"].append(time.time())
                 break
-        self._burst.wait(self._chance.uniform(4, 10))
+        self._burst.wait(self._chance.uniform(3, 8))
 
     def _collect(self) -> None:
         with self._customer() as sftp:
