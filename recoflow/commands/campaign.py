@@ -35,7 +35,7 @@ def retry(
     layout = Layout(data.absolute())
     account = Account.of(environment_of(environment, data), layout)
     folder = layout.mailbox(environment)
-    with Mailbox(account, Ledger(folder / "ledger.sqlite"), folder / "inbox") as mailbox:
+    with Ledger(folder / "ledger.sqlite") as ledger, Mailbox(account, ledger, folder / "inbox") as mailbox:
         claim = mailbox.newest(campaign)
         if claim is None and (layout.campaigns(environment) / campaign / docket.FILE).is_file():
             claim = docket.load(layout.campaigns(environment), campaign).claim_id

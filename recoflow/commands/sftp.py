@@ -41,7 +41,8 @@ def rebuild(name: Name, data: Data = DATA) -> None:
     from recoflow.storage.mailbox import Mailbox
 
     folder = Layout(data.absolute()).mailbox(name)
-    with Mailbox(_account(name, data), Ledger(folder / "ledger.sqlite"), folder / "inbox") as mailbox:
+    account = _account(name, data)
+    with Ledger(folder / "ledger.sqlite") as ledger, Mailbox(account, ledger, folder / "inbox") as mailbox:
         console.print(f"{mailbox.rebuild()} files were taken up again")
 
 

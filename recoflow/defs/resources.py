@@ -24,9 +24,19 @@ from recoflow.storage.registry import Register
 class _Shared:
     """A mailbox that the ticks of one process share, one at a time: a new SFTP connection costs about 0.2 s."""
 
-    account: Account
-    mailbox: Mailbox
+    ledger: Ledger
+    inbox: Path
     guard: threading.Lock = field(default_factory=threading.Lock)
+    account: Account | None = None
+    mailbox: Mailbox | None = None
+
+    def of(self, account: Account) -> Mailbox:
+        """The mailbox, connected anew where the account was changed since."""
+        if self.mailbox is None or self.account != account:
+            if self.mailbox is not None:
+                self.mailbox.close()
+            self.account, self.mailbox = account, Mailbox(account, self.ledger, self.inbox)
+        return self.mailbox
 
 
 _shared: dict[Path, _Shared] = {}
@@ -70,11 +80,7 @@ class Installation(dg.ConfigurableResource):
         account = Account.of(environment, self.layout)
         with _opening:
             shared = _shared.get(folder)
-            if shared is None or shared.account != account:
-                if shared is not None:
-                    with shared.guard:
-                        shared.mailbox.close()
-                mailbox = Mailbox(account, Ledger(folder / "ledger.sqlite"), folder / "inbox")
-                shared = _shared[folder] = _Shared(account, mailbox)
+            if shared is None:
+                shared = _shared[folder] = _Shared(Ledger(folder / "ledger.sqlite"), folder / "inbox")
         with shared.guard:
-            yield shared.mailbox
+            yield shared.of(account)

@@ -19,7 +19,7 @@ LOREM = Path(__file__).parents[2] / "data/environments/lorem.yaml"
 def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
     """Of an account that no server is asked for: local files need none."""
     account = Account.of(environment.load(LOREM), Layout(tmp_path))
-    with Mailbox(account, Ledger(tmp_path / "ledger.sqlite"), tmp_path / "claimed") as opened:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger, Mailbox(account, ledger, tmp_path / "claimed") as opened:
         yield opened
 
 
