@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import attempts, bursts, deliveries, names, reruns
+from recoflow.defs import attempts, bursts, deliveries, names, reruns, workers
 from recoflow.defs.clock import now
 from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
@@ -138,9 +138,11 @@ def _interrupted_training(environment: Environment, installation: Installation) 
         job_name=job,
         minimum_interval_seconds=_interval(environment),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Trains again after a training whose worker died; one that a check refused waits for the schedule.",
+        description="Trains again after a training whose worker died; one that a check refused waits for the schedule. "
+        "Ends runs of any job whose worker died before they started.",
     )
     def interrupted_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        workers.end_lost_starts(context.instance)
         failed = reruns.failed(reruns.latest(context.instance, job))
         if failed is None:
             return dg.SkipReason("the latest training did not fail")

@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from recoflow.defs import workers
+
 UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 CURE = "`recoflow up` mends it within a minute; without it, run `recoflow doctor --repair`"
 
@@ -21,16 +23,10 @@ def find(instance: dg.DagsterInstance, *, is_repairing: bool) -> list[dict[str, 
 
 
 def _runs(instance: dg.DagsterInstance, *, is_repairing: bool) -> Iterator[dict[str, Any]]:
-    launcher = instance.run_launcher
-    if not launcher.supports_check_run_worker_health:
-        return
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)):
-        health = launcher.check_run_worker_health(run)
-        if health.status.name != "NOT_FOUND":
-            continue
+    for run, reason in workers.lost(instance, *UNDER_WAY):
         if is_repairing:
-            instance.report_run_failed(run, f"Ended by `recoflow doctor --repair`: {health.msg}")
-        yield _finding(f"run {run.run_id} ({run.job_name})", f"is {run.status.value}, but {health.msg}", is_repairing)
+            instance.report_run_failed(run, f"Ended by `recoflow doctor --repair`: {reason}")
+        yield _finding(f"run {run.run_id} ({run.job_name})", f"is {run.status.value}, but {reason}", is_repairing)
 
 
 def _slots(instance: dg.DagsterInstance, *, is_repairing: bool) -> Iterator[dict[str, Any]]:

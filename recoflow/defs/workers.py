@@ -9,14 +9,15 @@ of the wall clock moves, and that differs for another process that has the same 
 boot id before the worker exists, the `installation` resource with the process as soon as the worker executes. In
 between, Dagster's own engine event has the process id.
 
-A run in STARTING is not checked by Dagster; `start_timeout_seconds` in dagster.yaml ends it. A worker that reads its
-definitions later than that finds its run failed and ends.
+Dagster checks no run in STARTING. `end_lost_starts`, which a sensor calls, ends one whose worker is known and gone; one
+whose worker is not known `start_timeout_seconds` in dagster.yaml ends. A worker that reads its definitions later than
+that finds its run failed and ends.
 """
 
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,24 @@ class Launcher(DefaultRunLauncher):
         if problem is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, problem)
+
+
+def lost(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterator[tuple[dg.DagsterRun, str]]:
+    """Runs in one of the statuses whose worker has ended, each with what is known of its end."""
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(statuses))):
+        health = launcher.check_run_worker_health(run)
+        now = instance.get_run_by_id(run.run_id)  # the worker may have done its work and ended since
+        if health.status is WorkerStatus.NOT_FOUND and now is not None and now.status is run.status:
+            yield run, health.msg or "its worker has ended"
+
+
+def end_lost_starts(instance: dg.DagsterInstance) -> None:
+    """Fail the runs in STARTING whose worker has ended."""
+    for run, reason in lost(instance, dg.DagsterRunStatus.STARTING):
+        instance.report_run_failed(run, f"The run was started, but {reason}")
 
 
 def sign(instance: dg.DagsterInstance, run_id: str) -> None:

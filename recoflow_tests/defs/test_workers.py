@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -17,16 +17,22 @@ from recoflow.defs.resources import Installation
 from recoflow.storage.clock import SystemClock
 from recoflow_tests.scenario import REPOSITORY
 
+NO_PROCESS = 2**22  # one more than the largest process id of Linux
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
 
 @pytest.fixture
-def launcher() -> Iterator[workers.Launcher]:
+def instance() -> Iterator[dg.DagsterInstance]:
     with dg.instance_for_test(
         overrides={"run_launcher": {"module": "recoflow.defs.workers", "class": "Launcher"}}
-    ) as instance:
-        assert isinstance(instance.run_launcher, workers.Launcher)
-        yield instance.run_launcher
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def launcher(instance: dg.DagsterInstance) -> workers.Launcher:
+    assert isinstance(instance.run_launcher, workers.Launcher)
+    return instance.run_launcher
 
 
 def status(launcher: workers.Launcher, **tags: str) -> WorkerStatus:
@@ -60,18 +66,38 @@ def test_a_worker_of_which_nothing_is_known_counts_as_there(launcher: workers.La
     assert status(launcher) is WorkerStatus.RUNNING
 
 
-@pytest.mark.parametrize(
-    ("pid", "expected"),
-    [(os.getpid(), WorkerStatus.RUNNING), (2**22, WorkerStatus.NOT_FOUND)],
-    ids=["this process", "no process"],
-)
+@pytest.fixture
+def starting(instance: dg.DagsterInstance) -> Callable[[int], str]:
+    """Adds a run in STARTING whose worker Dagster has reported."""
+
+    def added(pid: int) -> str:
+        run = instance.add_run(dg.DagsterRun(job_name="lorem_ingest", status=dg.DagsterRunStatus.STARTING))
+        instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+        return run.run_id
+
+    return added
+
+
 def test_before_it_is_tagged_a_worker_is_known_by_dagsters_event(
-    launcher: workers.Launcher, pid: int, expected: WorkerStatus
+    instance: dg.DagsterInstance, launcher: workers.Launcher, starting: Callable[[int], str]
 ) -> None:
-    instance = dg.DagsterInstance.get()
-    run = instance.add_run(dg.DagsterRun(job_name="lorem_ingest"))
-    instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
-    assert launcher.check_run_worker_health(run).status is expected
+    for pid, expected in ((os.getpid(), WorkerStatus.RUNNING), (NO_PROCESS, WorkerStatus.NOT_FOUND)):
+        run = instance.get_run_by_id(starting(pid))
+        assert run is not None
+        assert launcher.check_run_worker_health(run).status is expected
+
+
+@pytest.mark.fault("C1")
+def test_a_run_whose_worker_died_before_it_started_is_ended_and_no_other(
+    instance: dg.DagsterInstance, starting: Callable[[int], str]
+) -> None:
+    alive, dead = starting(os.getpid()), starting(NO_PROCESS)
+    unknown = instance.add_run(dg.DagsterRun(job_name="lorem_ingest", status=dg.DagsterRunStatus.STARTING)).run_id
+    workers.end_lost_starts(instance)
+    found = {run.run_id: run.status.value for run in instance.get_runs()}
+    assert found == {alive: "STARTING", dead: "FAILURE", unknown: "STARTING"}
+    (told,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert f"process {NO_PROCESS}, has ended" in told.message
 
 
 def test_a_run_of_any_job_is_tagged_with_its_process(tmp_path: Path) -> None:
