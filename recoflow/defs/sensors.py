@@ -27,8 +27,8 @@ from recoflow.storage.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
-INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(minutes=1))
-TRAINING_PAUSES = Pauses(timedelta(minutes=1), timedelta(hours=1))
+INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(seconds=30))
+TRAINING_PAUSES = Pauses(timedelta(seconds=15), timedelta(hours=1))
 
 
 def build_sensors(
@@ -142,7 +142,7 @@ def _interrupted_training(environment: Environment, installation: Installation) 
         "Ends runs of any job whose worker died before they started.",
     )
     def interrupted_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        workers.end_lost_starts(context.instance)
+        workers.end_lost_starts(context.instance, workers.began())  # this process is the code server
         failed = reruns.failed(reruns.latest(context.instance, job))
         if failed is None:
             return dg.SkipReason("the latest training did not fail")

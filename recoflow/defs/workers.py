@@ -9,8 +9,8 @@ of the wall clock moves, and that differs for another process that has the same 
 boot id before the worker exists, the `installation` resource with the process as soon as the worker executes. In
 between, Dagster's own engine event has the process id.
 
-Dagster checks no run in STARTING. `end_lost_starts`, which a sensor calls, ends one whose worker is known and gone; one
-whose worker is not known `start_timeout_seconds` in dagster.yaml ends. A worker that reads its definitions later than
+Dagster checks no run in STARTING: `start_timeout_seconds` in dagster.yaml ends it. A sensor calls `end_lost_starts`,
+which ends it at once where it is known that no worker will start it. A worker that reads its definitions later than
 that finds its run failed and ends.
 """
 
@@ -48,7 +48,7 @@ class Launcher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the worker of a run is there; one of which nothing is known counts as there."""
-        problem = _absence(run.tags, run.tags.get(WORKER_TAG) or _reported(self._instance, run.run_id))
+        problem = _absence(run.tags, _worker(self._instance, run))
         if problem is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, problem)
@@ -66,10 +66,33 @@ def lost(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterat
             yield run, health.msg or "its worker has ended"
 
 
-def end_lost_starts(instance: dg.DagsterInstance) -> None:
-    """Fail the runs in STARTING whose worker has ended."""
-    for run, reason in lost(instance, dg.DagsterRunStatus.STARTING):
-        instance.report_run_failed(run, f"The run was started, but {reason}")
+def end_lost_starts(instance: dg.DagsterInstance, began: float | None) -> None:
+    """Fail the runs in STARTING that will never start: the worker has ended, or the server that was to start it.
+
+    `began`: when the code server began, in seconds since 1970; None where that is not known.
+    """
+    starting = dg.DagsterRunStatus.STARTING
+    for run, reason in [*lost(instance, starting), *_never_begun(instance, began)]:
+        instance.report_run_failed(run, f"The run was launched, but {reason}")
+
+
+def _never_begun(instance: dg.DagsterInstance, began: float | None) -> Iterator[tuple[dg.DagsterRun, str]]:
+    """Runs that a former code server was to start, and of whose worker nothing is known. Its workers ended with it."""
+    if began is None or not isinstance(instance.run_launcher, Launcher):
+        return
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        launched = instance.get_run_stats(run.run_id).launch_time
+        if launched is not None and launched < began and not _worker(instance, run):
+            yield run, "its code server has ended"
+
+
+def began() -> float | None:
+    """When this process began, in seconds since 1970; None where there is no /proc."""
+    if not PROC.exists():
+        return None
+    clock = SystemClock()
+    age = clock.boot() - int(started(os.getpid()) or 0) / os.sysconf("SC_CLK_TCK")
+    return clock.wall() - age
 
 
 def sign(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -108,6 +131,11 @@ def _absence(tags: Mapping[str, str], worker: str) -> str | None:
     if since and since != found:
         return f"its worker, process {pid}, has ended, and another process has that id now"
     return None
+
+
+def _worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """What is known of a run's worker, "" when nothing is."""
+    return run.tags.get(WORKER_TAG) or _reported(instance, run.run_id)
 
 
 def _reported(instance: dg.DagsterInstance, run_id: str) -> str:

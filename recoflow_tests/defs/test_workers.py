@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from recoflow.defs.resources import Installation
 from recoflow.storage.clock import SystemClock
 from recoflow_tests.scenario import REPOSITORY
 
+RUN_STARTING = dg.DagsterEventType.RUN_STARTING.value
 NO_PROCESS = 2**22  # one more than the largest process id of Linux
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -93,11 +95,39 @@ def test_a_run_whose_worker_died_before_it_started_is_ended_and_no_other(
 ) -> None:
     alive, dead = starting(os.getpid()), starting(NO_PROCESS)
     unknown = instance.add_run(dg.DagsterRun(job_name="lorem_ingest", status=dg.DagsterRunStatus.STARTING)).run_id
-    workers.end_lost_starts(instance)
+    workers.end_lost_starts(instance, began=None)
     found = {run.run_id: run.status.value for run in instance.get_runs()}
     assert found == {alive: "STARTING", dead: "FAILURE", unknown: "STARTING"}
     (told,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
     assert f"process {NO_PROCESS}, has ended" in told.message
+
+
+@pytest.mark.fault("C1")
+def test_a_run_that_a_former_code_server_was_to_start_is_ended_unless_its_worker_is_there(
+    instance: dg.DagsterInstance, starting: Callable[[int], str]
+) -> None:
+    alive = starting(os.getpid())
+    never = instance.add_run(dg.DagsterRun(job_name="lorem_ingest", status=dg.DagsterRunStatus.STARTING)).run_id
+    for run_id in (alive, never):
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_dagster_event(dg.DagsterEvent(RUN_STARTING, run.job_name), run_id)
+    workers.end_lost_starts(instance, began=time.time() - 60)
+    assert {run.status.value for run in instance.get_runs()} == {"STARTING"}
+    workers.end_lost_starts(instance, began=time.time() + 1)
+    assert {run.run_id: run.status.value for run in instance.get_runs()} == {alive: "STARTING", never: "FAILURE"}
+
+
+@pytest.mark.skipif(not workers.PROC.exists(), reason="Linux")
+def test_a_process_knows_when_it_began() -> None:
+    before = time.time()
+    shown = subprocess.run(
+        [sys.executable, "-c", "from recoflow.defs import workers; print(workers.began())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert before - 0.1 <= float(shown.stdout) <= time.time()
 
 
 def test_a_run_of_any_job_is_tagged_with_its_process(tmp_path: Path) -> None:

@@ -131,15 +131,15 @@ def lost(made: Scenario, job: str) -> str:
 
 
 @pytest.mark.fault("C1")
-def test_a_training_whose_worker_was_killed_is_started_again_after_a_minute(
+def test_a_training_whose_worker_was_killed_is_started_again_after_15_seconds(
     trained: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(trained.tick("lorem_interrupted_training"), dg.SkipReason)
     run_id = lost(trained, "lorem_training")
     waiting = trained.tick("lorem_interrupted_training")
     assert isinstance(waiting, dg.SkipReason)
-    assert waiting.skip_message == "the latest training was interrupted; the next begins 60 s after its end"
-    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=61))
+    assert waiting.skip_message == "the latest training was interrupted; the next begins 15 s after its end"
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=16))
     again = trained.tick("lorem_interrupted_training")
     assert isinstance(again, dg.RunRequest)
     assert again.run_key == f"{run_id}:2"
