@@ -184,7 +184,9 @@ class Server:
         return visitor not in self._surplus()
 
     def _welcome(self, connection: socket.socket) -> None:
-        if sum(not transport.is_authenticated() for transport in self._visitors) >= MAX_UNAUTHENTICATED:
+        # One that was cut leaves the table when its thread has ended; it takes no place until then.
+        strangers = sum(each.is_active() and not each.is_authenticated() for each in self._visitors)
+        if strangers >= MAX_UNAUTHENTICATED:
             connection.close()
             return
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -225,10 +225,10 @@ def test_a_packet_larger_than_any_client_needs_ends_the_session(lab):
 
 @pytest.mark.fault("F41")
 def test_connections_that_never_log_in_are_cut_and_the_service_goes_on(tmp_path):
-    with sftp_lab.embedded(tmp_path, serving={"login_seconds": 1}) as lab, ExitStack() as stack, lab.worker() as worker:
+    with sftp_lab.embedded(tmp_path, serving={"login_seconds": 4}) as lab, ExitStack() as stack, lab.worker() as worker:
         silent = [stack.enter_context(sftp_lab.dial(lab)) for _ in range(80)]
         for connection in silent:
-            connection.settimeout(10)
+            connection.settimeout(30)
         assert all(_is_cut(connection) for connection in silent)
         lab.send("a.csv", REQUEST)
         worker.ticks(worker.is_answered("a.csv"))
