@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import paramiko
+import polars as pl
 
 from benchmarks.soak_installation import Installation
 from recoflow.sandbox import demo, feeder, world
@@ -83,16 +84,18 @@ class Traffic:
             return
 
     def is_drained(self) -> bool:
-        """Whether every request is answered and every event is in the lake."""
+        """Whether every request is answered and noted, and every event is in the lake."""
         try:
             self._collect()
-            return self._answered >= self._requests.keys() and set(self._events) <= self._in_lake().keys()
+            is_noted = self._noted()["campaign_id"].n_unique() >= len(self._answered)
+            is_answered = self._answered >= self._requests.keys()
+            return is_answered and is_noted and set(self._events) <= self._in_lake().keys()
         except Refused:
             return False
 
     def outcome(self) -> dict[str, object]:
         stored = self._in_lake()
-        rows = Lake(self._installation.layout.lake("lorem")).scan("responses").collect()
+        rows = self._noted()
         lists = rows.group_by("campaign_id", "request_id", "item_id").len()
         with self._customer() as sftp:
             manifests = [
@@ -198,6 +201,9 @@ class Traffic:
                 found = [record.end_time for record in instance.get_run_records(wanted, limit=50) if record.end_time]
                 self._successes[work] = sorted({*self._successes[work], *found})
         self._ends.wait(1)
+
+    def _noted(self) -> pl.DataFrame:
+        return Lake(self._installation.layout.lake("lorem")).scan("responses").collect()
 
     def _in_lake(self) -> dict[str, int]:
         """Id → how often it is in the lake, of the events of this traffic."""

@@ -7,16 +7,16 @@ A run notes what it published itself. The mailbox finishes publications without 
 behind one: for those the request sensor starts the job of this module.
 """
 
-import hashlib
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import dagster as dg
 
 from recoflow.campaigns import publication, staged
 from recoflow.campaigns.staged import Staged
-from recoflow.defs import names
+from recoflow.defs import attempts, names, reruns
+from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import CampaignError
@@ -24,6 +24,7 @@ from recoflow.storage.claims import Delivery
 from recoflow.storage.lake import Lake
 
 STAGING = "staging"  # below a campaign's folder
+PAUSES: Final = Pauses(timedelta(seconds=15), timedelta(minutes=5))
 
 
 def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
@@ -68,9 +69,13 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
     return job
 
 
-def run_requests(environment: Environment, orphans: Sequence[Delivery], moment: datetime) -> list[dg.RunRequest]:
-    """One run for deliveries that no run is going to note, none where there are none; once an hour for the same."""
-    if not orphans:
+def run_requests(instance: dg.DagsterInstance, environment: Environment, moment: datetime) -> list[dg.RunRequest]:
+    """One run for deliveries that no run is going to note; none while one is under way, or failed a moment ago."""
+    job = names.job(environment, "deliveries")
+    records = reruns.latest(instance, job)
+    if records and records[0].dagster_run.status in attempts.ACTIVE:
         return []
-    claims = hashlib.sha256(" ".join(each.claim_id for each in orphans).encode()).hexdigest()
-    return [dg.RunRequest(f"{moment:%Y-%m-%dT%H}:{claims}", job_name=names.job(environment, "deliveries"))]
+    failed = reruns.failed(records)
+    if failed is not None and failed.rests(PAUSES, moment):
+        return []
+    return [dg.RunRequest(job_name=job)]

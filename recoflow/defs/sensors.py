@@ -183,7 +183,8 @@ def _requests(
                 context.log.warning(f"{name} is held back: {problem}")
             if pending and (wrong := _unreadable(installation)):
                 return dg.SkipReason(wrong)
-            runs = deliveries.run_requests(environment, attempts.orphans(context, environment, mailbox), now())
+            orphans = attempts.orphans(context, environment, mailbox)
+            runs = deliveries.run_requests(context.instance, environment, now()) if orphans else []
             has_model = versions.is_serving(installation.layout.models(environment.name))
             due = attempts.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
             due = attempts.settle(installation, environment, mailbox, due, now())

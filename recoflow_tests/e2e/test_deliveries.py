@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 import yaml
 
-from recoflow.defs import deliveries
+from recoflow.defs import clock, deliveries, sensors
 from recoflow.errors import MailboxError
 from recoflow.sandbox import world
 from recoflow.storage import transfer
@@ -119,6 +119,24 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
         assert trained.run("lorem_deliveries").success
     assert trained.campaign(asked).success  # by hand: what was noted is not noted twice
     assert noted(trained).height == len(sent(trained)) == 50
+
+
+@pytest.mark.fault("C1")
+def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after_15_seconds(
+    trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries, "note", refuse)
+        assert not trained.campaign(asked).success
+    (noting,) = trained.run_requests("lorem_requests")
+    assert noting.job_name == "lorem_deliveries"
+    killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_deliveries", status=dg.DagsterRunStatus.STARTED))
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    trained.instance.report_run_failed(killed)
+    assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
+    monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=16))
+    (again,) = trained.run_requests("lorem_requests")
+    assert again.job_name == "lorem_deliveries"
 
 
 def test_what_a_run_is_going_to_note_itself_gets_no_other_run(
