@@ -36,7 +36,7 @@ INTERRUPTS = {  # kind → the work that must be seen to succeed again
     "everything": ALL_WORK,
 }
 KINDS = tuple(INTERRUPTS)
-FOUND_WITHIN = 12.0  # seconds for a worker of a kind to appear; else its turn comes later
+FOUND_WITHIN = 15.0  # seconds for a worker of a kind to appear; else its turn comes later
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Killer:
                         os.kill(process, signal.SIGKILL)
                 self.kills.append(Kill(kind, time.time(), tuple(processes)))
                 print(f"{time.strftime('%H:%M:%S')} killed {kind}: {processes}", flush=True)
+                time.sleep(self._chance.uniform(2, 12))
             else:
                 waiting.append(kind)
-            time.sleep(self._chance.uniform(2, 12))
 
     def _find(self, kind: str, deadline: float) -> list[int]:
         """The processes of a kind, awaited until `deadline`."""
