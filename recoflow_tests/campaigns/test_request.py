@@ -342,6 +342,7 @@ def test_whatever_a_csv_writer_writes_is_read_back_with_its_lines(ask, monkeypat
     assume(
         quoting == csv.QUOTE_ALL or not any("\r" in cell for user, page_type, _ in people for cell in (user, page_type))
     )
+    assume(not people[-1][1].endswith("\x1a"))  # the end of a file of MS-DOS
     monkeypatch.setattr(framing, "CHUNK", chunk)
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator=ending, quoting=quoting)
