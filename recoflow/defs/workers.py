@@ -56,14 +56,9 @@ class Launcher(DefaultRunLauncher):
 
 def lost(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterator[tuple[dg.DagsterRun, str]]:
     """Runs in one of the statuses whose worker has ended, each with what is known of its end."""
-    launcher = instance.run_launcher
-    if not launcher.supports_check_run_worker_health:
-        return
     for run in instance.get_runs(dg.RunsFilter(statuses=list(statuses))):
-        health = launcher.check_run_worker_health(run)
-        now = instance.get_run_by_id(run.run_id)  # the worker may have done its work and ended since
-        if health.status is WorkerStatus.NOT_FOUND and now is not None and now.status is run.status:
-            yield run, health.msg or "its worker has ended"
+        if reason := _ended(instance, run):
+            yield run, reason
 
 
 def end_lost_starts(instance: dg.DagsterInstance, began: float | None) -> None:
@@ -71,19 +66,29 @@ def end_lost_starts(instance: dg.DagsterInstance, began: float | None) -> None:
 
     `began`: when the code server began, in seconds since 1970; None where that is not known.
     """
-    starting = dg.DagsterRunStatus.STARTING
-    for run, reason in [*lost(instance, starting), *_never_begun(instance, began)]:
-        instance.report_run_failed(run, f"The run was launched, but {reason}")
-
-
-def _never_begun(instance: dg.DagsterInstance, began: float | None) -> Iterator[tuple[dg.DagsterRun, str]]:
-    """Runs that a former code server was to start, and of whose worker nothing is known. Its workers ended with it."""
-    if began is None or not isinstance(instance.run_launcher, Launcher):
-        return
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
-        launched = instance.get_run_stats(run.run_id).launch_time
-        if launched is not None and launched < began and not _worker(instance, run):
-            yield run, "its code server has ended"
+        if reason := _ended(instance, run) or _never_begun(instance, run, began):
+            instance.report_run_failed(run, f"The run was launched, but {reason}")
+
+
+def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """Why a run's worker is not there any more, None when it is or may be."""
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return None
+    health = launcher.check_run_worker_health(run)
+    now = instance.get_run_by_id(run.run_id)  # the worker may have done its work and ended since
+    is_lost = health.status is WorkerStatus.NOT_FOUND and now is not None and now.status is run.status
+    return health.msg if is_lost else None
+
+
+def _never_begun(instance: dg.DagsterInstance, run: dg.DagsterRun, began: float | None) -> str | None:
+    """Why a run has no worker that a former code server was to start; the workers of that server ended with it."""
+    if began is None or not isinstance(instance.run_launcher, Launcher):
+        return None
+    launched = instance.get_run_stats(run.run_id).launch_time
+    is_former = launched is not None and launched < began
+    return "its code server has ended" if is_former and not _worker(instance, run) else None
 
 
 def began() -> float | None:
