@@ -42,24 +42,22 @@ def await_true(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def recoveries(kills: list[Kill], traffic: Traffic) -> list[tuple[float, Kill]]:
-    """For each kill the seconds until what it interrupted was seen to work again; inf where it was not.
+    """For each kill the seconds until the work that it interrupted succeeded again; inf where it did not.
 
-    Work that another kill interrupted before that is counted from the last one.
+    Work that a later kill interrupted before it succeeded counts for that later kill only.
     """
     found = []
     for place, kill in enumerate(kills):
-        ends = [
-            end
-            for work in kill.interrupts
-            if not is_interrupted_again(work, end := traffic.first_success(work, kill.at), kills[place + 1 :])
-        ]
-        if ends:
-            found.append((max(ends) - kill.at, kill))
+        ends = {work: traffic.first_success(work, kill.at) for work in kill.interrupts}
+        own = [end for work, end in ends.items() if not is_interrupted(work, end, kills[place + 1 :])]
+        if own:
+            found.append((max(own) - kill.at, kill))
     return found
 
 
-def is_interrupted_again(work: str, end: float, later: list[Kill]) -> bool:
-    return any(kill.at < end and work in kill.interrupts for kill in later)
+def is_interrupted(work: str, end: float, kills: list[Kill]) -> bool:
+    """Whether one of the kills interrupts the work before `end`."""
+    return any(kill.at < end and work in kill.interrupts for kill in kills)
 
 
 def longest_outage(kills: list[Kill], traffic: Traffic) -> float:

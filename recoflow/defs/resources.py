@@ -31,7 +31,7 @@ class _Shared:
     mailbox: Mailbox | None = None
 
     def of(self, account: Account) -> Mailbox:
-        """The mailbox, connected anew where the account was changed since."""
+        """The mailbox of the account; it connects again if the account has changed."""
         if self.mailbox is None or self.account != account:
             if self.mailbox is not None:
                 self.mailbox.close()

@@ -142,7 +142,7 @@ def _interrupted_training(environment: Environment, installation: Installation) 
         "Ends runs of any job whose worker died before they started.",
     )
     def interrupted_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        workers.end_lost_starts(context.instance, workers.began())  # this process is the code server
+        workers.end_lost_starts(context.instance, workers.process_start())  # this process is the code server
         failed = reruns.failed(reruns.latest(context.instance, job))
         if failed is None:
             return dg.SkipReason("the latest training did not fail")

@@ -61,13 +61,15 @@ def lost(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterat
             yield run, reason
 
 
-def end_lost_starts(instance: dg.DagsterInstance, began: float | None) -> None:
-    """Fail the runs in STARTING that will never start: the worker has ended, or the server that was to start it.
+def end_lost_starts(instance: dg.DagsterInstance, server_start: float | None) -> None:
+    """Fail the runs in STARTING that cannot start: their worker has ended, or the code server that was to start it.
 
-    `began`: when the code server began, in seconds since 1970; None where that is not known.
+    Args:
+        instance: of Dagster.
+        server_start: when the present code server started, in seconds since 1970; None where that is not known.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
-        if reason := _ended(instance, run) or _never_begun(instance, run, began):
+        if reason := _ended(instance, run) or _never_begun(instance, run, server_start):
             instance.report_run_failed(run, f"The run was launched, but {reason}")
 
 
@@ -82,17 +84,17 @@ def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     return health.msg if is_lost else None
 
 
-def _never_begun(instance: dg.DagsterInstance, run: dg.DagsterRun, began: float | None) -> str | None:
-    """Why a run has no worker that a former code server was to start; the workers of that server ended with it."""
-    if began is None or not isinstance(instance.run_launcher, Launcher):
+def _never_begun(instance: dg.DagsterInstance, run: dg.DagsterRun, server_start: float | None) -> str | None:
+    """Why a run has no worker: it was launched in an earlier code server, whose workers ended with it."""
+    if server_start is None or not isinstance(instance.run_launcher, Launcher):
         return None
     launched = instance.get_run_stats(run.run_id).launch_time
-    is_former = launched is not None and launched < began
-    return "its code server has ended" if is_former and not _worker(instance, run) else None
+    is_earlier = launched is not None and launched < server_start
+    return "its code server has ended" if is_earlier and not _worker(instance, run) else None
 
 
-def began() -> float | None:
-    """When this process began, in seconds since 1970; None where there is no /proc."""
+def process_start() -> float | None:
+    """When this process started, in seconds since 1970; None where there is no /proc."""
     if not PROC.exists():
         return None
     clock = SystemClock()

@@ -95,15 +95,15 @@ def test_a_run_whose_worker_died_before_it_started_is_ended_and_no_other(
 ) -> None:
     alive, dead = starting(os.getpid()), starting(NO_PROCESS)
     unknown = instance.add_run(dg.DagsterRun(job_name="lorem_ingest", status=dg.DagsterRunStatus.STARTING)).run_id
-    workers.end_lost_starts(instance, began=None)
+    workers.end_lost_starts(instance, server_start=None)
     found = {run.run_id: run.status.value for run in instance.get_runs()}
     assert found == {alive: "STARTING", dead: "FAILURE", unknown: "STARTING"}
-    (told,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
-    assert f"process {NO_PROCESS}, has ended" in told.message
+    (failure,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert f"process {NO_PROCESS}, has ended" in failure.message
 
 
 @pytest.mark.fault("C1")
-def test_a_run_that_a_former_code_server_was_to_start_is_ended_unless_its_worker_is_there(
+def test_a_run_launched_in_an_earlier_code_server_is_ended_unless_its_worker_runs(
     instance: dg.DagsterInstance, starting: Callable[[int], str]
 ) -> None:
     alive = starting(os.getpid())
@@ -112,17 +112,17 @@ def test_a_run_that_a_former_code_server_was_to_start_is_ended_unless_its_worker
         run = instance.get_run_by_id(run_id)
         assert run is not None
         instance.report_dagster_event(dg.DagsterEvent(RUN_STARTING, run.job_name), run_id)
-    workers.end_lost_starts(instance, began=time.time() - 60)
+    workers.end_lost_starts(instance, server_start=time.time() - 60)
     assert {run.status.value for run in instance.get_runs()} == {"STARTING"}
-    workers.end_lost_starts(instance, began=time.time() + 1)
+    workers.end_lost_starts(instance, server_start=time.time() + 1)
     assert {run.run_id: run.status.value for run in instance.get_runs()} == {alive: "STARTING", never: "FAILURE"}
 
 
 @pytest.mark.skipif(not workers.PROC.exists(), reason="Linux")
-def test_a_process_knows_when_it_began() -> None:
+def test_the_start_of_a_process_is_known() -> None:
     before = time.time()
     shown = subprocess.run(
-        [sys.executable, "-c", "from recoflow.defs import workers; print(workers.began())"],
+        [sys.executable, "-c", "from recoflow.defs import workers; print(workers.process_start())"],
         capture_output=True,
         text=True,
         check=True,

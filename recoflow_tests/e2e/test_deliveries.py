@@ -42,6 +42,13 @@ def refuse(*_: object, **__: object) -> None:
     raise MailboxError("the server", "has no room", "Make some")
 
 
+def fail_at(owner: object, step: str, trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the campaign with one step that fails."""
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, refuse)
+        assert not trained.campaign(asked).success
+
+
 def test_rows_are_of_the_time_when_the_answer_lay_in_responses(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,9 +69,7 @@ def test_rows_are_of_the_time_when_the_answer_lay_in_responses(
 def test_attempts_that_send_nothing_leave_no_rows_and_the_one_that_does_leaves_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Mailbox, "publish", refuse)
-        assert not trained.campaign(asked).success
+    fail_at(Mailbox, "publish", trained, asked, monkeypatch)
     assert noted(trained).is_empty()
 
     settings = yaml.safe_load((trained.layout.environments / "lorem.yaml").read_text())
@@ -92,9 +97,7 @@ def test_an_answer_that_a_newer_file_supersedes_leaves_no_rows(
 def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(transfer, "upload", refuse)
-        assert not trained.campaign(asked).success
+    fail_at(transfer, "upload", trained, asked, monkeypatch)
     before = datetime.now(UTC)
     (noting,) = trained.run_requests("lorem_requests")  # it publishes what was held back
     assert NAME in trained.responses()
@@ -111,9 +114,7 @@ def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
 def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(deliveries, "note", refuse)
-        assert not trained.campaign(asked).success
+    fail_at(deliveries, "note", trained, asked, monkeypatch)
     assert NAME in trained.responses()
     for _ in range(2):
         assert trained.run("lorem_deliveries").success
@@ -125,9 +126,7 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
 def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after_15_seconds(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(deliveries, "note", refuse)
-        assert not trained.campaign(asked).success
+    fail_at(deliveries, "note", trained, asked, monkeypatch)
     (noting,) = trained.run_requests("lorem_requests")
     assert noting.job_name == "lorem_deliveries"
     killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_deliveries", status=dg.DagsterRunStatus.STARTED))
@@ -142,9 +141,7 @@ def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after
 def test_what_a_run_is_going_to_note_itself_gets_no_other_run(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(deliveries, "note", refuse)
-        assert not trained.campaign(asked).success
+    fail_at(deliveries, "note", trained, asked, monkeypatch)
     at_work = dg.DagsterRun(
         job_name="__ASSET_JOB",
         status=dg.DagsterRunStatus.STARTED,
