@@ -142,16 +142,16 @@ class Server:
         while not self._ends.is_set():
             self._reap()
             try:
-                connection, _ = self._socket.accept()
+                accepted, _ = self._socket.accept()
             except TimeoutError:
                 continue
             except OSError:  # the listening socket was closed, or no descriptor is free
                 self._ends.wait(LOOK_SECONDS)
                 continue
             try:
-                self._welcome(connection)
+                self._welcome(accepted)
             except (OSError, EOFError, RuntimeError, paramiko.SSHException):  # gone already, or no thread is free
-                connection.close()
+                accepted.close()
 
     def _reap(self) -> None:
         surplus = self._surplus()
@@ -183,15 +183,15 @@ class Server:
     def _has_seat(self, visitor: _Visitor) -> bool:
         return visitor not in self._surplus()
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _welcome(self, accepted: socket.socket) -> None:
         # One that was cut leaves the table when its thread has ended; it takes no place until then.
         strangers = sum(each.is_active() and not each.is_authenticated() for each in self._visitors)
         if strangers >= MAX_UNAUTHENTICATED:
-            connection.close()
+            accepted.close()
             return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport = paramiko.Transport(connection, disabled_algorithms=sftp_link.WEAK)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        transport = paramiko.Transport(accepted, disabled_algorithms=sftp_link.WEAK)
         transport.set_log_channel(LOG)
         transport.add_server_key(self.host_key)
         transport.set_subsystem_handler("sftp", Subsystem)

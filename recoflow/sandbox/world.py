@@ -68,15 +68,15 @@ def generate(
     end = end.astimezone(UTC)
     begin = end - timedelta(days=days)
     random = np.random.default_rng(seed)
-    catalogue = newsroom.publish(random, items, begin, end)
-    audience = readers.gather(random, users, catalogue)
-    frame = traffic.simulate(visits.scene(random, catalogue, audience, begin, end), events)
+    published = newsroom.publish(random, items, begin, end)
+    audience = readers.gather(random, users, published)
+    frame = traffic.simulate(visits.scene(random, published, audience, begin, end), events)
     spilt = dirt.spill(random, frame)
     duplicates = spilt.filter(kind=dirt.DUPLICATE).height
     return World(
         end=end,
         users=tuple(audience.user_ids),
-        items=catalogue.frame,
+        items=published.frame,
         events=frame,
         dirt=spilt,
         expected=Counts(events + spilt.height, events, spilt.height - duplicates, duplicates),

@@ -262,7 +262,7 @@ def given_world(make, reply, worlds):
 
 @pytest.fixture(scope="session")
 def worlds(make):
-    def build(seed):
+    def make_bundle(seed):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 14))
         items = [
@@ -288,7 +288,7 @@ def worlds(make):
             devices={"d0": "u0", "d1": None},
         )
 
-    return build
+    return make_bundle
 
 
 def expected_lists(bundle, asked, now):

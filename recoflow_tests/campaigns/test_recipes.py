@@ -162,7 +162,7 @@ lists_asked = st.lists(
 
 @pytest.fixture
 def given_world(make, reply, monkeypatch):
-    def build(seed):
+    def make_bundle(seed):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 20))
         items = [
@@ -187,7 +187,7 @@ def given_world(make, reply, monkeypatch):
             trending=rng.integers(0, 3, count),
         )
 
-    return make, reply, build, monkeypatch
+    return make, reply, make_bundle, monkeypatch
 
 
 def spoken(value):
@@ -332,10 +332,10 @@ def expected_lists(bundle, asked, settings_by_id, now):
     cut=st.sampled_from([(1, 1), (3, 1), (1000, 1 << 20)]),
 )
 def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, chosen, cut):
-    make, reply, build, monkeypatch = given_world
+    make, reply, make_bundle, monkeypatch = given_world
     monkeypatch.setattr(answer, "BLOCK_LISTS", cut[0])
     monkeypatch.setattr(ranking, "MASK_BYTES", cut[1])
-    bundle = build(seed)
+    bundle = make_bundle(seed)
     settings_by_id = {str(number): each for number, each in enumerate(chosen)}
     lines = [f"{user},,L{n},{size},home,{tags},{name}" for n, (user, size, tags, name) in enumerate(asked)]
 
