@@ -20,8 +20,8 @@ test: $(STAMP)
 
 # What depends on the version of Python: Dagster's runs and storage, the lake, processes and their start.
 test-short: $(STAMP)
-	$(BIN)/pytest recoflow_tests/defs recoflow_tests/e2e/test_main_job.py recoflow_tests/events \
-		recoflow_tests/storage/test_lake.py recoflow_tests/sandbox/test_services.py recoflow_tests/test_environment.py
+	$(BIN)/pytest recoflow_tests/defs recoflow_tests/e2e/test_main_job.py recoflow_tests/ingest \
+		recoflow_tests/storage/lake/test_lake.py recoflow_tests/server/test_processes.py recoflow_tests/settings/test_environment.py
 
 # Every fault, those included that take too long for each change.
 faults: $(STAMP)

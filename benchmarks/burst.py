@@ -20,10 +20,11 @@ from pathlib import Path
 
 from paramiko import SFTPClient
 
-from recoflow.models import versions
-from recoflow.sandbox import demo, feeder, services, world
-from recoflow.sandbox.stack import Stack, up
-from recoflow.storage.layout import Layout
+from recoflow.models.store import versions
+from recoflow.sandbox import demo, feeder, world
+from recoflow.server import processes
+from recoflow.server.stack import Stack, up
+from recoflow.storage.paths import Layout
 
 REPOSITORY = Path(__file__).parents[1]
 LONGEST = 1800.0  # on a busy machine
@@ -47,7 +48,7 @@ def running(sample: world.World) -> Iterator[tuple[Stack, SFTPClient]]:
 
 
 def await_true(stack: Stack, condition: Callable[[], bool], what: str) -> None:
-    services.await_true(condition, stack.services, LONGEST, what)
+    processes.await_true(condition, stack.services, LONGEST, what)
 
 
 def answer(stack: Stack, sftp: SFTPClient, requests: dict[str, str]) -> float:

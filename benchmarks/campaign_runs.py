@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recoflow.quality.checker import Checker
+    from recoflow.quality.checker_process import Checker
 
 OUT = "out"
 
@@ -37,7 +37,7 @@ def peak_bytes(process: int | str = "self") -> int:
 
 
 def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
-    from recoflow.quality.checker import Checker
+    from recoflow.quality.checker_process import Checker
 
     with Checker() as checker:  # first, as the job does it: both import meanwhile
         return campaign(root, users, k, checker)
@@ -45,24 +45,26 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
 
 def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]:
     from benchmarks import campaign_world
-    from recoflow.campaigns import answer, audit, checks, publication, request, rules
-    from recoflow.models import bundle as bundles
-    from recoflow.stopwatch import Stopwatch
+    from recoflow.campaigns.lists import build_lists, item_filters
+    from recoflow.campaigns.publishing import audit, checks, response_files
+    from recoflow.campaigns.requests import request_parser
+    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.models.store import bundle_store
 
     watch, folder = Stopwatch(), campaign_world.Folder(root)
     environment, file = folder.environment, folder.request(users, k)
     with watch.stage("load bundle"):
-        bundle = bundles.load(folder.bundle)
+        bundle = bundle_store.load_bundle(folder.bundle)
     with watch.stage("parse"):
-        read = request.parse(
+        read = request_parser.parse_request(
             file,
             name=campaign_world.REQUEST,
             environment=environment,
             sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            known_attributes=rules.attribute_names(bundle.items),
+            known_attributes=item_filters.attribute_names(bundle.items),
         )
     assert read.counts.accepted == users, read.errors
-    result = answer.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
+    result = build_lists.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
     with watch.stage("checks"):
         (findings,) = checks.check({"one": (result, environment)}, checker.validate).values()
     beside = peak_bytes(checker.pid)
@@ -73,7 +75,7 @@ def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]
             audit.audit(result, bundle)
 
     with watch.stage("write CSV"):
-        files = publication.render(result, root / OUT, audited)
+        files = response_files.render_files(result, root / OUT, audited)
     return {
         "stages": watch.seconds,
         "rows": result.counts.items,
@@ -87,19 +89,20 @@ def limits(root: Path, users: int, k: int) -> dict[str, Any]:
     from pyarrow import csv
 
     from benchmarks import campaign_world
-    from recoflow.campaigns import response, staged
-    from recoflow.campaigns.rank import prepare, top_k
-    from recoflow.models import bundle as bundles
-    from recoflow.stopwatch import Stopwatch
+    from recoflow.campaigns.publishing import render
+    from recoflow.campaigns.staging import staged
+    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.models.store import bundle_store
+    from recoflow.ranking.top_k import prepare, top_k
 
-    watch, bundle = Stopwatch(), bundles.load(campaign_world.Folder(root).bundle)
+    watch, bundle = Stopwatch(), bundle_store.load_bundle(campaign_world.Folder(root).bundle)
     factors = bundle.user_factors[:users]
     top_k(factors[:1000], bundle.item_factors, k)
     seen = {"seen_indptr": bundle.seen_indptr[: users + 1], "seen_indices": bundle.seen_indices}
     with watch.stage("rank"):
         top_k(factors, prepare(bundle.item_factors, factors), k, **seen)
     result = staged.load(root / OUT / "staging", staged.Staged)
-    columns = list(response.columns(result.information_fields))
+    columns = list(render.columns(result.information_fields))
     table = pl.concat([pl.read_parquet(part, columns=columns) for part in result.parts]).to_arrow()
     with (root / OUT / "bare.csv").open("wb") as file:
         with watch.stage("write"):
@@ -119,7 +122,7 @@ def implicit(root: Path, users: int, k: int) -> dict[str, Any]:
 
     from benchmarks import campaign_world
     from benchmarks.rank import implicit_model
-    from recoflow.stopwatch import Stopwatch
+    from recoflow.compute.stage_timer import Stopwatch
 
     watch, folder = Stopwatch(), campaign_world.Folder(root)
     arrays = {name: np.load(folder.bundle / f"{name}.npy") for name in ("user_factors", "item_factors", "subjects")}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from recoflow import environment, schema
-from recoflow.environment import Environment
-from recoflow.models import bundle as bundles
-from recoflow.models import bundle_files
-from recoflow.models.bundle import Bundle
+from recoflow import schema
+from recoflow.models.store import bundle_files, bundle_store
+from recoflow.models.store.bundle import Bundle
+from recoflow.settings import environment
+from recoflow.settings.environment import Environment
 
 if TYPE_CHECKING:
     from benchmarks.world_m import World
@@ -70,7 +70,7 @@ def prepare(world: World, users: int, k: int) -> Folder:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         (building / f"{NAME}.yaml").write_text(CONFIGURATION)
-        bundles.save(_bundle(world), building / VERSION)
+        bundle_store.save_bundle(_bundle(world), building / VERSION)
         building.rename(cached)
     folder = Folder(cached)
     if not folder.request(users, k).exists():

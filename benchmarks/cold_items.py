@@ -24,10 +24,12 @@ from scipy import sparse
 
 from benchmarks import quality
 from recoflow import schema
-from recoflow.environment import Model
-from recoflow.models import cold, evaluate, features, metrics, train
-from recoflow.models.holdout import where
-from recoflow.models.scorer import Scorer
+from recoflow.models.algorithms import item_encoder, train
+from recoflow.models.algorithms.scorer import Scorer
+from recoflow.models.evaluation import evaluate, metrics
+from recoflow.models.evaluation.holdout import where
+from recoflow.models.training import cold_items
+from recoflow.settings.environment import Model
 
 MAX_USERS = 5000
 
@@ -48,21 +50,21 @@ def main() -> None:
     test = sparse.csr_matrix(test[users])
     newest = np.repeat(data.born_at[held].argsort().argsort()[None].astype(np.float32), len(users), 0)
     recalls = {
-        "random": cold.recall(evaluate.RandomScores(len(held), arguments.seed), test),
-        "newest first": cold.recall(Scorer(newest, np.eye(len(held), dtype=np.float32)), test),
+        "random": cold_items.recall(evaluate.RandomScores(len(held), arguments.seed), test),
+        "newest first": cold_items.recall(Scorer(newest, np.eye(len(held), dtype=np.float32)), test),
     }
     seconds, features_used = {}, 0
     for name in arguments.models.split(","):
         scorer = train.train(left, Model(algorithm=name), arguments.seed)
         started = time.perf_counter()
-        encoder = features.fit(items[kept], scorer.item_factors[kept], left.popularity()[kept], arguments.seed)
+        encoder = item_encoder.fit(items[kept], scorer.item_factors[kept], left.popularity()[kept], arguments.seed)
         if encoder is None:
             raise SystemExit(f"{arguments.path}: the items have no attributes in common")
         encoded = encoder.encode(items[held])
         seconds[name] = round(time.perf_counter() - started, 2)
         features_used = len(encoder.features)
-        recalls[name] = cold.recall(Scorer(scorer.user_factors[users], encoded), test)
-    table = Table("ranked by", f"recall@{cold.K}", "95 % interval", "× random", "encoder s")
+        recalls[name] = cold_items.recall(Scorer(scorer.user_factors[users], encoded), test)
+    table = Table("ranked by", f"recall@{cold_items.K}", "95 % interval", "× random", "encoder s")
     for name, values in recalls.items():
         low, high = metrics.interval(values, arguments.seed)
         ratio = values.mean() / recalls["random"].mean()
@@ -74,7 +76,7 @@ def main() -> None:
         "hidden_items": len(held),
         "users": len(users),
         "features": features_used,
-        f"recall@{cold.K}": {name: round(float(values.mean()), 4) for name, values in recalls.items()},
+        f"recall@{cold_items.K}": {name: round(float(values.mean()), 4) for name, values in recalls.items()},
     }
     print(json.dumps(report))
 

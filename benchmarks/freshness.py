@@ -31,10 +31,11 @@ from scipy import sparse
 
 from benchmarks.quality import ITEM, TIME, USER
 from recoflow import schema
-from recoflow.environment import Model
-from recoflow.models import evaluate, matrix, metrics, train
-from recoflow.models.matrix import UserItems
-from recoflow.models.scorer import Matrix, Scorer
+from recoflow.models.algorithms import matrix, train
+from recoflow.models.algorithms.matrix import Matrix, UserItems
+from recoflow.models.algorithms.scorer import Scorer
+from recoflow.models.evaluation import evaluate, metrics
+from recoflow.settings.environment import Model
 
 Result = dict[str, dict[str, float]]  # kind of people → metric → mean
 

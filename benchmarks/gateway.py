@@ -30,12 +30,12 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from recoflow import environment
-from recoflow.events import inbox
-from recoflow.events.ingest import ingest_file
-from recoflow.sandbox.services import free_port
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
+from recoflow.ingest import pending_files
+from recoflow.ingest.run import ingest_file
+from recoflow.server.processes import free_port
+from recoflow.settings import environment
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 
 CONFIGURATION = Path(__file__).parents[1] / "data" / "environments" / "lorem.yaml"
 
@@ -146,7 +146,7 @@ def look_up(layout: Layout, log: pl.DataFrame, batch: int) -> dict[str, Any]:
     lorem = environment.load(layout.environments / "lorem.yaml")
     lake = Lake(layout.lake("lorem"))
     begin = time.perf_counter()
-    for arrival in inbox.segments(layout.spool("lorem")):
+    for arrival in pending_files.segments(layout.spool("lorem")):
         ingest_file(arrival.path, lorem, lake, datetime.now(UTC), name=arrival.name, dialect=arrival.dialect)
     seconds = time.perf_counter() - begin
     stored = lake.scan("events").select(

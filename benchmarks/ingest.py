@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import event_files
-from recoflow import environment
-from recoflow.events.ingest import FileReport, ingest_file
-from recoflow.storage.lake import Lake
+from recoflow.ingest.run import FileReport, ingest_file
+from recoflow.settings import environment
+from recoflow.storage.lake.lake import Lake
 
 CONFIGURATION = Path(__file__).parents[1] / "data" / "environments" / "lorem.yaml"
 RECEIVED_AT = datetime(2026, 11, 22, tzinfo=UTC)

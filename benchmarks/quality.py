@@ -30,10 +30,12 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recoflow import schema
-from recoflow.environment import Model
-from recoflow.models import charts, evaluate, holdout, matrix, metrics, split, train, tune
-from recoflow.models.matrix import UserItems
-from recoflow.models.scorer import Scorer
+from recoflow.models.algorithms import matrix, train
+from recoflow.models.algorithms.matrix import UserItems
+from recoflow.models.algorithms.scorer import Scorer
+from recoflow.models.evaluation import charts, evaluate, holdout, metrics, split
+from recoflow.models.training import tune
+from recoflow.settings.environment import Model
 
 MODELS = ("popular", "trending", "newest", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
 USER = ("user", "personId", "userId", "user_id", "household_id")

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import peers
 from benchmarks.world_m import World, add_flags, from_flags, load, train
-from recoflow.campaigns.rank import prepare, top_k
+from recoflow.ranking.top_k import prepare, top_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,10 +26,10 @@ import dagster as dg
 import polars as pl
 
 from recoflow import definitions
-from recoflow.campaigns import docket
-from recoflow.storage import artifacts
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
+from recoflow.campaigns import campaign_record
+from recoflow.storage import atomic_files
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 
 T = TypeVar("T")
 NAME = "ranklens"
@@ -71,7 +71,7 @@ class Installation:
     def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
         self.layout = Layout(root)
         self.instance = instance
-        artifacts.write_atomic(self.layout.environments / f"{NAME}.yaml", CONFIGURATION.encode())
+        atomic_files.write_atomic(self.layout.environments / f"{NAME}.yaml", CONFIGURATION.encode())
         self.definitions = definitions.registry(root)
         self.lake = Lake(self.layout.lake(NAME))
 
@@ -125,13 +125,13 @@ def ask(installation: Installation, users: int, size: int) -> str:
     header = '"environment","user_id","device_id","list_name","list_size","page_type"\n'
     rows = (f'"{NAME}","{user}",,"Films for tonight",{size},"email"\n' for user in ids.head(users))
     path = installation.layout.root / REQUEST
-    artifacts.write_atomic(path, (header + "".join(rows)).encode())
-    opened = docket.open_for(
+    atomic_files.write_atomic(path, (header + "".join(rows)).encode())
+    opened = campaign_record.open_for(
         installation.layout.campaigns(NAME),
         NAME,
         path,
         name=REQUEST,
-        sha256=artifacts.sha256(path),
+        sha256=atomic_files.sha256(path),
         revision=1,
         received_at=RECEIVED,
     )

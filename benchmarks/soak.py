@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.soak_installation import Installation
 from benchmarks.soak_kills import KINDS, Kill, Killer
 from benchmarks.soak_traffic import Traffic
-from recoflow.models import versions
+from recoflow.models.store import versions
 
 LONGEST_RECOVERY = 180.0  # seconds
 DRAIN = 600.0  # seconds that the installation has for what is left when the killing ends

@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 REPOSITORY = Path(__file__).parents[1]
 ADDRESSES = {

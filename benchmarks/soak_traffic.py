@@ -19,8 +19,8 @@ import polars as pl
 
 from benchmarks.soak_installation import Installation
 from recoflow.sandbox import demo, feeder, world
-from recoflow.sandbox.dagster_ui import DagsterUi
-from recoflow.storage.lake import Lake
+from recoflow.server.dagster_ui import DagsterUi
+from recoflow.storage.lake.lake import Lake
 
 BATCH = 20  # events of one request to the gateway
 LAUNCH = """

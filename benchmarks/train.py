@@ -29,7 +29,9 @@ import scipy.sparse as sp
 
 from benchmarks import campaign_world, world_m
 from benchmarks.campaign_runs import peak_bytes
-from recoflow import environment, schema
+from recoflow import schema
+from recoflow.models.store import bundle_store
+from recoflow.settings import environment
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 DAYS = 30
@@ -91,8 +93,8 @@ def _items(count: int) -> pl.DataFrame:
 
 
 def recoflow(folder: Path, factors: int, iterations: int) -> dict[str, object]:
-    from recoflow.models import bundle as bundles
-    from recoflow.models import pipeline, versions
+    from recoflow.models.store import versions
+    from recoflow.models.training import pipeline
 
     marks: list[tuple[str, float]] = []
 
@@ -118,7 +120,7 @@ def recoflow(folder: Path, factors: int, iterations: int) -> dict[str, object]:
         )
         assert training.bundle is not None, training.findings
         mark("save and promote")
-        bundles.save(training.bundle, Path(temporary) / "models" / training.bundle.version)
+        bundle_store.save_bundle(training.bundle, Path(temporary) / "models" / training.bundle.version)
         versions.promote(Path(temporary) / "models", training.bundle.version)
         mark("end")
     stages = {name: end - begin for (name, begin), (_, end) in pairwise(marks)}

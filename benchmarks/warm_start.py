@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import quality
-from recoflow.environment import Model
-from recoflow.models import als, evaluate, metrics, train
-from recoflow.models.holdout import where
-from recoflow.models.matrix import UserItems
-from recoflow.models.warm import Start
+from recoflow.models.algorithms import least_squares, train
+from recoflow.models.algorithms.matrix import UserItems
+from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.evaluation import evaluate, metrics
+from recoflow.models.evaluation.holdout import where
+from recoflow.settings.environment import Model
 
 K = 10
 TOLERANCE = 0.005
@@ -44,7 +45,7 @@ def main() -> None:
         (before.item_factors.shape[1],),
     )
     untouched = start.factors_of(data.train.items)
-    users = als.solve_users(before.confidence.apply(data.train.matrix), untouched, before.encoders[0])
+    users = least_squares.solve_users(before.confidence.apply(data.train.matrix), untouched, before.encoders[0])
     rows = {"old items, users folded in": (replace(before, user_factors=users, item_factors=untouched), 0, 0.0)}
     for name, begin in (("warm", start), ("cold", None)):
         started = time.perf_counter()

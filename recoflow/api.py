@@ -14,18 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recoflow import environment
+from recoflow.campaigns.requests import request_parser
 from recoflow.errors import CampaignError, ModelError
-from recoflow.storage import registry
-from recoflow.storage.lake import TABLES, Lake
-from recoflow.storage.layout import Layout
+from recoflow.models.store import bundle_store
+from recoflow.settings import environment
+from recoflow.storage import configuration_store
+from recoflow.storage.lake.lake import TABLES, Lake
+from recoflow.storage.paths import Layout
 from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-    from recoflow.models.bundle import Bundle
+    from recoflow.models.store.bundle import Bundle
 
 
 class Workbench:
@@ -65,11 +67,10 @@ class Workbench:
         Raises:
             ModelError: when there is none, or its files are damaged.
         """
-        from recoflow.models import bundle as bundles  # noqa: PLC0415
-        from recoflow.models import versions  # noqa: PLC0415
+        from recoflow.models.store import versions  # noqa: PLC0415
 
         folder = self.layout.models(self.environment.name)
-        found = versions.champion(folder) if version is None else bundles.load(folder / version)
+        found = versions.champion(folder) if version is None else bundle_store.load_bundle(folder / version)
         if found is None:
             cure = f"Materialize factors and champion of {self.environment.name} first"
             raise ModelError(str(folder), "has no champion", cure)
@@ -101,33 +102,36 @@ class Workbench:
         """
         import polars as pl  # noqa: PLC0415
 
-        from recoflow.campaigns import answer, freshness, inputs, reasons, request, rules  # noqa: PLC0415
+        from recoflow.campaigns import freshness, inputs  # noqa: PLC0415
+        from recoflow.campaigns.lists import build_lists, explanations, item_filters  # noqa: PLC0415
 
         if isinstance(users, str):
             raise CampaignError("users", "is one text, not a list of user ids", f"Write [{users!r}]")
         tables = inputs.current_tables(self.lake)
         bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
         moment = as_of or datetime.now(UTC)
-        settings = registry.effective(self.environment, registry.Register(self.lake).history(), as_of)
+        settings = configuration_store.effective(
+            self.environment, configuration_store.Register(self.lake).history(), as_of
+        )
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
         with Scratch() as folder:
             path = Path(folder) / "request.csv"
             path.write_bytes(rows)
-            asked = request.parse(
+            asked = request_parser.parse_request(
                 path,
                 name=f"{self.environment.name}_preview_2000-01-01.csv",
                 environment=settings,
                 sha256=hashlib.sha256(rows).hexdigest(),
-                known_attributes=rules.attribute_names(bundle.items),
-                algorithms=rules.algorithms(bundle),
+                known_attributes=item_filters.attribute_names(bundle.items),
+                algorithms=item_filters.algorithms(bundle),
             )
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)
                 culprit = f"column {first['column']}" if first["column"] else "users"
                 raise CampaignError(culprit, first["message"].removesuffix("."), f"({first['code']})")
             bundle = freshness.with_current_people(bundle, asked.rows, self.lake, tables)
-            weights = reasons.weights(bundle, asked.rows, settings, self.lake, tables)
-            staged = answer.answer(asked, bundle, settings, Path(folder) / "staged", moment, weights=weights)
+            weights = explanations.weights(bundle, asked.rows, settings, self.lake, tables)
+            staged = build_lists.answer(asked, bundle, settings, Path(folder) / "staged", moment, weights=weights)
             return pl.read_parquet(list(staged.parts)).drop("row", "page_type")
 
 

@@ -31,8 +31,8 @@ from recoflow.commands import (
 )
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
-from recoflow.storage import private
-from recoflow.storage.layout import Layout
+from recoflow.storage import permissions
+from recoflow.storage.paths import Layout
 from recoflow.storage.scratch import Scratch
 
 app = typer.Typer(
@@ -74,22 +74,22 @@ def compile_loops(data: Data = DATA) -> None:
     """Compile all loops now; else the first ingest, training and campaign wait for it, a minute in all."""
     import compileall
 
-    from recoflow import environment
-    from recoflow.sandbox import rehearsal
+    from recoflow.sandbox import warm_up
+    from recoflow.settings import environment
 
     # Images that set PYTHONDONTWRITEBYTECODE would translate our modules anew in every process.
     compileall.compile_dir(Path(__file__).parent, quiet=2)
     for found in environment.load_all(Layout(data).environments):
         with Scratch() as folder:
             begin = time.monotonic()
-            rows = rehearsal.rehearse(found, Path(folder))
+            rows = warm_up.rehearse(found, Path(folder))
             console.print(f"{found.name}: {rows} recommendations rehearsed in {time.monotonic() - begin:.0f} s")
 
 
 @app.command()
 def check(data: Data = DATA) -> None:
     """Read every environment's file; exit 2 with file, line, key and cure when one is wrong."""
-    from recoflow import environment
+    from recoflow.settings import environment
 
     folder = Layout(data).environments
     table = Table("environment", "title", "SFTP account", "models", "training", title=str(folder))
@@ -113,7 +113,7 @@ def up(data: Data = DATA) -> None:
 
     A service that ends is started again. SIGTERM and SIGHUP stop everything, too.
     """
-    from recoflow.sandbox import up as installation
+    from recoflow.server import up as installation
 
     installation.run(
         Path.cwd(), Layout(data.absolute()), lambda line: console.print(line, markup=False, soft_wrap=True)
@@ -133,8 +133,8 @@ def gateway(
     port: Port = 8080,
 ) -> None:
     """Take events and items over HTTP until Ctrl-C; what is answered with 200 is on disk. See /docs on it."""
-    from recoflow.environment import load_all
     from recoflow.gateway import server
+    from recoflow.settings.environment import load_all
 
     layout = Layout(data.absolute())
     server.serve(load_all(layout.environments), layout, host, port, lambda url: console.print(f"Gateway {url}"))
@@ -163,9 +163,9 @@ def pubsub(
 @sandbox_app.command("sftp")
 def sandbox_sftp(data: Data = DATA, port: Port = 2222) -> None:
     """Serve the embedded environments' SFTP accounts on loopback until Ctrl-C."""
-    from recoflow.environment import load_all
     from recoflow.sandbox import keys, sftp_server
-    from recoflow.storage.artifacts import write_atomic
+    from recoflow.settings.environment import load_all
+    from recoflow.storage.atomic_files import write_atomic
 
     layout = Layout(data.absolute())
     settings = [found.sftp for found in load_all(layout.environments) if found.sftp.embedded]
@@ -202,7 +202,7 @@ def sandbox_world(  # noqa: PLR0917 - typer makes options of them
 
 def main() -> None:
     """Run the command line; a RecoflowError is one readable line and exit code 2, not a traceback."""
-    os.umask(private.UMASK)  # what any command writes holds personal data, and services inherit it
+    os.umask(permissions.UMASK)  # what any command writes holds personal data, and services inherit it
     try:
         app()
     except RecoflowError as error:

@@ -9,11 +9,11 @@ from pathlib import Path
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from recoflow import environment
 from recoflow.defs import build, warehouse
 from recoflow.defs.resources import Installation, checker
-from recoflow.storage import private, stack_lock
-from recoflow.storage.layout import Layout
+from recoflow.settings import environment
+from recoflow.storage import permissions, stack_lock
+from recoflow.storage.paths import Layout
 
 
 def registry(data: Path) -> dg.Definitions:
@@ -41,6 +41,6 @@ def registry(data: Path) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dg`, the daemon, the web server and each run worker load."""
-    os.umask(private.UMASK)  # for workers that no `recoflow up` started
+    os.umask(permissions.UMASK)  # for workers that no `recoflow up` started
     stack_lock.join(os.environ)  # the one place that a run worker always passes before it works
     return registry(Layout.of_process(os.environ).root)

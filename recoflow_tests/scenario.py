@@ -13,14 +13,14 @@ import dagster as dg
 import paramiko
 import yaml
 
-from recoflow import environment
 from recoflow.definitions import registry
 from recoflow.defs import names
 from recoflow.sandbox import feeder, keys, sftp_server
+from recoflow.settings import environment
 from recoflow.storage.alerts import read_alerts
-from recoflow.storage.clock import SystemClock
-from recoflow.storage.layout import Layout
-from recoflow.storage.ledger import Ledger
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.clock import SystemClock
+from recoflow.storage.sftp.ledger import Ledger
 
 REPOSITORY = Path(__file__).parents[1]
 TICKS = 40

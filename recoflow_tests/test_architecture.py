@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "recoflow"
-CONTRACTS = {"schema", "errors", "environment", "campaign_settings", "configuration", "cron", "printable", "yamlfile"}
-# How loops are compiled, what is timed, the hash that the lake keeps, how files of others are opened, and threads.
-GROUND = {"ahead", "compiled", "regular", "stopwatch", "unaligned", "workers", "xxh64"}
-# Not the way of data: privacy and operations come last because they reach into everything that another stage keeps.
-STAGES = ("sources", "events", "interactions", "models", "campaigns", "performance", "privacy", "operations")
-STORES = ("storage", "quality")  # storage knows the contracts only, quality also storage; every stage may use both
-OUTER = {"sandbox", "gateway", "engines", "api", "commands", "cli"}  # may use anything but defs
+# The way of the data: each part may import itself and those before it.
+ORDER = (
+    *("printable", "errors", "schema", "settings", "compute", "storage", "quality"),
+    *("formats", "ingest", "interactions", "event_quality", "models", "ranking", "campaigns"),
+    *("erasure", "operations"),  # last, because they reach into everything that another stage keeps
+)
+NARROW = {"ranking": {"printable", "errors", "compute"}, "compute": {"printable", "errors"}}  # less than what is before
+OUTER = {"sandbox", "server", "gateway", "engines", "api", "commands", "cli"}  # may use anything but defs
 DAGSTER = {"defs", "definitions"}
 COMPILER = "numba"  # kernels need it as soon as they are imported, so nothing that starts a program imports a kernel
 STARTS = ("recoflow.definitions", "recoflow.cli", "recoflow.api")
@@ -62,19 +64,14 @@ def imports(tree: ast.Module) -> Iterator[Import]:
 
 def allowed_parts(importer: str) -> set[str]:
     """Parts of recoflow that a part may import, itself among them."""
-    if importer in CONTRACTS:
-        return CONTRACTS
-    if importer in GROUND:
-        return CONTRACTS | GROUND
-    base = CONTRACTS | GROUND
-    if importer in STORES:
-        return base | set(STORES[: STORES.index(importer) + 1])
-    if importer in STAGES:
-        return base | set(STORES) | set(STAGES[: STAGES.index(importer) + 1])
+    if importer in NARROW:
+        return NARROW[importer] | {importer}
+    if importer in ORDER:
+        return set(ORDER[: ORDER.index(importer) + 1])
     if importer in OUTER or importer == "__init__":
-        return base | set(STORES) | set(STAGES) | OUTER
+        return set(ORDER) | OUTER
     assert importer in DAGSTER, f"{importer} is a new part: give it a place in the order"
-    return base | set(STORES) | set(STAGES) | OUTER | DAGSTER
+    return set(ORDER) | OUTER | DAGSTER
 
 
 def offences(path: Path, source: str) -> list[str]:
@@ -93,8 +90,8 @@ def offences(path: Path, source: str) -> list[str]:
 
 
 @cache
-def early_imports() -> dict[str, set[str]]:
-    """Module of recoflow → what is imported as soon as it is: modules of recoflow, and foreign packages."""
+def graph(is_early: bool = False) -> dict[str, set[str]]:
+    """Module of recoflow → modules of recoflow and foreign packages that it imports; early: as soon as it is loaded."""
     paths = {".".join(("recoflow", *path.relative_to(ROOT).with_suffix("").parts)): path for path in modules()}
     known = {name.removesuffix(".__init__"): path for name, path in paths.items()}
 
@@ -104,18 +101,42 @@ def early_imports() -> dict[str, set[str]]:
         return target if target in known else target.split(".")[0]
 
     return {
-        name: {resolved(each.target) for each in imports(ast.parse(path.read_text("utf-8"))) if each.is_at_import_time}
+        name: {
+            resolved(each.target)
+            for each in imports(ast.parse(path.read_text("utf-8")))
+            if each.is_at_import_time or not is_early
+        }
         for name, path in known.items()
     }
 
 
-def way_to(graph: dict[str, set[str]], start: str, goal: str) -> list[str]:
+def by_part(edges: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The imports between parts: the first name below `recoflow`."""
+    parts: dict[str, set[str]] = {}
+    for importer, targets in edges.items():
+        mine = importer.split(".")[1] if "." in importer else "__init__"
+        theirs = {target.split(".")[1] for target in targets if target.startswith("recoflow.")}
+        parts.setdefault(mine, set()).update(theirs - {mine})
+    return parts
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Names of one circle of imports, the first one again at the end; empty when there is none."""
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        names: list[str] = error.args[1]
+        return names
+    return []
+
+
+def way_to(edges: dict[str, set[str]], start: str, goal: str) -> list[str]:
     """The chain of imports that leads from one module to a package; empty when none does."""
     ways = {start: [start]}
     queue = [start]
     while queue:
         name = queue.pop(0)
-        for target in sorted(graph.get(name, set()) - ways.keys()):
+        for target in sorted(edges.get(name, set()) - ways.keys()):
             ways[target] = [*ways[name], target]
             queue.append(target)
     return ways.get(goal, [])
@@ -127,27 +148,48 @@ def test_imports_follow_the_way_of_the_data() -> None:
 
 @pytest.mark.parametrize("start", STARTS)
 def test_nothing_that_starts_a_program_loads_the_compiler(start: str) -> None:
-    assert early_imports()[start]
-    assert way_to(early_imports(), start, COMPILER) == []
+    assert graph(is_early=True)[start]
+    assert way_to(graph(is_early=True), start, COMPILER) == []
 
 
 def test_a_way_is_found_through_other_modules() -> None:
-    graph = {"a": {"b", "os"}, "b": {"c"}, "c": {"a", "numba"}}
-    assert way_to(graph, "a", "numba") == ["a", "b", "c", "numba"]
-    assert way_to(graph, "a", "implicit") == []
-    assert way_to(early_imports(), "recoflow.campaigns.rank_kernels", COMPILER)
+    edges = {"a": {"b", "os"}, "b": {"c"}, "c": {"a", "numba"}}
+    assert way_to(edges, "a", "numba") == ["a", "b", "c", "numba"]
+    assert way_to(edges, "a", "implicit") == []
+    assert way_to(graph(is_early=True), "recoflow.ranking.kernels", COMPILER)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports in functions and those for types count, too."""
+    assert circle(graph()) == []
+
+
+def test_no_part_imports_itself_through_others() -> None:
+    assert circle(by_part(graph())) == []
+
+
+def test_circles_are_found() -> None:
+    assert set(circle({"a": {"b", "os"}, "b": {"c"}, "c": {"b"}})) == {"b", "c"}
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    edges = {"recoflow.x.one": {"recoflow.y.two"}, "recoflow.y.three": {"recoflow.x.four"}}
+    assert by_part(edges) == {"x": {"y"}, "y": {"x"}}
 
 
 @pytest.mark.parametrize(
     ("module", "source", "message"),
     [
-        ("sources/files.py", "from recoflow.models import bundle", "comes later"),
-        ("storage/lake.py", "from recoflow.sources import files", "comes later"),
-        ("quality/finding.py", "def late():\n    from recoflow.events import ingest", "comes later"),
+        ("formats/files.py", "from recoflow.models.store import bundle", "comes later"),
+        ("storage/sql.py", "from recoflow.formats import files", "comes later"),
+        ("quality/finding.py", "def late():\n    from recoflow.ingest import run", "comes later"),
+        ("ranking/top_k.py", "from recoflow.storage import sql", "comes later"),
         ("sandbox/demo.py", "import recoflow.definitions", "comes later"),
-        ("models/train.py", "def late():\n    import dagster_duckdb", "only recoflow/defs"),
-        ("models/train.py", "import implicit.als", "in the function"),
-        ("models/train.py", "try:\n    from implicit import als\nexcept ImportError:\n    pass", "in the function"),
+        ("models/algorithms/train.py", "def late():\n    import dagster_duckdb", "only recoflow/defs"),
+        ("models/algorithms/train.py", "import implicit.als", "in the function"),
+        (
+            "models/algorithms/train.py",
+            "try:\n    from implicit import als\nexcept ImportError:\n    pass",
+            "in the function",
+        ),
     ],
 )
 def test_the_rules_above_catch(module: str, source: str, message: str) -> None:
@@ -158,11 +200,11 @@ def test_the_rules_above_catch(module: str, source: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("models/train.py", "def fit():\n    import implicit.als"),
-        ("models/kernels.py", "import numba"),
-        ("models/train.py", "if TYPE_CHECKING:\n    import implicit"),
-        ("campaigns/answer.py", "from recoflow.models import bundle\nfrom recoflow.storage import artifacts"),
-        ("defs/models.py", "import dagster as dg\nfrom recoflow.campaigns import answer"),
+        ("models/algorithms/train.py", "def fit():\n    import implicit.als"),
+        ("models/algorithms/kernels.py", "import numba"),
+        ("models/algorithms/train.py", "if TYPE_CHECKING:\n    import implicit"),
+        ("campaigns/inputs.py", "from recoflow.models.store import bundle\nfrom recoflow.storage import atomic_files"),
+        ("defs/models.py", "import dagster as dg\nfrom recoflow.campaigns import inputs"),
     ],
 )
 def test_the_rules_above_allow(module: str, source: str) -> None:
@@ -170,7 +212,7 @@ def test_the_rules_above_allow(module: str, source: str) -> None:
 
 
 def test_every_part_has_its_place() -> None:
-    known = CONTRACTS | GROUND | set(STORES) | set(STAGES) | OUTER | DAGSTER | {"__init__"}
+    known = set(ORDER) | OUTER | DAGSTER | {"__init__"}
     assert {part(path) for path in modules()} <= known
 
 

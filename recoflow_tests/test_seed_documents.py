@@ -18,10 +18,12 @@ import polars as pl
 import pytest
 
 from recoflow import schema
-from recoflow.campaigns import answer, filename, publication, request, response, rules
-from recoflow.campaigns.rejection import RequestRejectedError
-from recoflow.environment import Campaigns, Environment, Sftp
-from recoflow.models.bundle import Bundle
+from recoflow.campaigns.lists import build_lists, item_filters
+from recoflow.campaigns.publishing import render, response_files
+from recoflow.campaigns.requests import filename, request_parser
+from recoflow.campaigns.requests.rejection import RequestRejectedError
+from recoflow.models.store.bundle import Bundle
+from recoflow.settings.environment import Campaigns, Environment, Sftp
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 REQUEST = """"environment","user_id","device_id","list_name","list_size","page_type"
@@ -84,12 +86,12 @@ def bundle() -> Bundle:
 def ask(tmp_path, bundle):
     def parse(content, *, name=NAME, **campaigns):
         (tmp_path / "request").write_text(content, encoding="utf-8")
-        return request.parse(
+        return request_parser.parse_request(
             tmp_path / "request",
             name=name,
             environment=environment(**campaigns),
             sha256=hashlib.sha256(content.encode()).hexdigest(),
-            known_attributes=rules.attribute_names(bundle.items),
+            known_attributes=item_filters.attribute_names(bundle.items),
         )
 
     return parse
@@ -103,8 +105,8 @@ def reply(ask, bundle, tmp_path):
         asked = ask(content, name=name, **campaigns)
         assert asked.rejection is None, asked.rejection
         settings = environment(**campaigns)
-        staged = answer.answer(asked, bundle, settings, tmp_path / "staging", NOW, threads=1)
-        return response.write(staged, tmp_path / "response").path.read_text(encoding="utf-8")
+        staged = build_lists.answer(asked, bundle, settings, tmp_path / "staging", NOW, threads=1)
+        return render.write(staged, tmp_path / "response").path.read_text(encoding="utf-8")
 
     return parse_and_answer
 
@@ -142,8 +144,8 @@ def test_the_request_filename_has_to_contain_the_date_of_the_campaign():
 
 
 def test_the_filename_of_the_response_matches_the_one_provided(ask, bundle, tmp_path):
-    staged = answer.answer(ask(REQUEST), bundle, environment(), tmp_path / "staging", NOW, threads=1)
-    assert publication.render(staged, tmp_path)[-1][1] == NAME
+    staged = build_lists.answer(ask(REQUEST), bundle, environment(), tmp_path / "staging", NOW, threads=1)
+    assert response_files.render_files(staged, tmp_path)[-1][1] == NAME
 
 
 # "What type of CSV should I send?"

@@ -21,16 +21,16 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.errors import ModelError
 from recoflow.interactions import identity, signature
-from recoflow.models import matrix
+from recoflow.models.algorithms import matrix
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
     import duckdb
     import numpy.typing as npt
 
-    from recoflow.models.bundle import Bundle
-    from recoflow.models.scorer import Scorer
-    from recoflow.storage.lake import Lake
+    from recoflow.models.algorithms.scorer import Scorer
+    from recoflow.models.store.bundle import Bundle
+    from recoflow.storage.lake.lake import Lake
 
 TABLES: Final = ("interactions", "items", "identity")
 

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import pydantic
 
-from recoflow.campaigns import publication
 from recoflow.campaigns.freshness import TABLES
-from recoflow.environment import Environment
+from recoflow.campaigns.publishing import response_files
 from recoflow.errors import CampaignError, ModelError
-from recoflow.models import versions
-from recoflow.storage import artifacts
-from recoflow.storage.lake import Lake
+from recoflow.models.store import versions
+from recoflow.settings.environment import Environment
+from recoflow.storage import atomic_files
+from recoflow.storage.lake.lake import Lake
 
 FILE: Final = "inputs.json"
 
@@ -99,7 +99,7 @@ def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
         return before
     chosen = replace(now, chosen_anew=reason)
     kept = {key: value for key, value in asdict(chosen).items() if key != "chosen_anew"}
-    artifacts.write_atomic(folder / FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    atomic_files.write_atomic(folder / FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return chosen
 
 
@@ -134,7 +134,7 @@ def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, now: Input
     """Why a campaign is not to be answered from its inputs any more, None when it is."""
     if inputs.model_version not in versions.known(models):
         return f"model version {inputs.model_version} is gone"
-    if not publication.is_rendered(folder):
+    if not response_files.is_rendered(folder):
         if inputs.model_version != now.model_version:
             return f"nothing was published yet, and {inputs.model_version} is not the champion any more"
         if inputs.settings != now.settings:

@@ -9,7 +9,8 @@ import typer
 
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
-from recoflow.storage.layout import Layout
+from recoflow.models.store import bundle_store
+from recoflow.storage.paths import Layout
 
 SHOWN = 20
 
@@ -28,20 +29,19 @@ def audience(  # noqa: PLR0917 - typer makes options of them
 
     Who has consumed an item does not get it; who has consumed them all is left out. Equal scores go by user id.
     """
-    from recoflow.campaigns import audience as audiences
     from recoflow.campaigns import freshness, inputs
-    from recoflow.models import bundle
-    from recoflow.storage import artifacts
-    from recoflow.storage.lake import Lake
+    from recoflow.campaigns.audiences import select as audiences
+    from recoflow.storage import atomic_files
+    from recoflow.storage.lake.lake import Lake
 
     settings = terminal.environment_of(environment, data)
     layout = Layout(data.absolute())
     lake, models = Lake(layout.lake(environment)), layout.models(environment)
     chosen = inputs.in_service(models, lake, settings)
-    model = freshness.with_current_items(bundle.load(models / chosen.model_version), lake, chosen.tables)
+    model = freshness.with_current_items(bundle_store.load_bundle(models / chosen.model_version), lake, chosen.tables)
     found = audiences.choose(item, size, model, audiences.consumers(item, lake, settings))
     if out is not None:
-        artifacts.write_atomic(out.absolute(), found.write_csv().encode())
+        atomic_files.write_atomic(out.absolute(), found.write_csv().encode())
     if is_json:
         terminal.print_json({"model_version": model.version, "audience": found.to_dicts()})
         return

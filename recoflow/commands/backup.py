@@ -17,10 +17,10 @@ import typer
 
 from recoflow.commands.terminal import DATA, Data, cell, console, errors
 from recoflow.errors import MailboxError
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 if TYPE_CHECKING:
-    from recoflow.environment import Environment
+    from recoflow.settings.environment import Environment
 
 
 def backup(
@@ -80,7 +80,7 @@ def _home() -> Path:
 def _serving(layout: Layout, environments: Sequence[Environment]) -> Iterator[None]:
     """The embedded SFTP server, for those environments that use it."""
     from recoflow.sandbox import keys, sftp_server
-    from recoflow.storage.artifacts import write_atomic
+    from recoflow.storage.atomic_files import write_atomic
 
     accounts = [each.sftp.username for each in environments if each.sftp.embedded]
     if not accounts:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from recoflow.commands.terminal import DATA, AsJson, Data, console, print_json, table
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 
 def doctor(

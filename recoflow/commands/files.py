@@ -11,18 +11,18 @@ from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Files, Name
 
 if TYPE_CHECKING:
-    from recoflow.events.validation import Validation
+    from recoflow.ingest.dry_run import Validation
 
 SHOWN_REJECTS = 20
 
 
 def validate(paths: Files, environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
     """Read files as an ingest would, keep nothing; exit 1 when an event is refused, 2 when a file cannot be read."""
-    from recoflow.events import validation
+    from recoflow.ingest import dry_run
 
     settings = terminal.environment_of(environment, data)
     with terminal.reading(paths) as watch:
-        found = validation.validate(paths, settings, datetime.now(UTC), watch=watch)
+        found = dry_run.validate(paths, settings, datetime.now(UTC), watch=watch)
     if is_json:
         terminal.print_json(found.as_json())
     else:

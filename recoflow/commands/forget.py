@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from recoflow.commands.terminal import DATA, AsJson, Data, Name, console, environment_of, print_json, table
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 
 def forget(
@@ -26,10 +26,10 @@ def forget(
     Devices on which only that user was seen are forgotten with the user. Exit 0 when no file mentions the person any
     more, 1 when some still do: the report names them, and the next ingest erases again until none is left.
     """
-    from recoflow.environment import load_all
-    from recoflow.privacy import cases
-    from recoflow.privacy import forget as privacy
-    from recoflow.storage.lake import Lake
+    from recoflow.erasure import erase as privacy
+    from recoflow.erasure import erasure_requests
+    from recoflow.settings.environment import load_all
+    from recoflow.storage.lake.lake import Lake
 
     layout = Layout(data.absolute())
     environment = environment_of(name, data)
@@ -37,7 +37,7 @@ def forget(
     users, devices = frozenset(user_id or ()), frozenset(device_id or ())
     report = privacy.forget(layout, environment, lakes, user_ids=users, device_ids=devices)
     if not report.is_forgotten:
-        cases.file(layout, name, users, devices)
+        erasure_requests.file(layout, name, users, devices)
     if as_json:
         print_json(report.as_json())
     else:

@@ -11,10 +11,11 @@ import typer
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
 from recoflow.errors import ModelError
-from recoflow.storage.layout import Layout
+from recoflow.models.store import bundle_store
+from recoflow.storage.paths import Layout
 
 if TYPE_CHECKING:
-    from recoflow.models.versions import Entry, Service
+    from recoflow.models.store.versions import Entry, Service
 
 app = typer.Typer(no_args_is_help=True, help="Versions of a model: look at them, compare, pin, and go back.")
 
@@ -26,7 +27,7 @@ IsForced = Annotated[bool, typer.Option("--force", help="Serve it though its own
 @app.command("list")
 def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
     """Every version, named by its time of training: how it was judged, and what became of it. The latest first."""
-    from recoflow.models import versions
+    from recoflow.models.store import versions
 
     folder = _folder(environment, data)
     found = versions.entries(folder)[::-1]
@@ -56,10 +57,11 @@ def compare(  # noqa: PLR0917 - typer makes options of them
     data: Data = DATA,
 ) -> None:
     """Two versions side by side: settings, metrics, and how alike the lists are that they give to the same people."""
-    from recoflow.models import bundle, compare, versions
+    from recoflow.models.evaluation import compare
+    from recoflow.models.store import versions
 
     folder, settings = _folder(environment, data), terminal.environment_of(environment, data)
-    ours, theirs = bundle.load(folder / first), bundle.load(folder / second)
+    ours, theirs = bundle_store.load_bundle(folder / first), bundle_store.load_bundle(folder / second)
     overlap = compare.overlap(ours, theirs, settings.training.seed, users=users)
     entries = [versions.entry(folder, version) for version in (first, second)]
     if is_json:
@@ -84,7 +86,7 @@ def pin(
     data: Data = DATA,
 ) -> None:
     """Keep a version in service: trainings go on and are judged, but none replaces it until `unpin`."""
-    from recoflow.models import versions
+    from recoflow.models.store import versions
 
     service = versions.pin(_folder(environment, data), version, is_forced=is_forced)
     terminal.console.print(f"{service.version} serves and is pinned; candidates are trained, judged and wait.")
@@ -93,7 +95,7 @@ def pin(
 @app.command()
 def unpin(environment: Name, data: Data = DATA) -> None:
     """Let the next training that passes its checks replace the champion again."""
-    from recoflow.models import versions
+    from recoflow.models.store import versions
 
     service = versions.unpin(_folder(environment, data))
     terminal.console.print(f"{service.version} serves until a training passes its checks.")
@@ -107,7 +109,7 @@ def rollback(
     data: Data = DATA,
 ) -> None:
     """Put an earlier version in service again, after its files were read whole; campaigns use it from now on."""
-    from recoflow.models import versions
+    from recoflow.models.store import versions
 
     service = versions.rollback(_folder(environment, data), version, is_forced=is_forced)
     terminal.console.print(
@@ -122,7 +124,7 @@ def _folder(environment: str, data: Path) -> Path:
 
 def _service(folder: Path) -> tuple[Service | None, ModelError | None]:
     """Which version serves, or why that cannot be told: people look at the list to mend just that."""
-    from recoflow.models import versions
+    from recoflow.models.store import versions
 
     try:
         return versions.in_service(folder), None

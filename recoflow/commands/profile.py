@@ -12,9 +12,9 @@ from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Files
 
 if TYPE_CHECKING:
-    from recoflow.environment import Environment
-    from recoflow.performance.facts import Facts
-    from recoflow.performance.profile import Profile
+    from recoflow.event_quality.profile import Profile
+    from recoflow.event_quality.profile_queries import Facts
+    from recoflow.settings.environment import Environment
 
 KINDS = {"go-live": "Go-live", "model": "Models", "kpi": "KPIs"}
 SHOWN_ATTRIBUTES = 12
@@ -34,7 +34,7 @@ def profile(
     data: Data = DATA,
 ) -> None:
     """Tell what files of events and items support and why not; exit 1 when something required is not possible."""
-    from recoflow.performance import profile as profiles
+    from recoflow.event_quality import profile as profiles
 
     settings = terminal.environment_of(environment, data) if environment else _defaults()
     with terminal.reading(paths) as watch:
@@ -52,7 +52,7 @@ def profile(
 
 def _defaults() -> Environment:
     """Recoflow's defaults for a profile before there is an environment; nothing is connected to."""
-    from recoflow.environment import Environment, Sftp
+    from recoflow.settings.environment import Environment, Sftp
 
     unused = Path("unused")
     return Environment(name="profile", sftp=Sftp(username="unused", private_key=unused, known_hosts=unused))

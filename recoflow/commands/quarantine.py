@@ -9,11 +9,11 @@ import typer
 
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 if TYPE_CHECKING:
-    from recoflow.events.quarantine import Selection
-    from recoflow.storage.lake import Lake
+    from recoflow.ingest.quarantine import Selection
+    from recoflow.storage.lake.lake import Lake
 
 app = typer.Typer(no_args_is_help=True, help="Refused events: look at them, hand them out, try them again.")
 
@@ -33,7 +33,7 @@ def show(  # noqa: PLR0917 - typer makes options of them
     data: Data = DATA,
 ) -> None:
     """How often each reason occurs, and the latest refused events."""
-    from recoflow.events import quarantine
+    from recoflow.ingest import quarantine
 
     lake, selection = _opened(environment, data, file, code, field)
     counts, latest = quarantine.by_code(lake, selection), quarantine.listing(lake, selection, limit=limit)
@@ -59,7 +59,7 @@ def export(  # noqa: PLR0917
     data: Data = DATA,
 ) -> None:
     """Write the raw texts to a file: mend it, then drop it like any other. Rows of CSV still need their header."""
-    from recoflow.events import quarantine
+    from recoflow.ingest import quarantine
 
     rejects = quarantine.listing(*_opened(environment, data, file, code, field))
     quarantine.export(rejects, target.absolute())
@@ -79,7 +79,7 @@ def replay(  # noqa: PLR0917
     data: Data = DATA,
 ) -> None:
     """Try refused events again under the present configuration; those that pass move into the lake, once each."""
-    from recoflow.events import quarantine
+    from recoflow.ingest import quarantine
 
     lake, selection = _opened(environment, data, file, code, field)
     settings = terminal.environment_of(environment, data)
@@ -99,8 +99,8 @@ def replay(  # noqa: PLR0917
 def _opened(
     environment: str, data: Path, file: str | None, code: str | None, field: str | None
 ) -> tuple[Lake, Selection]:
-    from recoflow.events.quarantine import Selection
-    from recoflow.storage.lake import Lake
+    from recoflow.ingest.quarantine import Selection
+    from recoflow.storage.lake.lake import Lake
 
     terminal.environment_of(environment, data)
     return Lake(Layout(data).lake(environment)), Selection(file=file, code=code, field=field)

@@ -14,11 +14,11 @@ from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data
 from recoflow.errors import ConfigurationError
 from recoflow.printable import printable
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.request import Request
-    from recoflow.campaigns.trial import Trial
+    from recoflow.campaigns.preview import Trial
+    from recoflow.campaigns.requests.model import Request
 
 app = typer.Typer(no_args_is_help=True, help="Request files: what they would be answered, before they are uploaded.")
 
@@ -71,8 +71,8 @@ def preview(  # noqa: PLR0917 - typer makes options of them
 
 
 def _trial(path: Path, name: str | None, data: Path) -> Trial:
-    from recoflow.campaigns.trial import Trial
-    from recoflow.storage.lake import Lake
+    from recoflow.campaigns.preview import Trial
+    from recoflow.storage.lake.lake import Lake
 
     layout = Layout(data)
     found = terminal.environment_of(name or _environment_in(path.name, layout), data)
@@ -81,7 +81,7 @@ def _trial(path: Path, name: str | None, data: Path) -> Trial:
 
 def _environment_in(name: str, layout: Layout) -> str:
     """The environment that a file's name begins with; the longest of several."""
-    from recoflow.environment import load_all
+    from recoflow.settings.environment import load_all
 
     known = [found.name for found in load_all(layout.environments) if name.startswith(f"{found.name}_")]
     if not known:

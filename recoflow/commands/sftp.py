@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from recoflow.commands.terminal import DATA, Data, console, environment_of
-from recoflow.storage.account import Account
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.account import Account
 
 app = typer.Typer(no_args_is_help=True, help="The SFTP accounts that recoflow itself uses.")
 
@@ -24,21 +24,21 @@ def trust(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Show the fingerprint of an environment's SFTP server and, if you agree, pin its host key."""
-    from recoflow.storage import sftp_link
+    from recoflow.storage.sftp import connection
 
     account = _account(name, data)
-    key = sftp_link.host_key(account.host, account.port)
+    key = connection.host_key(account.host, account.port)
     console.print(f"{account.host}:{account.port} shows {key.get_name()} {key.fingerprint}")
     if yes or typer.confirm("Is this what the server's administrator tells you?"):
-        sftp_link.pin(account.known_hosts, account.host, account.port, key, replace=replace)
+        connection.pin(account.known_hosts, account.host, account.port, key, replace=replace)
         console.print(f"Pinned in {account.known_hosts}")
 
 
 @app.command()
 def rebuild(name: Name, data: Data = DATA) -> None:
     """Make an environment's lost ledger again from the claims on the server and the files in the inbox."""
-    from recoflow.storage.ledger import Ledger
-    from recoflow.storage.mailbox import Mailbox
+    from recoflow.storage.sftp.ledger import Ledger
+    from recoflow.storage.sftp.mailbox import Mailbox
 
     folder = Layout(data.absolute()).mailbox(name)
     account = _account(name, data)

@@ -19,14 +19,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from recoflow.printable import printable
-from recoflow.storage.layout import DATA_FOLDER, DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_FOLDER, DATA_VARIABLE, Layout
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from recoflow.environment import Environment
-    from recoflow.events.validation import Watch
+    from recoflow.ingest.dry_run import Watch
     from recoflow.schema import ParsedBatch
+    from recoflow.settings.environment import Environment
 
 
 class SafeConsole(Console):
@@ -56,7 +56,7 @@ def environment_of(name: str, data: Path) -> Environment:
     Raises:
         ConfigurationError: there is none of that name, or it is wrong.
     """
-    from recoflow import environment
+    from recoflow.settings import environment
 
     return environment.load(Layout(data).environments / f"{name}.yaml")
 

@@ -18,11 +18,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data
 from recoflow.errors import ConfigurationError
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 if TYPE_CHECKING:
-    from recoflow.environment import Environment
-    from recoflow.models.search import Result
+    from recoflow.models.training.search import Result
+    from recoflow.settings.environment import Environment
 
 MODELS = ("training", "models")
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -43,8 +43,8 @@ def tune(  # noqa: PLR0917 - typer makes options of them
 
     Ctrl-C ends the search and keeps what was found; the next one on the same data continues it.
     """
-    from recoflow.models import pipeline, search
-    from recoflow.storage.lake import Lake
+    from recoflow.models.training import pipeline, search
+    from recoflow.storage.lake.lake import Lake
 
     search.require()
     layout, settings = Layout(data), terminal.environment_of(environment, data)
@@ -79,14 +79,14 @@ def tune(  # noqa: PLR0917 - typer makes options of them
         _show(found)
         _show_difference(path, text, changed)
     if is_written and changed != text:
-        from recoflow.storage.artifacts import write_atomic
+        from recoflow.storage.atomic_files import write_atomic
 
         write_atomic(path, changed.encode())
         terminal.errors.print(f"{path} is changed; the next training uses it.", markup=False)
 
 
 def _tunable(settings: Environment, wanted: Sequence[str] | None) -> list[str]:
-    from recoflow.models.search import SPACES
+    from recoflow.models.training.search import SPACES
 
     models = settings.training.models
     names = [name for name, model in models.items() if model.algorithm in SPACES]
@@ -130,13 +130,13 @@ def _changed(path: Path, text: str, settings: Environment, found: Sequence[Resul
     Raises:
         ConfigurationError: they cannot be set in place without changing something else; the lines are in the cure.
     """
-    from recoflow import environment, yamlfile
+    from recoflow.settings import environment, yaml_source
 
     better = {each.model: each.after for each in found if each.is_better}
     changed, models = text, dict(settings.training.models)
     with contextlib.suppress(KeyError):
         for name, after in better.items():
-            changed = yamlfile.with_values(changed, (*MODELS, name), after)
+            changed = yaml_source.with_values(changed, (*MODELS, name), after)
             models[name] = models[name].model_copy(update=after)
         wanted = settings.model_copy(update={"training": settings.training.model_copy(update={"models": models})})
         with tempfile.TemporaryDirectory() as folder:

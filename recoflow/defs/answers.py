@@ -12,43 +12,33 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from recoflow.campaigns import (
-    answer,
-    audience_answer,
-    audience_audit,
-    audit,
-    checks,
-    docket,
-    freshness,
-    inputs,
-    publication,
-    reasons,
-    request,
-    rules,
-    staged,
-)
-from recoflow.campaigns.audience import Catalogue
-from recoflow.campaigns.checks import CHECKS, Answered
-from recoflow.campaigns.docket import Docket
+from recoflow.campaigns import campaign_record, freshness, inputs
+from recoflow.campaigns.audiences import build_audiences
+from recoflow.campaigns.audiences.select import Catalogue
+from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
+from recoflow.campaigns.campaign_record import Docket
 from recoflow.campaigns.inputs import Inputs
-from recoflow.campaigns.publication import Files
-from recoflow.campaigns.request import Request
-from recoflow.campaigns.staged import Staged
-from recoflow.campaigns.staged_audiences import StagedAudiences
-from recoflow.defs import deliveries, metadata, names
+from recoflow.campaigns.lists import build_lists, explanations, item_filters
+from recoflow.campaigns.publishing import audience_audit, audit, checks, response_files
+from recoflow.campaigns.publishing.checks import CHECKS, Answered
+from recoflow.campaigns.publishing.response_files import Files
+from recoflow.campaigns.requests import request_parser
+from recoflow.campaigns.requests.model import Request
+from recoflow.campaigns.staging import staged
+from recoflow.campaigns.staging.staged import Staged
+from recoflow.compute.stage_timer import Stopwatch
+from recoflow.defs import delivery_log, metadata, names
 from recoflow.defs.clock import now
-from recoflow.defs.deliveries import STAGING
+from recoflow.defs.delivery_log import STAGING
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
 from recoflow.errors import ModelError
-from recoflow.models import bundle as bundles
-from recoflow.models import versions
-from recoflow.models.bundle import Bundle
-from recoflow.quality.expectations import Validate
+from recoflow.models.store import bundle_store, versions
+from recoflow.models.store.bundle import Bundle
 from recoflow.quality.finding import Finding
-from recoflow.stopwatch import Stopwatch
-from recoflow.storage import alerts, registry
-from recoflow.storage.registry import Register
+from recoflow.quality.gx_runner import Validate
+from recoflow.settings.environment import Environment
+from recoflow.storage import alerts, configuration_store
+from recoflow.storage.configuration_store import Register
 
 SHOWN_ERRORS = 20
 TAKING_IN = "take in what happened since the training"
@@ -117,11 +107,11 @@ class Answers:
             return case.request
         bundle, staging = self._up_to_date(case, watch), self._campaigns / key / STAGING
         if case.request.is_for_audiences:
-            return audience_answer.answer(case.request, bundle, case.environment, staging, stopwatch=watch)
+            return build_audiences.answer(case.request, bundle, case.environment, staging, stopwatch=watch)
         with watch.stage(TAKING_IN):
             rows, tables = case.request.rows, case.inputs.tables
-            weights = reasons.weights(bundle, rows, case.environment, self._lake, tables)
-        return answer.answer(
+            weights = explanations.weights(bundle, rows, case.environment, self._lake, tables)
+        return build_lists.answer(
             case.request,
             bundle,
             case.environment,
@@ -207,13 +197,13 @@ class Answers:
             with watch.stage("append to the lake"):
                 for delivery in mailbox.delivered():
                     if delivery.claim_id == opened.claim_id:
-                        deliveries.note(delivery, self._campaigns, self._lake)
+                        delivery_log.note(delivery, self._campaigns, self._lake)
                         mailbox.acknowledge(delivery)
         return state.value
 
     @cached_property
     def _in_service(self) -> Inputs:
-        environment = registry.effective(self._environment, Register(self._lake).history())
+        environment = configuration_store.effective(self._environment, Register(self._lake).history())
         serving = versions.serving(self._models)
         if serving is None:
             return inputs.in_service(self._models, self._lake, environment)  # says what is missing
@@ -229,18 +219,18 @@ class Answers:
         return inputs.choose(self._campaigns / key, self._models, self._lake, self._in_service)
 
     def _case(self, key: str, chosen: Inputs, watch: Stopwatch) -> _Case:
-        opened, environment = docket.load(self._campaigns, key), chosen.environment()
+        opened, environment = campaign_record.load(self._campaigns, key), chosen.environment()
         self._environments[key] = environment
         with watch.stage("load model"):  # by the first of several campaigns
             bundle, attributes, catalogue = self._with_items(chosen)
         with watch.stage("parse request"):
-            read = request.parse(
+            read = request_parser.parse_request(
                 opened.request_file(),
                 name=opened.name,
                 environment=environment,
                 sha256=opened.sha256,
                 known_attributes=attributes,
-                algorithms=rules.algorithms(bundle),
+                algorithms=item_filters.algorithms(bundle),
                 catalogue=catalogue,
             )
         return _Case(opened, environment, chosen, bundle, read)
@@ -249,11 +239,11 @@ class Answers:
         """The model with the items of these inputs, the names of their attributes, and what audiences may ask for."""
         version = chosen.model_version
         if version not in self._bundles:
-            self._bundles = {version: bundles.load(self._models / version)}
+            self._bundles = {version: bundle_store.load_bundle(self._models / version)}
         key = version, chosen.tables["items"]
         if key not in self._catalogues:
             bundle = freshness.with_current_items(self._bundles[version], self._lake, chosen.tables)
-            self._catalogues = {key: (bundle, rules.attribute_names(bundle.items), Catalogue(bundle))}
+            self._catalogues = {key: (bundle, item_filters.attribute_names(bundle.items), Catalogue(bundle))}
         return self._catalogues[key]
 
     def _up_to_date(self, case: _Case, watch: Stopwatch) -> Bundle:
@@ -301,7 +291,7 @@ class Answers:
         folder = self._campaigns / case.docket.key
         if isinstance(answered, Request):
             with watch.stage("write files"):
-                return publication.render(answered, folder)
+                return response_files.render_files(answered, folder)
         bundle = self._up_to_date(case, watch)
 
         def audited() -> None:
@@ -312,7 +302,7 @@ class Answers:
                     audience_audit.audit(answered, bundle)
 
         with watch.stage("write files"):
-            return publication.render(answered, folder, audited)
+            return response_files.render_files(answered, folder, audited)
 
 
 def _counts(result: Answered) -> dict[str, int]:

@@ -7,20 +7,20 @@ customer's check could hide another's.
 import dagster as dg
 
 from recoflow.defs import (
-    bursts,
+    batch_runs,
     campaigns,
-    deliveries,
+    delivery_log,
     event_checks,
     events,
     interactions,
     models,
     names,
+    retention,
     scheduled,
     sensors,
-    upkeep,
 )
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
+from recoflow.settings.environment import Environment
 
 STAGES = {
     "ingest": ("events", "quarantine", "items", "identity", "interactions", "readiness"),
@@ -48,12 +48,12 @@ def build_environment(environment: Environment, installation: Installation) -> d
         )
         for name, stage in STAGES.items()
     }
-    burst = bursts.build_job(environment, installation)
-    noting = deliveries.build_job(environment, installation)
+    burst = batch_runs.build_job(environment, installation)
+    noting = delivery_log.build_job(environment, installation)
     return dg.Definitions(
         assets=assets,
         asset_checks=event_checks.build_checks(environment),
-        jobs=[*jobs.values(), burst, noting, *scheduled.build_jobs(environment), upkeep.build_job(environment)],
+        jobs=[*jobs.values(), burst, noting, *scheduled.build_jobs(environment), retention.build_job(environment)],
         sensors=sensors.build_sensors(environment, installation, [jobs["campaign"], burst, noting]),
         schedules=[
             _schedule(environment, "training", environment.schedules.training),

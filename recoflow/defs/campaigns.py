@@ -6,13 +6,13 @@ Staged and published are two assets on purpose: the checks of `campaign_recommen
 
 import dagster as dg
 
-from recoflow.campaigns.checks import CHECKS, WARN
+from recoflow.campaigns.publishing.checks import CHECKS, WARN
 from recoflow.defs import metadata, names
 from recoflow.defs.answers import Answers
-from recoflow.defs.reports import Reports
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
-from recoflow.quality.checker import Checker
+from recoflow.defs.run_reports import Reports
+from recoflow.quality.checker_process import Checker
+from recoflow.settings.environment import Environment
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:

@@ -13,8 +13,8 @@ from recoflow import schema
 from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
-from recoflow.performance import event_checks, interaction_checks, readiness
+from recoflow.event_quality import event_checks, interaction_checks, readiness
+from recoflow.settings.environment import Environment
 
 JOINED = ("items", "identity", "interactions")
 

@@ -7,20 +7,20 @@ from logging import Logger
 import dagster as dg
 
 from recoflow import schema
-from recoflow.defs import forgetting, metadata, names
+from recoflow.defs import erasure, metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
 from recoflow.errors import MailboxError, RecoflowError, SourceError
-from recoflow.events import inbox
-from recoflow.events import quarantine as quarantined
-from recoflow.events.arriving import ArrivalError, ChangedFileError
-from recoflow.events.inbox import Arrival
-from recoflow.events.ingest import FileReport, ingest_file
+from recoflow.ingest import pending_files
+from recoflow.ingest import quarantine as quarantined
+from recoflow.ingest.file_hash import ArrivalError, ChangedFileError
+from recoflow.ingest.pending_files import Arrival
+from recoflow.ingest.run import FileReport, ingest_file
 from recoflow.printable import printable
+from recoflow.settings.environment import Environment
 from recoflow.storage.alerts import raise_alert
-from recoflow.storage.lake import Lake
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.sftp.mailbox import Mailbox
 
 QUARANTINED_SHARE = "quarantined_share"
 FILES_READABLE = "files_readable"
@@ -67,12 +67,12 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         quiet = environment.sftp.quiet_seconds
         with installation.mailbox(environment) as mailbox:
             folder = installation.layout.inbox(environment.name)
-            arrived, asked = forgetting.split(inbox.waiting(mailbox, folder, quiet, now()).arrivals)
-            segments = inbox.segments(installation.layout.spool(environment.name))
+            arrived, asked = erasure.split(pending_files.waiting(mailbox, folder, quiet, now()).arrivals)
+            segments = pending_files.segments(installation.layout.spool(environment.name))
             taking = _Taking(environment, lake, mailbox, context.log)
             for arrival in [*segments, *arrived]:
                 taking.take(arrival)
-            forgotten, unclear, failed = forgetting.carry_out(context, installation, environment, mailbox, asked)
+            forgotten, unclear, failed = erasure.carry_out(context, installation, environment, mailbox, asked)
             taking.failures += failed
         reports, refused = taking.reports, [*taking.refused, *map(str, taking.failures), *unclear]
         counts = sum((report.counts for report in reports), schema.Counts())

@@ -10,8 +10,8 @@ from recoflow import schema
 from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
 from recoflow.interactions import build, catalogue, identity
+from recoflow.settings.environment import Environment
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from recoflow.compute.stage_timer import Stopwatch
 from recoflow.printable import printable
 from recoflow.quality.finding import Finding
-from recoflow.stopwatch import Stopwatch
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 
 PREVIEW_ROWS = 10
 PEOPLE = ("user_id", "device_id", "session_id", "subject", "referrer", "properties", "raw", "message")

@@ -15,12 +15,13 @@ import polars as pl
 from recoflow.defs import metadata, names
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
 from recoflow.errors import AuditError, ModelError
-from recoflow.models import bundle as bundles
-from recoflow.models import charts, pipeline, versions
-from recoflow.models.bundle import Bundle
+from recoflow.models.evaluation import charts
+from recoflow.models.store import bundle_store, versions
+from recoflow.models.store.bundle import Bundle
+from recoflow.models.training import pipeline
 from recoflow.quality.finding import Finding
+from recoflow.settings.environment import Environment
 
 FIRST = ("model", "role", "ndcg", "ndcg_low", "ndcg_high")  # columns that a narrow window shows
 PLOTTED = ("recall", "ndcg", "hit_rate", "coverage")
@@ -62,7 +63,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             on_step=context.log.info,
         )
         if training.bundle is not None:
-            bundles.save(training.bundle, folder / training.bundle.version)
+            bundle_store.save_bundle(training.bundle, folder / training.bundle.version)
         chosen = training.decision.chosen or "none"
         about = {"model": chosen, "model_version": training.bundle.version if training.bundle else "none"}
         return dg.MaterializeResult(
@@ -148,7 +149,7 @@ def _promotable(folder: Path) -> str:
     known = versions.known(folder)
     if not known:
         raise AuditError(str(folder), "holds no bundle", "Materialize factors first")
-    refused_by = bundles.load(folder / known[-1]).manifest["refused_by"]
+    refused_by = bundle_store.load_bundle(folder / known[-1]).manifest["refused_by"]
     if refused_by:
         problem = f"was refused by {', '.join(refused_by)}"
         raise AuditError(f"model version {known[-1]}", problem, "See the checks of factors; the old model goes on")
@@ -158,7 +159,7 @@ def _promotable(folder: Path) -> str:
 def _pinned(folder: Path) -> Bundle | None:
     """The champion when a person pinned it."""
     service = versions.in_service(folder)
-    return bundles.load(folder / service.version) if service is not None and service.is_pinned else None
+    return bundle_store.load_bundle(folder / service.version) if service is not None and service.is_pinned else None
 
 
 def _waiting(serving: str, candidate: str) -> Finding:

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.environment import Environment
+from recoflow.settings.environment import Environment
 
 CLAIM_TAG = "recoflow/claim"
 SIZE_TAG = "recoflow/size"  # of the request files of a run: `small` or `large`; dagster.yaml limits the large ones

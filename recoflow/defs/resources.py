@@ -9,15 +9,15 @@ from pathlib import Path
 import dagster as dg
 
 from recoflow.defs import workers
-from recoflow.environment import Environment
-from recoflow.quality.checker import Checker
-from recoflow.storage import registry
-from recoflow.storage.account import Account
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
-from recoflow.storage.registry import Register
+from recoflow.quality.checker_process import Checker
+from recoflow.settings.environment import Environment
+from recoflow.storage import configuration_store
+from recoflow.storage.configuration_store import Register
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Installation(dg.ConfigurableResource):
 
     def effective(self, environment: Environment) -> Environment:
         """The environment with the configurations that are registered now."""
-        return registry.effective(environment, Register(self.lake(environment)).history())
+        return configuration_store.effective(environment, Register(self.lake(environment)).history())
 
     @contextmanager
     def mailbox(self, environment: Environment) -> Iterator[Mailbox]:

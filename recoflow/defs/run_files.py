@@ -14,7 +14,7 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.layout import DATA_FOLDER, Layout
+from recoflow.storage.paths import DATA_FOLDER, Layout
 
 
 def located(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import dagster as dg
 
-from recoflow.campaign_settings import ScheduledCampaign
-from recoflow.campaigns import scheduled
-from recoflow.defs import attempts, names
+from recoflow.campaigns.requests import scheduled
+from recoflow.defs import names, retries
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
+from recoflow.settings.campaign_settings import ScheduledCampaign
+from recoflow.settings.environment import Environment
 
 CONFIG = {"campaign": str, "at": str}  # name, and scheduled time in ISO 8601
 
@@ -37,7 +37,7 @@ def build_jobs(environment: Environment) -> list[dg.JobDefinition]:
         content = scheduled.request_file(environment.name, campaign, users)
         with installation.mailbox(environment) as mailbox:
             intake = mailbox.deposit(scheduled.file_name(environment.name, name, at), content)
-            attempts.opened(environment, installation, intake, at)
+            retries.opened(environment, installation, intake, at)
         context.log.info(f"{intake.name}: {len(users)} users, {len(campaign.lists)} lists each")
 
     @dg.job(

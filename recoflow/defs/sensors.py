@@ -13,17 +13,17 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import attempts, bursts, deliveries, names, reruns, workers
+from recoflow.defs import batch_runs, delivery_log, names, reruns, retries, workers
 from recoflow.defs.clock import now
+from recoflow.defs.lasting_faults import Standing
 from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
-from recoflow.defs.standing import Standing
-from recoflow.environment import Environment, load_all
 from recoflow.errors import ConfigurationError, RecoflowError
-from recoflow.events import inbox
-from recoflow.models import versions
+from recoflow.ingest import pending_files
+from recoflow.models.store import versions
+from recoflow.settings.environment import Environment, load_all
 from recoflow.storage import alerts
-from recoflow.storage.mailbox import Intake, Mailbox
+from recoflow.storage.sftp.mailbox import Intake, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
@@ -64,12 +64,12 @@ def _files(environment: Environment, installation: Installation, standing: Stand
         with standing.watching("files"), installation.mailbox(environment) as mailbox:
             try:
                 with standing.watching("dumps"):
-                    for folder in inbox.DUMP_FOLDERS:
+                    for folder in pending_files.DUMP_FOLDERS:
                         mailbox.poll(folder)
             except RecoflowError as error:
                 lost = error  # an alert already; what is on this machine does not wait for the server
-            is_more_coming = any(mailbox.expects(folder) for folder in inbox.DUMP_FOLDERS)
-            waiting = inbox.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            is_more_coming = any(mailbox.expects(folder) for folder in pending_files.DUMP_FOLDERS)
+            waiting = pending_files.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
         standing.tell("inbox", waiting.problems)
         arrived = waiting.arrivals
         if not arrived and lost is not None:
@@ -99,7 +99,7 @@ def _spool(environment: Environment, installation: Installation) -> dg.SensorDef
         description="What the gateway acknowledged: sealed segments of the spool. Does not depend on SFTP.",
     )
     def spool(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        sealed = inbox.segments(installation.layout.spool(environment.name))
+        sealed = pending_files.segments(installation.layout.spool(environment.name))
         if not sealed:
             return dg.SkipReason("nothing came over the network")
         if obstacle := _obstacle(installation, environment, context.instance):
@@ -183,15 +183,15 @@ def _requests(
                 context.log.warning(f"{name} is held back: {problem}")
             if pending and (wrong := _unreadable(installation)):
                 return dg.SkipReason(wrong)
-            orphans = attempts.orphans(context, environment, mailbox)
-            runs = deliveries.run_requests(context.instance, environment, now()) if orphans else []
+            orphans = retries.orphans(context, environment, mailbox)
+            runs = delivery_log.run_requests(context.instance, environment, now()) if orphans else []
             has_model = versions.is_serving(installation.layout.models(environment.name))
-            due = attempts.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
-            due = attempts.settle(installation, environment, mailbox, due, now())
-            runs += [_run(environment, installation, mailbox, share) for share in bursts.share(due)]
+            due = retries.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
+            due = retries.settle(installation, environment, mailbox, due, now())
+            runs += [_run(environment, installation, mailbox, share) for share in batch_runs.share(due)]
         if not runs:
             return dg.SkipReason(_why_nothing(environment, len(pending), has_model=has_model))
-        added = names.campaigns(environment).build_add_request([attempts.key(environment, intake) for intake in due])
+        added = names.campaigns(environment).build_add_request([retries.key(environment, intake) for intake in due])
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
@@ -228,7 +228,7 @@ def _obstacle(installation: Installation, environment: Environment, instance: dg
         return wrong
     job = names.job(environment, "ingest")
     records = reruns.latest(instance, job)
-    if records and records[0].dagster_run.status in attempts.ACTIVE:
+    if records and records[0].dagster_run.status in retries.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
     untaken = reruns.untaken(records)
     if untaken is not None and untaken.rests(INGEST_PAUSES, now()):
@@ -251,15 +251,15 @@ def _alert(installation: Installation, environment: Environment, error: Recoflow
 
 def _run(environment: Environment, installation: Installation, mailbox: Mailbox, share: list[Intake]) -> dg.RunRequest:
     """A run for request files, with their dockets."""
-    keys = [attempts.opened(environment, installation, intake, now()).key for intake in share]
+    keys = [retries.opened(environment, installation, intake, now()).key for intake in share]
     # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
     run_keys = [f"{intake.claim_id}:{mailbox.attempted(intake.claim_id)}" for intake in share]
-    size = "large" if max(intake.size for intake in share) > bursts.LARGE else "small"
+    size = "large" if max(intake.size for intake in share) > batch_runs.LARGE else "small"
     tags = {"recoflow/attempt": str(share[0].attempts + 1), names.SIZE_TAG: size}
     if len(share) > 1:
         return dg.RunRequest(
             hashlib.sha256(" ".join(run_keys).encode()).hexdigest(),
-            run_config=bursts.run_config(environment, keys),
+            run_config=batch_runs.run_config(environment, keys),
             job_name=names.job(environment, "burst"),
             tags=tags | {"recoflow/campaigns": str(len(keys))},
         )

@@ -1,6 +1,6 @@
 """The Dagster UI's process: Dagster's web server behind `ui_guard`.
 
-`recoflow.sandbox.services.webserver` starts it. Dagster's own command has no place for a layer in between.
+`recoflow.server.processes.webserver` starts it. Dagster's own command has no place for a layer in between.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
-from recoflow.sandbox.ui_guard import HOSTS_VARIABLE, Guard
+from recoflow.server.ui_guard import HOSTS_VARIABLE, Guard
 
 STATEMENT_MILLISECONDS = 15_000  # all as in Dagster's command
 RECYCLE_SECONDS = 3600

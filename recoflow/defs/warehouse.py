@@ -4,8 +4,8 @@ import dagster as dg
 
 from recoflow.defs import metadata, names
 from recoflow.defs.resources import Installation
-from recoflow.environment import Environment
-from recoflow.storage import private
+from recoflow.settings.environment import Environment
+from recoflow.storage import permissions
 from recoflow.storage import warehouse as marts
 
 SOURCES = ("events", "quarantine", "items", "interactions")
@@ -23,7 +23,7 @@ def build_warehouse(environments: tuple[Environment, ...]) -> dg.Definitions:
     def warehouse(installation: Installation) -> dg.MaterializeResult:
         path = installation.layout.warehouse
         lakes = {environment.name: installation.lake(environment) for environment in environments}
-        rows = marts.build(lakes, path, private.warehouse_mode(environments))
+        rows = marts.build(lakes, path, permissions.warehouse_mode(environments))
         shown = [{"schema": schema, **counts} for schema, counts in rows.items()]
         return dg.MaterializeResult(
             metadata={

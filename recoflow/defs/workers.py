@@ -24,7 +24,7 @@ from typing import Final
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
-from recoflow.storage.clock import SystemClock
+from recoflow.storage.sftp.clock import SystemClock
 
 BOOT_TAG: Final = "recoflow/boot"
 WORKER_TAG: Final = "recoflow/worker"

@@ -14,8 +14,8 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from recoflow.environment import Environment
 from recoflow.gateway.tokens import Access, Tokens
+from recoflow.settings.environment import Environment
 
 PROXY_HEADERS: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
 _PORT: Final = re.compile(r":\d*$")

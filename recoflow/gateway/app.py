@@ -23,18 +23,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from recoflow.environment import Environment
+from recoflow.erasure import erasure_requests
 from recoflow.errors import StorageError
-from recoflow.gateway import access, answers, bodies, configurations, forgetting, openapi, pubsub, reading
+from recoflow.gateway import access, bodies, configurations, erasure, error_responses, openapi, pubsub, request_limits
 from recoflow.gateway.access import Right
-from recoflow.gateway.answers import AGAIN, GONE, Counted, json_answer
+from recoflow.gateway.admission import Intake
 from recoflow.gateway.bodies import Accepted, RefusedError
-from recoflow.gateway.intake import Intake
+from recoflow.gateway.error_responses import AGAIN, GONE, Counted, json_answer
 from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
 from recoflow.gateway.tokens import Access, Tokens
-from recoflow.privacy import cases
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
+from recoflow.settings.environment import Environment
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 
 TEND_SECONDS: Final = 0.5
 JUDGES: Final = 4
@@ -97,7 +97,7 @@ class Gateway:
             Route("/openapi.json", self.get_openapi),
             Route("/docs", self.get_docs),
         ]
-        app = Starlette(routes=routes, exception_handlers=answers.HANDLERS, lifespan=self._lifespan)
+        app = Starlette(routes=routes, exception_handlers=error_responses.HANDLERS, lifespan=self._lifespan)
         return Counted(app, self._metrics)
 
     @contextlib.asynccontextmanager
@@ -134,7 +134,7 @@ class Gateway:
 
     async def post_pubsub(self, request: Request) -> Response:
         """A message that Pub/Sub pushes."""
-        token = reading.pushed_token(request)
+        token = request_limits.pushed_token(request)
         return await self._take(request, "events", lambda body, _, moment: pubsub.pushed(body, moment), token)
 
     async def change_item(self, request: Request) -> Response:
@@ -151,16 +151,16 @@ class Gateway:
         """A person is to be forgotten, with all events that were acknowledged until now."""
         intake = self._intake(request, Right.MANAGE)
 
-        async def keep(asked: forgetting.Asked) -> str:
+        async def keep(asked: erasure.Asked) -> str:
             await intake.seal()
             return await asyncio.to_thread(asked.file, self._layout)
 
-        return json_answer(202, {"request_id": await self._read(request, intake, forgetting.asked, keep)})
+        return json_answer(202, {"request_id": await self._read(request, intake, erasure.asked, keep)})
 
     async def get_forgotten(self, request: Request) -> Response:
         """What became of a request to forget a person."""
         name, case = self._intake(request, Right.MANAGE).environment.name, request.path_params["request_id"]
-        found = await asyncio.to_thread(cases.look_up, self._layout, name, case)
+        found = await asyncio.to_thread(erasure_requests.look_up, self._layout, name, case)
         if found is None:
             raise HTTPException(404, f"{name} knows no request of this id")
         return json_answer(200, {"request_id": case, **found})
@@ -168,7 +168,7 @@ class Gateway:
     async def get_configurations(self, request: Request) -> Response:
         """The configurations of every environment that the token opens."""
         self._check_running()
-        token = reading.bearer_token(request)
+        token = request_limits.bearer_token(request)
         opened = [name for name in self._intakes if self._tokens.access(name, token) is Access.GRANTED]
         if not opened:
             raise HTTPException(401, "A bearer token is needed", {"WWW-Authenticate": "Bearer"})
@@ -238,13 +238,13 @@ class Gateway:
     async def _read(self, request: Request, intake: Intake, parse: Parse[T], keep: Callable[[T], Awaitable[U]]) -> U:
         """Admit, read, judge, make durable."""
         name, limits = intake.environment.name, intake.environment.gateway
-        reading.check_media_type(request)
-        length = reading.content_length(request)
+        request_limits.check_media_type(request)
+        length = request_limits.content_length(request)
         if length is not None and length > limits.max_body_bytes:
-            raise reading.TooLargeError(limits.max_body_bytes)
+            raise request_limits.TooLargeError(limits.max_body_bytes)
         with intake.admission(length):
             async with asyncio.timeout(limits.body_seconds):
-                body = await reading.body(request, limits.max_body_bytes)
+                body = await request_limits.body(request, limits.max_body_bytes)
             work = partial(parse, body, intake.environment, intake.clock())
             try:
                 judged = await asyncio.get_running_loop().run_in_executor(self._judge, work)
@@ -268,6 +268,6 @@ class Gateway:
         if name not in self._intakes:
             raise HTTPException(404, f"There is no environment '{name}'")
         intake = self._intakes[name]
-        token = pushed_token or reading.bearer_token(request)
+        token = pushed_token or request_limits.bearer_token(request)
         access.check(request, intake.environment, self._tokens, right, token)
         return intake

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import msgspec
 
-from recoflow.environment import Environment
 from recoflow.errors import SourceError
+from recoflow.formats import froomle, items, metarank
+from recoflow.formats.batch_builder import Arrival, Dialect, Piece, collected
 from recoflow.gateway.screen import Screen
 from recoflow.schema import ParsedBatch
-from recoflow.sources import froomle, items, metarank
-from recoflow.sources.collect import Arrival, Dialect, Piece, collected
+from recoflow.settings.environment import Environment
 
 _ENCODER: Final = msgspec.json.Encoder()
 UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
-from recoflow.configuration import Configuration
-from recoflow.environment import Environment
 from recoflow.errors import ConfigurationError
 from recoflow.gateway.bodies import UNDECODABLE, NotJsonError, RefusedError, TooManyError
-from recoflow.storage import registry
-from recoflow.storage.lake import Lake
-from recoflow.storage.registry import Entry, Register
+from recoflow.settings.environment import Environment
+from recoflow.settings.list_configuration import Configuration
+from recoflow.storage import configuration_store
+from recoflow.storage.configuration_store import Entry, Register
+from recoflow.storage.lake.lake import Lake
 
 MAX_BYTES: Final = 64 * 1024  # of a body
 Body = Mapping[str, Any]  # as it was sent
@@ -78,7 +78,7 @@ def judged(configuration_id: str, body: bytes, environment: Environment, _receiv
         raise RefusedError("Configuration contains errors: the body is not a JSON object")
     _check_free(environment, configuration_id)
     try:
-        registry.check(environment, configuration_id, decoded)
+        configuration_store.check(environment, configuration_id, decoded)
     except ConfigurationError as error:
         raise RefusedError(f"Configuration contains errors: {error}") from None
     return decoded

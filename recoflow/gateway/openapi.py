@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from recoflow import schema
-from recoflow.configuration import Configuration
-from recoflow.privacy import cases
-from recoflow.sources import froomle
+from recoflow.erasure import erasure_requests
+from recoflow.formats import froomle
+from recoflow.settings.list_configuration import Configuration
 
 _TEXT: Final = {"type": ["string", "null"]}
 _NUMBER: Final = {"type": ["number", "string", "null"]}
@@ -310,7 +310,7 @@ def _forgetting() -> dict[str, Any]:
             "required": ["request_id", "state"],
             "properties": {
                 "request_id": request_id,
-                "state": {"enum": list(cases.STATES)},
+                "state": {"enum": list(erasure_requests.STATES)},
                 "report": report,
                 "problem": {"type": "string"},
             },

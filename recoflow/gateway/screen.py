@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 
-from recoflow.environment import Environment
-from recoflow.sources import froomle, times
-from recoflow.sources.fields import NO_IDENTITY
-from recoflow.sources.rejects import EventError
+from recoflow.formats import froomle, times
+from recoflow.formats.fields import NO_IDENTITY
+from recoflow.formats.rejects import EventError
+from recoflow.settings.environment import Environment
 
 _SECOND: Final = 1_000_000
 _NOBODY: Final = frozenset({"", *NO_IDENTITY})

@@ -22,12 +22,12 @@ from typing import cast
 
 import uvicorn
 
-from recoflow.environment import Environment
 from recoflow.gateway import local_tokens
 from recoflow.gateway.app import Gateway
 from recoflow.gateway.protocol import LimitedProtocol, Limits
 from recoflow.gateway.tokens import Tokens
-from recoflow.storage.layout import Layout
+from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Layout
 
 MAX_CONNECTIONS = 1000
 GRACE_SECONDS = 10  # for requests that have begun; what they have not been answered they send again

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from recoflow.environment import Gateway
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import pubsub
 from recoflow.gateway.bodies import Accepted
+from recoflow.settings.environment import Gateway
 from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
-from recoflow.environment import Environment
 from recoflow.errors import ConfigurationError
-from recoflow.storage.layout import Layout
+from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Layout
 
 
 class Access(Enum):

@@ -16,8 +16,8 @@ import duckdb
 import polars as pl
 
 from recoflow import schema
-from recoflow.environment import Environment
 from recoflow.interactions.identity import IS_ID, RESOLVE, SUBJECT
+from recoflow.settings.environment import Environment
 from recoflow.storage import sql
 
 # Weights are summed as whole multiples of this: sums of integers do not depend on the order in which threads add.

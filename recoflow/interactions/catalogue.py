@@ -17,8 +17,8 @@ import duckdb
 import polars as pl
 
 from recoflow import schema
+from recoflow.formats.fields import AVAILABLE, BLANK
 from recoflow.interactions.identity import IS_ID
-from recoflow.sources.fields import AVAILABLE, BLANK
 from recoflow.storage import sql
 
 ALIASES: Final = {"uri": "url", "is_available": "availability"}  # of two in one update the second name's value counts

@@ -19,12 +19,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from recoflow import environment as environments
 from recoflow.errors import StorageError
-from recoflow.events import inbox
+from recoflow.ingest import pending_files
 from recoflow.operations import copying, runs
-from recoflow.storage import artifacts
-from recoflow.storage.layout import Layout
+from recoflow.settings import environment as environments
+from recoflow.storage import atomic_files
+from recoflow.storage.paths import Layout
 
 FORMAT: Final = 1
 MANIFEST: Final = "backup.json"  # written last: a folder without it is not a backup
@@ -63,7 +63,7 @@ def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
     try:
         for name in names:
             copying.segments(layout.spool(name), copy.spool(name))
-            copying.folder(layout.inbox(name), copy.inbox(name), without=[inbox.INGESTED])
+            copying.folder(layout.inbox(name), copy.inbox(name), without=[pending_files.INGESTED])
         for name in names:
             copying.database(layout.mailbox(name) / "ledger.sqlite", copy.mailbox(name) / "ledger.sqlite")
             copying.folder(layout.mailbox(name), copy.mailbox(name))
@@ -130,8 +130,8 @@ def _rest(layout: Layout, target: Path) -> None:
 
 def _end(layout: Layout, target: Path, now: datetime) -> Manifest:
     paths = sorted(path for path in target.rglob("*") if path.is_file())
-    files = {path.relative_to(target).as_posix(): artifacts.sha256(path) for path in paths}
+    files = {path.relative_to(target).as_posix(): atomic_files.sha256(path) for path in paths}
     os.sync()  # the copies: the manifest, which says that they are there, comes after them
     manifest = Manifest(FORMAT, now.isoformat(timespec="seconds"), str(layout.root), files)
-    artifacts.write_atomic(target / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    atomic_files.write_atomic(target / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
     return manifest

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.errors import StorageError
-from recoflow.storage import damage, spool
-from recoflow.storage.lake import TABLES, Lake
+from recoflow.storage import spool
+from recoflow.storage.lake import damage
+from recoflow.storage.lake.lake import TABLES, Lake
 
 IN_PROGRESS: Final = (".*.tmp", "*.part", "*.lock", ".champion.lock")  # a name says that it is not there yet
 DATABASES: Final = (".db", ".sqlite")

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from recoflow import environment as environments
-from recoflow.environment import Environment
 from recoflow.operations import exchange, folders, lake, runs
 from recoflow.operations.finding import Finding
-from recoflow.storage.layout import Layout
+from recoflow.settings import environment as environments
+from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Layout
 
 
 def examine(layout: Layout, home: Path, now: datetime, *, is_repairing: bool = False) -> list[Finding]:

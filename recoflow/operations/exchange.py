@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from recoflow.environment import Environment
 from recoflow.errors import MailboxError, StorageError
 from recoflow.operations.finding import Finding
-from recoflow.storage.account import Account
-from recoflow.storage.layout import Layout
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 
 AREA = "sftp"
 DAY = 86_400.0

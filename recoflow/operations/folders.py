@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from recoflow.environment import Environment
 from recoflow.errors import StorageError
-from recoflow.events import inbox, local
+from recoflow.ingest import local_folder, pending_files
 from recoflow.operations.finding import Finding
+from recoflow.settings.environment import Environment
 from recoflow.storage import scratch, spool
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 AREA = "disk"
 DAY = 86_400.0
@@ -56,7 +56,7 @@ def leftovers(
 def waiting(layout: Layout, environment: Environment, now: datetime, *, is_repairing: bool) -> Iterator[Finding]:
     """Files of the local inbox and of the spool that no run takes."""
     name, folder = environment.name, layout.inbox(environment.name)
-    seen = local.look(folder, DAY, now.timestamp(), lambda _: set())
+    seen = local_folder.look(folder, DAY, now.timestamp(), lambda _: set())
     yield from (Finding.of("files", problem, name) for problem in seen.problems)
     running = "See whether `recoflow up` runs, and the alerts and runs of the ingest"
     for file in seen.files:
@@ -64,7 +64,11 @@ def waiting(layout: Layout, environment: Environment, now: datetime, *, is_repai
             continue
         yield Finding("files", str(file.path.with_name(file.name)), "waits for more than a day", running, name)
     for path in sorted(folder.iterdir() if folder.is_dir() and os.access(folder, os.R_OK) else ()):
-        if path.is_dir() and path.name not in {inbox.INGESTED, inbox.REJECTED} and not path.name.startswith("."):
+        if (
+            path.is_dir()
+            and path.name not in {pending_files.INGESTED, pending_files.REJECTED}
+            and not path.name.startswith(".")
+        ):
             cure = f"Put its files into {folder} itself"
             yield Finding("files", str(path), "is a folder: files in it are not taken", cure, name)
     for path in spool.sealed(layout.spool(name)):

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recoflow.errors import ModelError, StorageError
-from recoflow.models import versions
+from recoflow.models.store import versions
 from recoflow.operations.finding import Finding
-from recoflow.storage import damage, sql
-from recoflow.storage.lake import TABLES, Lake
-from recoflow.storage.layout import Layout
+from recoflow.storage import sql
+from recoflow.storage.lake import damage
+from recoflow.storage.lake.lake import TABLES, Lake
+from recoflow.storage.paths import Layout
 
 AREA = "lake"
 

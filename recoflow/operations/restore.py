@@ -18,18 +18,18 @@ from typing import Final
 
 import polars as pl
 
-from recoflow import environment as environments
-from recoflow.environment import Environment
+from recoflow.erasure import erase, erased_ids
 from recoflow.errors import StorageError
 from recoflow.operations import backup, runs
 from recoflow.operations.backup import DAGSTER, ERASURES, Manifest
-from recoflow.privacy import erasures, forget
-from recoflow.storage import artifacts
-from recoflow.storage.account import Account
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.settings import environment as environments
+from recoflow.settings.environment import Environment
+from recoflow.storage import atomic_files
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 
 READY: Final = ".restoring"
 OWN: Final = ("lake", "spool", "mailbox", "models", "campaigns", "inbox")  # must not be there yet
@@ -99,7 +99,7 @@ def _verify(source: Path, manifest: Manifest) -> None:
         path = source / name
         if not path.is_file():
             raise StorageError(str(path), "is missing in the backup", "Use another backup")
-        if artifacts.sha256(path) != sha256:
+        if atomic_files.sha256(path) != sha256:
             raise StorageError(str(path), "is not as it was when the backup was made", "Use another backup")
 
 
@@ -117,10 +117,10 @@ def _move_paths(ledger: Path, before: str, after: str) -> None:
 def _erase_again(layout: Layout, environment: Environment, every: Sequence[Environment]) -> int:
     """Erase the people of the record who are in the backup; returns how many ids they had."""
     lakes = {each.name: Lake(layout.lake(each.name)) for each in every}
-    ids = {kind: _people(lakes[environment.name], f"{kind}_id") for kind in erasures.KINDS}
-    found = {kind: erasures.matches(layout, environment.name, kind, each) for kind, each in ids.items()}
+    ids = {kind: _people(lakes[environment.name], f"{kind}_id") for kind in erased_ids.KINDS}
+    found = {kind: erased_ids.matches(layout, environment.name, kind, each) for kind, each in ids.items()}
     if any(found.values()):
-        forget.forget(layout, environment, lakes, user_ids=found[erasures.USER], device_ids=found[erasures.DEVICE])
+        erase.forget(layout, environment, lakes, user_ids=found[erased_ids.USER], device_ids=found[erased_ids.DEVICE])
     return sum(map(len, found.values()))
 
 

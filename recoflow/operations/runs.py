@@ -13,7 +13,7 @@ import yaml
 
 from recoflow.errors import ConfigurationError
 from recoflow.operations.finding import Finding
-from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Layout
 
 AREA = "runs"
 SECONDS = 120
@@ -40,7 +40,7 @@ def examine(layout: Layout, home: Path, *, is_repairing: bool) -> Iterator[Findi
     """Runs whose worker is gone, and pool slots that no living run holds."""
     if not (storage(layout, home) / "history" / "runs.db").exists():
         return
-    command = [sys.executable, "-m", "recoflow.defs.stuck", *(["--repair"] if is_repairing else [])]
+    command = [sys.executable, "-m", "recoflow.defs.stuck_runs", *(["--repair"] if is_repairing else [])]
     variables = {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(layout.root)}
     try:
         asked = subprocess.run(

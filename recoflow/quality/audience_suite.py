@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from recoflow.quality.expectations import Validate, validate
 from recoflow.quality.finding import Finding
-from recoflow.quality.suites import CAMPAIGN_CHECKS, Campaign, alike, checks, found, in_order, judge, missing
+from recoflow.quality.gx_runner import Validate, validate
+from recoflow.quality.gx_suites import CAMPAIGN_CHECKS, Campaign, alike, checks, found, in_order, judge, missing
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",

@@ -17,10 +17,11 @@ from paramiko import SFTPClient
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from recoflow.sandbox import feeder, services, world
-from recoflow.sandbox.dagster_ui import Run
-from recoflow.sandbox.stack import Stack, up
-from recoflow.storage.layout import Layout
+from recoflow.sandbox import feeder, world
+from recoflow.server import processes
+from recoflow.server.dagster_ui import Run
+from recoflow.server.stack import Stack, up
+from recoflow.storage.paths import Layout
 
 STEP_SECONDS = 240.0
 SHOWN_ROWS = 10
@@ -118,10 +119,10 @@ def _await(stack: Stack, job: str, what: str, condition: Callable[[list[Run]], b
         runs[:] = stack.ui.runs(f"{world.ENVIRONMENT}_{job}")
         if runs and runs[0].status in ("FAILURE", "CANCELED"):
             page = stack.ui.run_page(runs[0])
-            raise services.ServiceError(f"run {runs[0].run_id} of {job}", "failed", f"Run `make up` and open {page}")
+            raise processes.ServiceError(f"run {runs[0].run_id} of {job}", "failed", f"Run `make up` and open {page}")
         return condition(runs)
 
-    services.await_true(holds, stack.services, STEP_SECONDS, what, pause=0.5)
+    processes.await_true(holds, stack.services, STEP_SECONDS, what, pause=0.5)
     return runs
 
 

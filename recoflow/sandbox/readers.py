@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.sandbox.newsroom import Catalogue
+from recoflow.sandbox.catalogue import Catalogue
 
 ANONYMOUS_SHARE: Final = 0.15  # visitors that never log in, beside the users
 SECOND_DEVICE_SHARE: Final = 0.38

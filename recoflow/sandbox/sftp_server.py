@@ -34,7 +34,7 @@ from recoflow.sandbox import keys
 from recoflow.sandbox.namespace import FEEDER, SERVICE, Right, View
 from recoflow.sandbox.sftp_protocol import Client, Subsystem
 from recoflow.sandbox.uploads import Folders, Uploader
-from recoflow.storage import sftp_link
+from recoflow.storage.sftp import connection
 
 LOG: Final = "recoflow.sftp.server"
 MAX_UNAUTHENTICATED: Final = 32
@@ -191,7 +191,7 @@ class Server:
             return
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport = paramiko.Transport(accepted, disabled_algorithms=sftp_link.WEAK)
+        transport = paramiko.Transport(accepted, disabled_algorithms=connection.WEAK)
         transport.set_log_channel(LOG)
         transport.add_server_key(self.host_key)
         transport.set_subsystem_handler("sftp", Subsystem)
@@ -251,7 +251,7 @@ def serve(
     }
     bound = listening.getsockname()[1]
     server = Server(host, bound, keys.host_key(root), listening, users, login_seconds, idle_seconds)
-    sftp_link.pin(root / "known_hosts", host, bound, server.host_key, replace=True)
+    connection.pin(root / "known_hosts", host, bound, server.host_key, replace=True)
     listener = threading.Thread(target=server._run, name=f"sftp-{bound}", daemon=True)
     listener.start()
     try:

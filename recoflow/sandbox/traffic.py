@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recoflow.sandbox.newsroom import MILLISECONDS_PER_DAY
+from recoflow.sandbox.catalogue import MILLISECONDS_PER_DAY
 from recoflow.sandbox.readers import CHANNELS, quota
-from recoflow.sandbox.visits import (
+from recoflow.sandbox.sessions import (
     Integers,
     Part,
     Scene,

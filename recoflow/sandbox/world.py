@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recoflow.sandbox import dirt, newsroom, readers, traffic, visits
+from recoflow.sandbox import catalogue, noise, readers, sessions, traffic
 from recoflow.schema import Counts
 
 ENVIRONMENT: Final = "lorem"
@@ -68,11 +68,11 @@ def generate(
     end = end.astimezone(UTC)
     begin = end - timedelta(days=days)
     random = np.random.default_rng(seed)
-    published = newsroom.publish(random, items, begin, end)
+    published = catalogue.publish(random, items, begin, end)
     audience = readers.gather(random, users, published)
-    frame = traffic.simulate(visits.scene(random, published, audience, begin, end), events)
-    spilt = dirt.spill(random, frame)
-    duplicates = spilt.filter(kind=dirt.DUPLICATE).height
+    frame = traffic.simulate(sessions.scene(random, published, audience, begin, end), events)
+    spilt = noise.spill(random, frame)
+    duplicates = spilt.filter(kind=noise.DUPLICATE).height
     return World(
         end=end,
         users=tuple(audience.user_ids),
@@ -142,14 +142,14 @@ def request_name(world: World) -> str:
 
 def _write_lines(world: World, folder: Path, day: pl.Series, is_purchase: pl.Series) -> dict[str, Counts]:
     valid = pl.DataFrame({"day": day, "row": pl.Series(range(day.len()), dtype=pl.Int64)}).filter(~is_purchase)
-    valid = valid.with_columns(line=dirt.lines(world.events.filter(~is_purchase)), kind=pl.lit(None, pl.String))
+    valid = valid.with_columns(line=noise.lines(world.events.filter(~is_purchase)), kind=pl.lit(None, pl.String))
     spilt = world.dirt.with_columns(day=day.gather(world.dirt["row"]))
     every = pl.concat([valid, spilt.select(valid.columns)]).sort("row", "kind", nulls_last=False, maintain_order=True)
     counts = {}
     for (when,), group in every.group_by("day", maintain_order=True):
         name = f"{ENVIRONMENT}_events_{when}.jsonl"
         _write(folder / name, "\n".join(group["line"]) + "\n")
-        accepted, duplicates = group["kind"].null_count(), group.filter(kind=dirt.DUPLICATE).height
+        accepted, duplicates = group["kind"].null_count(), group.filter(kind=noise.DUPLICATE).height
         counts[name] = Counts(group.height, accepted, group.height - accepted - duplicates, duplicates)
     return counts
 

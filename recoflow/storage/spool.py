@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.errors import StorageError
-from recoflow.storage import artifacts
+from recoflow.storage import atomic_files
 
 KINDS: Final = ("events", "items", "metarank")
 SUFFIX: Final = ".jsonl"
@@ -86,7 +86,7 @@ class SpoolWriter:
             return
         self._close()  # at once: from now on the ingest may read the segment and remove it
         with contextlib.suppress(OSError):  # a name that is lost with the power is given again by `recover`
-            artifacts.sync(self._folder)
+            atomic_files.sync(self._folder)
 
     def _open(self, now: datetime) -> None:
         _make(self._folder)
@@ -98,7 +98,7 @@ class SpoolWriter:
                 self._file, self._path, self._size, self._opened_at = file, path, 0, self._seconds()
             else:
                 os.close(file)
-        artifacts.sync(self._folder)
+        atomic_files.sync(self._folder)
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
@@ -114,7 +114,7 @@ class SpoolWriter:
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, self._size)
             if self._size:
-                artifacts.publish(self._path, sealed_path(self._path))
+                atomic_files.publish(self._path, sealed_path(self._path))
             else:
                 self._path.unlink()
         self._close()
@@ -185,7 +185,7 @@ def _is_recovered(path: Path) -> bool:
             return False
         file.truncate(whole)
         os.fsync(file.fileno())
-        artifacts.publish(path, sealed_path(path))
+        atomic_files.publish(path, sealed_path(path))
         return True
 
 
@@ -201,4 +201,4 @@ def _make(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
-        artifacts.sync(each.parent)
+        atomic_files.sync(each.parent)

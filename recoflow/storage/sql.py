@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from recoflow.storage import damage
+from recoflow.storage.lake import damage
 from recoflow.storage.scratch import Scratch
 
 

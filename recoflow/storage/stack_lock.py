@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 
 VARIABLE: Final = "RECOFLOW_STACK"  # the process variable with the token of the stack
 SOON: Final = 2.0  # seconds in which the members of an ended stack release `up.lock`

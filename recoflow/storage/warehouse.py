@@ -14,8 +14,8 @@ from typing import Final
 
 import duckdb
 
-from recoflow.storage import artifacts, private, sql
-from recoflow.storage.lake import Lake
+from recoflow.storage import atomic_files, permissions, sql
+from recoflow.storage.lake.lake import Lake
 
 MARTS: Final = {
     "events_per_day": (
@@ -55,14 +55,14 @@ def build(lakes: Mapping[str, Lake], path: Path, mode: int | None = None) -> dic
             finally:
                 connection.execute("DETACH _warehouse")
         temporary.chmod(mode if mode is not None else _mode(path))
-        artifacts.publish(temporary, path)
+        atomic_files.publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return rows
 
 
 def _mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode) if path.exists() else private.FILE
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else permissions.FILE
 
 
 def _marts(connection: duckdb.DuckDBPyConnection, name: str, lake: Lake) -> dict[str, int]:

@@ -16,14 +16,14 @@ import pytest
 from scipy import sparse
 
 from recoflow import schema
-from recoflow.campaigns import request as requests
-from recoflow.campaigns import rules
-from recoflow.campaigns.answer import answer
-from recoflow.campaigns.audience import Catalogue
-from recoflow.campaigns.request import Request
-from recoflow.campaigns.staged import Staged
-from recoflow.environment import Campaigns, Environment, Sftp, Training
-from recoflow.models.bundle import Bundle
+from recoflow.campaigns.audiences.select import Catalogue
+from recoflow.campaigns.lists import item_filters
+from recoflow.campaigns.lists.build_lists import answer
+from recoflow.campaigns.requests import request_parser
+from recoflow.campaigns.requests.model import Request
+from recoflow.campaigns.staging.staged import Staged
+from recoflow.models.store.bundle import Bundle
+from recoflow.settings.environment import Campaigns, Environment, Sftp, Training
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -102,7 +102,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
         raw = content.encode() if isinstance(content, str) else content
         path = tmp_path / "request"
         path.write_bytes(raw)
-        return requests.parse(
+        return request_parser.parse_request(
             path,
             name=name,
             environment=make_environment(**campaigns),
@@ -130,13 +130,13 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
         path = tmp_path / "request.csv"
         path.write_text(content, encoding="utf-8")
         environment = make_environment(**campaigns)
-        request = requests.parse(
+        request = request_parser.parse_request(
             path,
             name=name,
             environment=environment,
             sha256=hashlib.sha256(content.encode()).hexdigest(),
-            known_attributes=rules.attribute_names(bundle.items),
-            algorithms=rules.algorithms(bundle),
+            known_attributes=item_filters.attribute_names(bundle.items),
+            algorithms=item_filters.algorithms(bundle),
         )
         assert request.rejection is None, request.rejection
         return answer(request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1)

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from recoflow import schema
 from recoflow.campaigns import freshness, inputs
-from recoflow.environment import Environment, Sftp, Training
 from recoflow.errors import ModelError
 from recoflow.interactions import build, catalogue, identity
-from recoflow.models import matrix, pipeline, soundness, train
-from recoflow.models.bundle import Bundle
+from recoflow.models.algorithms import matrix, train
+from recoflow.models.store import bundle_validation
+from recoflow.models.store.bundle import Bundle
+from recoflow.models.training import pipeline
+from recoflow.settings.environment import Environment, Sftp, Training
 from recoflow.storage import sql
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests.campaigns.conftest import NOW
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
@@ -126,7 +128,7 @@ def test_people_who_did_something_since_are_folded_in_and_the_others_stay(town):
     bundle = freshness.with_current_people(
         town.bundle, asked(("u01", None), ("u02", None), ("u05", None), ("new", None)), town.town.lake, tables
     )
-    soundness.check(bundle, "fresh")
+    bundle_validation.check_bundle(bundle, "fresh")
     assert bundle.subjects.tolist() == ["u:new", "u:u01", "u:u02", "u:u05"]
     old = town.bundle.subjects.tolist().index("u:u05")
     np.testing.assert_array_equal(bundle.user_factors[3], town.bundle.user_factors[old])
@@ -164,7 +166,7 @@ def test_nobody_is_left_when_everybody_asked_for_is_forgotten(town):
     town.town.lake.delete("events", "user_id = 'u07'")
     tables = town.town.derive()
     bundle = freshness.with_current_people(town.bundle, asked(("u07", None), ("x", "y")), town.town.lake, tables)
-    soundness.check(bundle, "fresh")
+    bundle_validation.check_bundle(bundle, "fresh")
     assert bundle.subjects.tolist() == []
 
 
@@ -194,7 +196,7 @@ def test_items_that_came_or_changed_since_are_those_of_the_catalogue(town):
     town.town.events({"user_id": "u01", "item_id": "a-first"})
     tables = town.town.derive()
     items = freshness.with_current_items(town.bundle, town.town.lake, tables)
-    soundness.check(items, "fresh")
+    bundle_validation.check_bundle(items, "fresh")
     assert items.items.equals(town.town.lake.scan("items").collect())
     old = [items.items["item_id"].to_list().index(item) for item in town.bundle.items["item_id"]]
     assert not items.items["is_enabled"][old[0]]

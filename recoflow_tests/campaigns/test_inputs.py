@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from recoflow import schema
-from recoflow.campaigns import inputs, publication
+from recoflow.campaigns import inputs
+from recoflow.campaigns.publishing import response_files
 from recoflow.errors import CampaignError, ModelError
-from recoflow.models import bundle as bundles
-from recoflow.models import versions
-from recoflow.storage.lake import Lake
+from recoflow.models.store import bundle as bundles
+from recoflow.models.store import bundle_store, versions
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests.campaigns.conftest import make_environment
 
 
@@ -23,7 +24,7 @@ def place(tmp_path: Path, newsroom: bundles.Bundle) -> SimpleNamespace:
     """A campaign's folder, two versions of a model with the first in service, and a lake with one table."""
     models, lake = tmp_path / "models", Lake(tmp_path / "lake")
     for version in ("v1", "v2"):
-        bundles.save(dataclasses.replace(newsroom, version=version), models / version)
+        bundle_store.save_bundle(dataclasses.replace(newsroom, version=version), models / version)
     versions.promote(models, "v1")
     lake.overwrite("items", newsroom.items)
     (tmp_path / "campaign").mkdir()
@@ -36,7 +37,7 @@ def choose(place: SimpleNamespace, **campaigns: str) -> inputs.Inputs:
 
 
 def rendered(place: SimpleNamespace) -> None:
-    (place.folder / publication.MANIFEST).write_text("{}")
+    (place.folder / response_files.MANIFEST).write_text("{}")
 
 
 def test_inputs_are_what_is_in_service_and_stay_though_tables_change(place):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from recoflow import environment
-from recoflow.events.ingest import ingest_file
-from recoflow.storage.lake import Lake
+from recoflow.ingest.run import ingest_file
+from recoflow.settings import environment
+from recoflow.storage.lake.lake import Lake
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = sorted((REPOSITORY / "data/sample").glob("lorem_[eip]*_*"))

@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 
 from recoflow import schema
-from recoflow.models import bundle, pipeline, versions
-from recoflow.models.bundle import Bundle
+from recoflow.models.store import bundle_store, versions
+from recoflow.models.store.bundle import Bundle
+from recoflow.models.training import pipeline
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,10 +49,10 @@ def data(bundles: tuple[Bundle, Bundle], tmp_path: Path) -> Path:
     (tmp_path / "environments/lorem.yaml").write_text(sample.read_text())
     models = tmp_path / "models/lorem"
     for name, made in ((FIRST, bundles[0]), (SECOND, bundles[1])):
-        bundle.save(dataclasses.replace(made, version=name), models / name)
+        bundle_store.save_bundle(dataclasses.replace(made, version=name), models / name)
         versions.promote(models, name)
     manifest = bundles[0].manifest | {"refused_by": ["not_worse_than_champion"]}
-    bundle.save(dataclasses.replace(bundles[0], version=REFUSED, manifest=manifest), models / REFUSED)
+    bundle_store.save_bundle(dataclasses.replace(bundles[0], version=REFUSED, manifest=manifest), models / REFUSED)
     return tmp_path
 
 

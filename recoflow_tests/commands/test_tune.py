@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recoflow import environment
-from recoflow.storage.lake import Lake
+from recoflow.settings import environment
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests.models.conftest import tasteful
 
 REPOSITORY = Path(__file__).parents[2]

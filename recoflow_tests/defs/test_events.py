@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recoflow.storage import artifacts
+from recoflow.storage import atomic_files
 from recoflow_tests import scenario
 
 SAMPLE = Path(__file__).parents[2] / "data/sample"
@@ -41,7 +41,7 @@ def test_the_quarantine_shows_how_often_each_reason_occurs_and_the_latest_refusa
 def test_a_file_that_is_written_to_during_a_run_stays_in_the_inbox_for_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sha256 = artifacts.sha256
+    sha256 = atomic_files.sha256
 
     def hashed_while_it_grows(path: Path) -> str:
         found = sha256(path)
@@ -56,7 +56,7 @@ def test_a_file_that_is_written_to_during_a_run_stays_in_the_inbox_for_the_next_
         (inbox / "events.jsonl").write_text(json.dumps(EVENT | {"event_id": "early"}) + "\n")
         os.utime(inbox / "events.jsonl", (1, 1))
         with monkeypatch.context() as patched:
-            patched.setattr(artifacts, "sha256", hashed_while_it_grows)
+            patched.setattr(atomic_files, "sha256", hashed_while_it_grows)
             first = scenario.materializations(made.run("lorem_ingest"))["events"]
         waiting = [path.name for path in inbox.iterdir()]
         second = scenario.materializations(made.run("lorem_ingest"))["events"]

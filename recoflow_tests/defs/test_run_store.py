@@ -16,7 +16,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from recoflow.defs import run_store
 from recoflow.errors import ConfigurationError
 from recoflow.operations import runs
-from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Layout
 from recoflow_tests.scenario import REPOSITORY
 
 MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}

@@ -15,7 +15,7 @@ from dagster._core.launcher import WorkerStatus
 
 from recoflow.defs import workers
 from recoflow.defs.resources import Installation
-from recoflow.storage.clock import SystemClock
+from recoflow.storage.sftp.clock import SystemClock
 from recoflow_tests.scenario import REPOSITORY
 
 RUN_STARTING = dg.DagsterEventType.RUN_STARTING.value

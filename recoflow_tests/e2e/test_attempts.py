@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from recoflow import cli
 from recoflow.defs import clock, sensors
-from recoflow.models import versions
+from recoflow.models.store import versions
 from recoflow.sandbox import world
-from recoflow.storage.ledger import Ledger
+from recoflow.storage.sftp.ledger import Ledger
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario, materializations
 

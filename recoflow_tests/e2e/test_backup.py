@@ -16,7 +16,7 @@ import pytest
 from recoflow.definitions import registry
 from recoflow.operations import backup, restore
 from recoflow.sandbox import keys, sftp_server, world
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario

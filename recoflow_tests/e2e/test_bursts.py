@@ -10,14 +10,15 @@ import polars as pl
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from recoflow.campaigns import answer, staged
-from recoflow.campaigns.publication import Files
-from recoflow.campaigns.request import Request
-from recoflow.quality import suites
+from recoflow.campaigns.lists import build_lists
+from recoflow.campaigns.publishing.response_files import Files
+from recoflow.campaigns.requests.model import Request
+from recoflow.campaigns.staging import staged
+from recoflow.quality import gx_suites
 from recoflow.sandbox import world
-from recoflow.storage.claims import State
-from recoflow.storage.mailbox import Mailbox
-from recoflow.storage.sftp_wire import LinkLostError
+from recoflow.storage.sftp.claims import State
+from recoflow.storage.sftp.mailbox import Mailbox
+from recoflow.storage.sftp.protocol import LinkLostError
 from recoflow_tests.e2e.test_refusals import repeat_an_item
 from recoflow_tests.scenario import Scenario
 
@@ -66,7 +67,7 @@ def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
         assert {stem: each.metadata["dagster/row_count"].value for stem, each in shown.items()} == dict.fromkeys(
             stems, 10 if asset == "campaign_request" else 50
         )
-    for check in suites.CAMPAIGN_CHECKS:
+    for check in gx_suites.CAMPAIGN_CHECKS:
         assert checked(trained, check) == dict.fromkeys(stems, True)
     lake = trained.definitions.resources["installation"].lake(trained.environment("lorem"))
     assert lake.scan("responses").collect().group_by("campaign_id").len()["len"].to_list() == [50] * 4
@@ -118,7 +119,7 @@ def test_small_files_wait_while_a_run_waits_for_a_place_and_then_share_one(
 def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_again(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., staged.Staged] = answer.answer
+    honest: Callable[..., staged.Staged] = build_lists.answer
 
     def faulty(
         request: Request, bundle: object, environment: object, folder: Path, *rest: object, **settings: object
@@ -131,7 +132,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
         return staged.load(folder, staged.Staged)
 
     drop(trained, sample, range(5))
-    monkeypatch.setattr(answer, "answer", faulty)
+    monkeypatch.setattr(build_lists, "answer", faulty)
     result = trained.campaign(trained.asked(5))
     assert not result.success
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
@@ -152,7 +153,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
     assert [event.partition for event in result.get_asset_check_evaluations()][-1].startswith("lorem_mail_2")
 
     trained.rest()
-    monkeypatch.setattr(answer, "answer", honest)
+    monkeypatch.setattr(build_lists, "answer", honest)
     again = trained.asked(2)
     assert again.tags["recoflow/attempt"] == "2"
     assert trained.campaign(again).success
@@ -189,7 +190,7 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
 def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_file_and_an_alert(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
+    monkeypatch.setattr(build_lists, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
     drop(trained, sample, range(1))
     for attempt, pause in enumerate((10, 20, 40, 80, 160), start=1):
         request = trained.asked(1)
@@ -218,14 +219,14 @@ def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_fil
 def test_a_given_up_request_that_is_uploaded_again_is_answered(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = answer.answer
-    monkeypatch.setattr(answer, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
+    honest = build_lists.answer
+    monkeypatch.setattr(build_lists, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
     drop(trained, sample, range(1))
     for _ in range(5):
         assert not trained.campaign(trained.asked(1)).success
         trained.rest()
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
-    monkeypatch.setattr(answer, "answer", honest)
+    monkeypatch.setattr(build_lists, "answer", honest)
     drop(trained, sample, range(1))
     assert trained.campaign(trained.asked(1)).success
     assert trained.responses() == [name(0), f"{name(0)}.manifest.json"]

@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 import yaml
 
-from recoflow.defs import clock, deliveries, sensors
+from recoflow.defs import clock, delivery_log, sensors
 from recoflow.errors import MailboxError
 from recoflow.sandbox import world
-from recoflow.storage import transfer
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp import transfer
+from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow_tests.scenario import Scenario
 
 NAME = "lorem_weekly_mail_2026-11-22T06:00:00Z.csv"
@@ -114,7 +114,7 @@ def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
 def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(deliveries, "note", trained, asked, monkeypatch)
+    fail_at(delivery_log, "note", trained, asked, monkeypatch)
     assert NAME in trained.responses()
     for _ in range(2):
         assert trained.run("lorem_deliveries").success
@@ -126,7 +126,7 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
 def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after_15_seconds(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(deliveries, "note", trained, asked, monkeypatch)
+    fail_at(delivery_log, "note", trained, asked, monkeypatch)
     (noting,) = trained.run_requests("lorem_requests")
     assert noting.job_name == "lorem_deliveries"
     killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_deliveries", status=dg.DagsterRunStatus.STARTED))
@@ -141,7 +141,7 @@ def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after
 def test_what_a_run_is_going_to_note_itself_gets_no_other_run(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(deliveries, "note", trained, asked, monkeypatch)
+    fail_at(delivery_log, "note", trained, asked, monkeypatch)
     at_work = dg.DagsterRun(
         job_name="__ASSET_JOB",
         status=dg.DagsterRunStatus.STARTED,

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from recoflow.performance import event_checks, interaction_checks
+from recoflow.event_quality import event_checks, interaction_checks
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 

@@ -16,9 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from recoflow.cli import app
-from recoflow.models import versions
-from recoflow.privacy import packing, search
-from recoflow.privacy.person import Person
+from recoflow.erasure import compressed_files, remaining_mentions
+from recoflow.erasure.subject import Person
+from recoflow.models.store import versions
 from recoflow.sandbox import feeder, world
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.gateway.client import Running
@@ -36,7 +36,7 @@ def a_reader(made: Scenario, sample: world.World) -> str:
 
 def search_for(made: Scenario, user: str) -> list[Path]:
     folders = [made.layout.root / place for place in ("lake", "models", "campaigns", "mailbox", "inbox", "spool")]
-    return search.search(folders, Person(frozenset({user}), frozenset()))[1]
+    return remaining_mentions.search(folders, Person(frozenset({user}), frozenset()))[1]
 
 
 def decoded(path: Path) -> list[bytes]:
@@ -46,7 +46,7 @@ def decoded(path: Path) -> list[bytes]:
         return [content, str(pl.read_parquet(path).to_dicts()).encode()]
     if path.suffix == ".npy" and (array := np.load(path)).dtype.kind == "U":
         return ["\n".join(array.tolist()).encode()]
-    return [content, packing.unpacked(content)]
+    return [content, compressed_files.unpacked(content)]
 
 
 def with_bytes(made: Scenario, identity: str) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from recoflow import schema
-from recoflow.models import versions
+from recoflow.models.store import versions
 from recoflow.sandbox import feeder, world
 from recoflow_tests.scenario import Scenario, materializations, registry
 

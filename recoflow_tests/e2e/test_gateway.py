@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests import scenario
 from recoflow_tests.gateway.client import Running, view
 

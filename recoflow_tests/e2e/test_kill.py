@@ -14,7 +14,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recoflow.sandbox import services, world
+from recoflow.sandbox import world
+from recoflow.server import processes
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY
 
@@ -23,13 +24,13 @@ LISTS = {f"list {number}": 5 for number in range(300)}
 
 
 @contextmanager
-def daemon(root: Path) -> Iterator[services.Service]:
+def daemon(root: Path) -> Iterator[processes.Service]:
     """The real daemon over the repository's own dagster.yaml and workspace.yaml, with its data under `root`."""
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, root)
-    child = services.daemon(root / "logs")
+    child = processes.daemon(root / "logs")
     variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(root / "data")}
-    with services.running([child], variables, root):
+    with processes.running([child], variables, root):
         yield child
 
 
@@ -66,14 +67,14 @@ def test_a_killed_worker_leaves_exactly_one_complete_response(
         dg.DagsterInstance.from_config(str(tmp_path)) as instance,
     ):
         made.drop_request(world.request(sample, lists=LISTS), NAME)
-        services.await_true(
+        processes.await_true(
             lambda: worker(instance, "lorem_campaign", is_ranking) is not None, [child], 90, "the ranking"
         )
         killed = worker(instance, "lorem_campaign", is_ranking)
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         assert not list(made.layout.campaigns("lorem").glob("*/staging/manifest.json")), "it had finished ranking"
-        services.await_true(lambda: NAME in made.responses(), [child], 120, "the response")
+        processes.await_true(lambda: NAME in made.responses(), [child], 120, "the response")
         time.sleep(2 * made.environment("lorem").schedules.poll_seconds)  # nothing follows
         statuses = [run.status for run in instance.get_runs(dg.RunsFilter(job_name="lorem_campaign"))]
         assert statuses == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -92,20 +93,20 @@ def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
     with scenario.installed(tmp_path / "data", "lorem", template=trained_data) as made:
         made.drop_requests({name: world.request(sample, sample.users[:20]) for name in names})
         with daemon(tmp_path) as child, dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-            services.await_true(
+            processes.await_true(
                 lambda: worker(instance, "lorem_burst", is_publishing) is not None, [child], 90, "the first response"
             )
             killed = worker(instance, "lorem_burst", is_publishing)
             assert killed is not None
             os.kill(killed, signal.SIGKILL)
             assert not set(names) <= set(made.responses()), "it had answered all"
-            services.await_true(lambda: set(names) <= set(made.responses()), [child], 180, "the responses")
+            processes.await_true(lambda: set(names) <= set(made.responses()), [child], 180, "the responses")
             manifests = [json.loads(made.fetch(f"{name}.manifest.json")) for name in names]
             digests = [hashlib.sha256(made.fetch(name).encode()).hexdigest() for name in names]
             assert [manifest["response_sha256"] for manifest in manifests] == digests
             lake = made.definitions.resources["installation"].lake(made.environment("lorem"))
             # The last one is noted behind its publication, what the killed worker had published by another run.
-            services.await_true(
+            processes.await_true(
                 lambda: lake.scan("responses").collect()["campaign_id"].n_unique() == len(names),
                 [child],
                 60,

@@ -20,12 +20,13 @@ import pytest
 import yaml
 
 from recoflow.defs.workers import WORKER_TAG, started
-from recoflow.models import versions
-from recoflow.sandbox import services, world
-from recoflow.sandbox.services import Service
-from recoflow.storage.claims import State
-from recoflow.storage.lake import Lake
-from recoflow.storage.ledger import Ledger
+from recoflow.models.store import versions
+from recoflow.sandbox import world
+from recoflow.server import processes
+from recoflow.server.processes import Service
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.sftp.claims import State
+from recoflow.storage.sftp.ledger import Ledger
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY, Scenario
 
@@ -48,7 +49,7 @@ class Installation:
     root: Path
 
     def await_true(self, condition: Callable[[], bool], what: str, seconds: float = RECOVERY) -> None:
-        services.await_true(condition, [self.code, self.daemon], seconds, what, pause=0.05)
+        processes.await_true(condition, [self.code, self.daemon], seconds, what, pause=0.05)
 
     def worker(self, job: str, step: str) -> int:
         """The process of a run of a job, as soon as it has begun a step."""
@@ -86,14 +87,14 @@ class Installation:
 def running(root: Path, made: Scenario) -> Iterator[Installation]:
     shutil.copy(REPOSITORY / "dagster.yaml", root)
     logs, address, workspace = root / "logs", root / "code", root / "workspace.yaml"
-    server = {"socket": str(address), "location_name": services.LOCATION}
+    server = {"socket": str(address), "location_name": processes.LOCATION}
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
-    code, daemon = services.code_server(address, logs), services.daemon(logs, workspace)
+    code, daemon = processes.code_server(address, logs), processes.daemon(logs, workspace)
     variables = {**os.environ, "DAGSTER_HOME": str(root), "RECOFLOW_DATA": str(root / "data")}
     variables["DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD"] = "1"
-    with services.running([code], variables, root):
-        services.await_socket(address, [code], START)
-        with services.running([daemon], variables, root), dg.DagsterInstance.from_config(str(root)) as instance:
+    with processes.running([code], variables, root):
+        processes.await_socket(address, [code], START)
+        with processes.running([daemon], variables, root), dg.DagsterInstance.from_config(str(root)) as instance:
             yield Installation(made, instance, code, daemon, variables, root)
 
 
@@ -159,7 +160,7 @@ def test_each_kind_of_process_is_killed_once_and_nothing_is_lost_doubled_or_stuc
         up.kill_group(up.daemon)
         up.kill_group(up.code)
         up.start(up.code)
-        services.await_socket(tmp_path / "code", [up.code], START)
+        processes.await_socket(tmp_path / "code", [up.code], START)
         up.start(up.daemon)
         up.await_true(answers(NAMES[2]), NAMES[2])
 

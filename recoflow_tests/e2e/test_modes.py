@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from recoflow.sandbox import world
-from recoflow.storage import private
+from recoflow.storage import permissions
 from recoflow_tests.scenario import REPOSITORY, Scenario
 
 
 @pytest.fixture
 def umask() -> Iterator[None]:
     """As `recoflow` sets it for itself and its services."""
-    before = os.umask(private.UMASK)
+    before = os.umask(permissions.UMASK)
     yield
     os.umask(before)
 
@@ -23,7 +23,7 @@ def umask() -> Iterator[None]:
 @pytest.mark.fault("M15")
 def test_nobody_else_can_read_anything_under_data(umask: None, trained: Scenario, sample: world.World) -> None:
     environments = [trained.environment("lorem")]
-    private.close(trained.layout, private.shared(trained.layout, environments))  # what `up` does first
+    permissions.close(trained.layout, permissions.shared(trained.layout, environments))  # what `up` does first
     inbox = trained.layout.inbox("lorem")
     inbox.mkdir(parents=True)
     for file in sorted((REPOSITORY / "data/sample").glob("lorem_events_*")):

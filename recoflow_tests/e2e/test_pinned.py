@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from recoflow.models import versions
+from recoflow.models.store import versions
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
 

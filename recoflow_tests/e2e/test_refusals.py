@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recoflow.campaigns import answer, staged
-from recoflow.models import versions
+from recoflow.campaigns.lists import build_lists
+from recoflow.campaigns.staging import staged
+from recoflow.models.store import versions
 from recoflow.sandbox import world
 from recoflow_tests.scenario import Scenario, failed_checks
 
@@ -68,7 +69,7 @@ def test_a_bundle_with_nan_factors_publishes_nothing(trained: Scenario, asked: d
 def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., staged.Staged] = answer.answer
+    honest: Callable[..., staged.Staged] = build_lists.answer
 
     def faulty(
         request: object, bundle: object, environment: object, folder: Path, *rest: object, **more: object
@@ -77,7 +78,7 @@ def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
         repeat_an_item(folder)
         return staged.load(folder, staged.Staged)
 
-    monkeypatch.setattr(answer, "answer", faulty)
+    monkeypatch.setattr(build_lists, "answer", faulty)
     result = trained.campaign(asked)
     assert not result.success
     assert "no_item_twice_in_a_list" in failed_checks(result)

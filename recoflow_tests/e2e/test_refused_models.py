@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
-from recoflow.models import versions
+from recoflow.models.store import versions
 from recoflow.sandbox import world
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from recoflow import schema
-from recoflow.campaigns import rules
-from recoflow.models import versions
-from recoflow.models.bundle import Bundle
+from recoflow.campaigns.lists import item_filters
+from recoflow.models.store import versions
+from recoflow.models.store.bundle import Bundle
 from recoflow.sandbox import feeder, world
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario
@@ -166,7 +166,7 @@ def audiences(made: Scenario) -> str:
 
 def rankable(bundle: Bundle) -> list[str]:
     """Items that are enabled and that the model has factors of."""
-    fit = rules.is_eligible(bundle.items) & bundle.item_factors.any(axis=1)
+    fit = item_filters.is_eligible(bundle.items) & bundle.item_factors.any(axis=1)
     return [item for item, is_fit in zip(bundle.items["item_id"], fit, strict=True) if is_fit]
 
 
@@ -280,7 +280,7 @@ def test_lists_stand_in_the_order_of_the_request_with_ranks_from_one_and_no_item
 def test_nothing_consumed_or_disabled_is_recommended_and_urls_are_the_items(answered: Answered) -> None:
     bundle, answer = answered.bundle, answered.response("people")
     items = bundle.items["item_id"].to_list()
-    recommendable = {item for item, is_fit in zip(items, rules.is_eligible(bundle.items), strict=True) if is_fit}
+    recommendable = {item for item, is_fit in zip(items, item_filters.is_eligible(bundle.items), strict=True) if is_fit}
     urls = {
         item["item_id"]: json.loads(item["attributes"] or "{}").get("url", "")
         for item in bundle.items.iter_rows(named=True)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from recoflow.campaigns import docket
-from recoflow.storage.lake import Lake
+from recoflow.campaigns import campaign_record
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests.e2e.test_event_checks import change
 from recoflow_tests.scenario import Scenario
 
@@ -46,7 +46,7 @@ def test_a_scheduled_campaign_is_answered_like_one_that_was_asked_for(trained: S
     for _ in range(2):  # a run that is started again asks for nothing more
         assert trained.run("lorem_scheduled", asked).success
     (request,) = trained.run_requests("lorem_requests")
-    opened = docket.load(trained.layout.campaigns("lorem"), str(request.partition_key))
+    opened = campaign_record.load(trained.layout.campaigns("lorem"), str(request.partition_key))
     assert opened.as_of == at
     result = trained.campaign(request)
     assert result.success

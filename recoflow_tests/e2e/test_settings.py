@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from recoflow.defs import bursts
+from recoflow.defs import batch_runs
 from recoflow.sandbox import world
-from recoflow.storage.registry import Register
+from recoflow.storage.configuration_store import Register
 from recoflow_tests.scenario import Scenario
 
 TICKS = 4  # within which a file is taken in
@@ -52,7 +52,7 @@ def test_a_published_campaign_gives_the_same_bytes_after_an_edit_alone_and_besid
 
     trained.drop_request(world.request(sample, sample.users[:5]), NEW)
     (new,) = trained.run_requests("lorem_requests")
-    config = bursts.run_config(trained.environment("lorem"), [str(old.partition_key), str(new.partition_key)])
+    config = batch_runs.run_config(trained.environment("lorem"), [str(old.partition_key), str(new.partition_key)])
     assert trained.campaign(dg.RunRequest(run_config=config, job_name="lorem_burst")).success
     assert {name: trained.fetch(name) for name in sent} == sent
     rows = list(csv.DictReader(io.StringIO(trained.fetch(NEW))))

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from recoflow.storage.claims import FINAL, State
-from recoflow.storage.ledger import Ledger
+from recoflow.storage.sftp.claims import FINAL, State
+from recoflow.storage.sftp.ledger import Ledger
 
 EMPTY = ("requests", "periodic", "one_time", "claims", "staging", ".uploads")
 ANSWERED = (State.PUBLISHED, State.SUPERSEDED)

@@ -22,11 +22,11 @@ import pytest
 from recoflow.errors import MailboxError
 from recoflow.sandbox import keys, sftp_server
 from recoflow.sandbox.uploads import EXCHANGE, INTERNAL
-from recoflow.storage import sftp_link
-from recoflow.storage.account import Account
-from recoflow.storage.claims import FINAL, State
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp import connection
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.claims import FINAL, State
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 CHECKOUT = Path(__file__).parents[2]
@@ -187,7 +187,7 @@ def openssh(root: Path, **changes: Any) -> Iterator[Lab]:
         ForceCommand internal-sftp -d {files}
         """
     )
-    sftp_link.pin(root / "known_hosts", "127.0.0.1", port, host_key)
+    connection.pin(root / "known_hosts", "127.0.0.1", port, host_key)
     account = _account(root, port, getpass.getuser(), **changes)
     lab = Lab(files, account, work, keys.feeder_key(root, "lorem"))
     start_openssh(lab, root)

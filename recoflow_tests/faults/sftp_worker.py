@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from recoflow.errors import MailboxError
-from recoflow.storage.account import Account
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow_tests.faults.sftp_lab import Worker
 
 

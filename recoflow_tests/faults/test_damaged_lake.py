@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario
 

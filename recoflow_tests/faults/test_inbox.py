@@ -14,13 +14,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recoflow import regular
-from recoflow.environment import load
 from recoflow.errors import MailboxError, SourceError
-from recoflow.events.ingest import ingest_file
-from recoflow.sandbox import services
-from recoflow.sources import files
-from recoflow.storage import alerts, artifacts
+from recoflow.formats import files
+from recoflow.ingest.run import ingest_file
+from recoflow.server import processes
+from recoflow.settings.environment import load
+from recoflow.storage import alerts, atomic_files, regular_files
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
 from recoflow_tests.privileges import ordinary
@@ -137,7 +136,7 @@ def test_an_inbox_that_may_not_be_read_keeps_the_other_ways_in_open(made: Scenar
 
 @pytest.mark.fault("H6")
 def test_local_files_do_not_wait_for_an_sftp_server_that_is_away(made: Scenario, inbox: Path) -> None:
-    made.layout.sftp_port.write_text(str(services.free_port(0)))
+    made.layout.sftp_port.write_text(str(processes.free_port(0)))
     for _ in range(2):
         with pytest.raises(MailboxError):
             made.tick("lorem_files")
@@ -231,7 +230,7 @@ def test_a_link_that_takes_the_place_of_a_file_behind_the_look_is_not_told_about
     time.sleep(0.02)  # a tick of the file system's clock
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", swapping(Path.open))
-        patched.setattr(regular, "opener", swapping(regular.opener))
+        patched.setattr(regular_files, "opener", swapping(regular_files.opener))
         result = made.run("lorem_ingest")
     told = "".join(str(event) for event in result.all_events)
     assert "root:$6$" not in told
@@ -317,7 +316,7 @@ def test_a_request_to_forget_that_cannot_be_carried_out_keeps_nothing_out_and_wa
 
 
 @pytest.mark.fault("M16")
-@pytest.mark.parametrize("reads", [artifacts.sha256, parsed])
+@pytest.mark.parametrize("reads", [atomic_files.sha256, parsed])
 def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
     tmp_path: Path, reads: Callable[[Path], object]
 ) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from paramiko import sftp
 
 from recoflow.sandbox import sftp_server
-from recoflow.storage import names
+from recoflow.storage.sftp import names
 from recoflow_tests.faults import sftp_lab
 from recoflow_tests.faults.invariant import assert_nothing_lost
 from recoflow_tests.faults.sftp_lab import REQUEST

@@ -18,9 +18,9 @@ from urllib.parse import quote
 import dagster as dg
 import pytest
 
-from recoflow.sandbox import services
-from recoflow.sandbox.dagster_ui import DagsterUi
-from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.server import processes
+from recoflow.server.dagster_ui import DagsterUi
+from recoflow.storage.paths import DATA_VARIABLE, Layout
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY
 
@@ -72,11 +72,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     layout = Layout(root / "data")
     layout.environments.mkdir(parents=True)
     scenario.write_environment(layout, "lorem")
-    port = services.free_port(0)
-    server = services.webserver(port, root / "logs")
+    port = processes.free_port(0)
+    server = processes.webserver(port, root / "logs")
     variables = {**os.environ, "DAGSTER_HOME": str(root), DATA_VARIABLE: str(layout.root)}
-    with contextlib.chdir(root), services.running([server], variables, root):
-        services.await_http(f"http://127.0.0.1:{port}/server_info", [server], 120)
+    with contextlib.chdir(root), processes.running([server], variables, root):
+        processes.await_http(f"http://127.0.0.1:{port}/server_info", [server], 120)
         with dg.DagsterInstance.from_config(str(root)) as instance:
             run = shown_in_the_ui.execute_in_process(instance=instance)
             yield Ui(f"http://127.0.0.1:{port}", root, instance, run.run_id)
@@ -177,13 +177,13 @@ def test_programs_ask_as_json_and_nothing_else_executes(ui: Ui) -> None:
 @in_browser
 def test_the_same_page_deletes_the_run_where_dagster_serves_by_itself(ui: Ui, tmp_path: Path) -> None:
     """When this fails, Dagster has mended it, and `ui_guard` may need less."""
-    port = services.free_port(0)
+    port = processes.free_port(0)
     tool = str(Path(sys.executable).parent / "dagster-webserver")
     command = (tool, "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
-    bare = services.Service("bare", command, ui.root / "logs/bare.log")
+    bare = processes.Service("bare", command, ui.root / "logs/bare.log")
     variables = {**os.environ, "DAGSTER_HOME": str(ui.root), DATA_VARIABLE: str(ui.root / "data")}
-    with services.running([bare], variables, ui.root):
-        services.await_http(f"http://127.0.0.1:{port}/server_info", [bare], 120)
+    with processes.running([bare], variables, ui.root):
+        processes.await_http(f"http://127.0.0.1:{port}/server_info", [bare], 120)
         run = shown_in_the_ui.execute_in_process(instance=ui.instance)
         unguarded = Ui(f"http://127.0.0.1:{port}", ui.root, ui.instance, run.run_id)
         with page_of_another_origin(attack(unguarded)) as evil:

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from recoflow.sandbox.dagster_ui import DagsterUi
-from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.server.dagster_ui import DagsterUi
+from recoflow.storage.paths import DATA_VARIABLE, Layout
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY
 

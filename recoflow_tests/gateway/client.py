@@ -13,13 +13,13 @@ from typing import IO, Any
 import httpx
 import polars as pl
 
-from recoflow import environment
-from recoflow.environment import Environment
-from recoflow.events import inbox
-from recoflow.events.ingest import ingest_file
+from recoflow.ingest import pending_files
+from recoflow.ingest.run import ingest_file
 from recoflow.schema import Counts
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
+from recoflow.settings import environment
+from recoflow.settings.environment import Environment
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 
 YAML = """
 name: {name}
@@ -83,7 +83,7 @@ class Running:
 def ingest_spool(layout: Layout, name: str = "lorem") -> Counts:
     found = environment.load(layout.environments / f"{name}.yaml")
     total = Counts()
-    for arrival in inbox.segments(layout.spool(name)):
+    for arrival in pending_files.segments(layout.spool(name)):
         lake, received_at = Lake(layout.lake(name)), arrival.received_at(datetime.now(UTC))
         total += ingest_file(arrival.path, found, lake, received_at, name=arrival.name, dialect=arrival.dialect).counts
         arrival.path.unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import Running, write_environment
 
 

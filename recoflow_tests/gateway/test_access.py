@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import Running, view, write_environment
 
 Start = Callable[..., Running]

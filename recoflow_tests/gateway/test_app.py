@@ -15,7 +15,7 @@ import pytest
 
 from recoflow.gateway.app import Gateway
 from recoflow.gateway.tokens import Tokens
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import Running, view, write_environment
 
 

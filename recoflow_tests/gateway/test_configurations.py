@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from recoflow.environment import load
-from recoflow.storage import registry
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
-from recoflow.storage.registry import Register
+from recoflow.settings.environment import load
+from recoflow.storage import configuration_store
+from recoflow.storage.configuration_store import Register
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import Running, write_environment
 
 FRESH = {"max_age_days": 3, "filters": {"categories": ["sport", "news"]}}
@@ -59,7 +59,7 @@ def test_a_put_is_in_the_lake_when_it_is_answered_and_campaigns_see_it(api: Runn
         "configuration": FRESH,
     }
     lorem = load(api.layout.environments / "lorem.yaml")
-    merged = registry.effective(lorem, Register(Lake(api.layout.lake("lorem"))).history(), datetime.now(UTC))
+    merged = configuration_store.effective(lorem, Register(Lake(api.layout.lake("lorem"))).history(), datetime.now(UTC))
     assert merged.campaigns.configurations["fresh"].filters == {"categories": ("sport", "news")}
 
 

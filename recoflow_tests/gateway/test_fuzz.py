@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import Running, write_environment
 
 SECONDS = float(os.environ.get("RECOFLOW_FUZZ_SECONDS", "60"))

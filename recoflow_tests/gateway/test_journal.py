@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import StorageError
+from recoflow.gateway.admission import Intake
 from recoflow.gateway.bodies import Accepted
-from recoflow.gateway.intake import Intake
 from recoflow.gateway.journal import Journal
 from recoflow.gateway.metrics import Metrics
 from recoflow.storage import spool
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.gateway.client import write_environment
 

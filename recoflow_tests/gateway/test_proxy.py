@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from recoflow.sandbox.services import free_port
+from recoflow.server.processes import free_port
 from recoflow_tests.gateway.client import Running, view
 
 Start = Callable[..., Running]

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoflow import schema
-from recoflow.environment import Environment
+from recoflow.formats import files, froomle
 from recoflow.gateway import bodies
 from recoflow.gateway.bodies import NotJsonError, RefusedError
 from recoflow.gateway.screen import Screen
-from recoflow.sources import files, froomle
+from recoflow.settings.environment import Environment
 from recoflow_tests.gateway.client import view
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from recoflow.environment import Gateway
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import subscriber
 from recoflow.gateway.subscriber import Subscriber
+from recoflow.settings.environment import Gateway
 from recoflow.storage import spool
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 from recoflow_tests.gateway.client import ingest_spool, view, write_environment
 
 grpc = pytest.importorskip("grpc")

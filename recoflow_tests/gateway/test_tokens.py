@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from recoflow.environment import Environment
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import local_tokens
 from recoflow.gateway.tokens import Access, Tokens
-from recoflow.storage.layout import Layout
+from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Layout
 
 
 def environment(name: str, **gateway: Any) -> Environment:

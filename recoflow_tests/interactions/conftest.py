@@ -16,7 +16,7 @@ import pytest
 
 from recoflow import schema
 from recoflow.storage import sql
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 

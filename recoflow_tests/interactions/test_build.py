@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recoflow import schema
-from recoflow.environment import Environment, Events, Sftp
 from recoflow.interactions import build
+from recoflow.settings.environment import Environment, Events, Sftp
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("known_hosts"))
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from recoflow.environment import Environment, Sftp
 from recoflow.interactions import build, signature
+from recoflow.settings.environment import Environment, Sftp
 
 ENVIRONMENT = Environment(name="lorem", sftp=Sftp(username="lorem", private_key="key", known_hosts="hosts"))
 

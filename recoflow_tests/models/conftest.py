@@ -11,10 +11,11 @@ import pytest
 from scipy import sparse
 
 from recoflow import schema
-from recoflow.environment import Environment, Sftp, Training
-from recoflow.models import bundle, pipeline
-from recoflow.models.bundle import Bundle
-from recoflow.models.matrix import UserItems
+from recoflow.models.algorithms.matrix import UserItems
+from recoflow.models.store import bundle_store
+from recoflow.models.store.bundle import Bundle
+from recoflow.models.training import pipeline
+from recoflow.settings.environment import Environment, Sftp, Training
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -117,5 +118,5 @@ def trained(training: pipeline.Training) -> Bundle:
 
 @pytest.fixture
 def folder(trained: Bundle, tmp_path: Path) -> Path:
-    bundle.save(trained, tmp_path / trained.version)
+    bundle_store.save_bundle(trained, tmp_path / trained.version)
     return tmp_path / trained.version

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from recoflow.environment import Environment
-from recoflow.events.ingest import ingest_file
+from recoflow.ingest.run import ingest_file
 from recoflow.sandbox import keys, sftp_server
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
+from recoflow.settings.environment import Environment
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
 from recoflow_tests import scenario
 
 NOW = datetime.now(UTC)
@@ -44,7 +44,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     layout.environments.mkdir(parents=True)
     shutil.copy(scenario.REPOSITORY / "dagster.yaml", home)
     scenario.write_environment(layout, "lorem")
-    from recoflow import environment
+    from recoflow.settings import environment
 
     found = environment.load(layout.environments / "lorem.yaml")
     with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, ("lorem",)), 0) as server:

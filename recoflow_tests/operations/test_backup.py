@@ -15,17 +15,17 @@ import pytest
 from typer.testing import CliRunner
 
 from recoflow import cli
+from recoflow.erasure import erase, erased_ids
 from recoflow.errors import StorageError
-from recoflow.events import inbox
-from recoflow.events.ingest import ingest_file
+from recoflow.ingest import pending_files
+from recoflow.ingest.run import ingest_file
 from recoflow.operations import backup, doctor, restore
-from recoflow.privacy import erasures, forget
 from recoflow.sandbox import feeder, keys, sftp_server
-from recoflow.storage.account import Account
-from recoflow.storage.lake import Lake
-from recoflow.storage.layout import Layout
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.lake.lake import Lake
+from recoflow.storage.paths import Layout
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.operations.conftest import NOW, House, event
 
@@ -64,7 +64,7 @@ def test_a_restored_installation_is_sound_and_has_everything(house: House, copy:
     assert doctor.examine(elsewhere, elsewhere.root.parent, NOW)[0].area == "sftp"  # its server does not run
     assert ids(Lake(elsewhere.lake("lorem"))) == ids(house.lake)
     assert Lake(elsewhere.lake("lorem")).version("events") == house.lake.version("events")
-    (segment,) = inbox.segments(elsewhere.spool("lorem"))
+    (segment,) = pending_files.segments(elsewhere.spool("lorem"))
     assert segment.path.read_text() == event(1000) + "\n"
     assert (elsewhere.inbox("lorem") / "waiting.jsonl").read_text() == event(1001)
     assert not (elsewhere.root / restore.READY).exists()
@@ -89,7 +89,7 @@ def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
 
     def take() -> None:
         while not stop.is_set():
-            for arrival in inbox.segments(house.layout.spool("lorem"))[:20]:
+            for arrival in pending_files.segments(house.layout.spool("lorem"))[:20]:
                 ingest_file(
                     arrival.path, house.environment, house.lake, NOW, name=arrival.name, dialect=arrival.dialect
                 )
@@ -107,7 +107,7 @@ def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
             layout = Layout(elsewhere.root.with_name(f"data-{number}"))
             put_back(target, layout)
             lake = Lake(layout.lake("lorem"))
-            for arrival in inbox.segments(layout.spool("lorem")):
+            for arrival in pending_files.segments(layout.spool("lorem")):
                 ingest_file(arrival.path, house.environment, lake, NOW, name=arrival.name, dialect=arrival.dialect)
             found = ids(lake)
             assert set(before) <= set(found)
@@ -121,13 +121,13 @@ def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
 
 def test_people_who_were_erased_since_the_backup_are_erased_again(house: House, copy: Path, elsewhere: Layout) -> None:
     backup.backup(house.layout, house.home, copy, NOW)
-    forget.forget(house.layout, house.environment, {"lorem": house.lake}, user_ids=["reader-3"])
+    erase.forget(house.layout, house.environment, {"lorem": house.lake}, user_ids=["reader-3"])
     assert not (copy / "erasures").exists()
     restored = restore.restore(copy, elsewhere, elsewhere.root.parent, house.layout.erasures)
     assert restored.erased == {"lorem": 1}
     events = Lake(elsewhere.lake("lorem")).scan("events").collect()
     assert sorted(events["user_id"].unique()) == [f"reader-{n}" for n in (0, 1, 2, 4, 5, 6)]
-    assert erasures.matches(elsewhere, "lorem", "user", ["reader-3"]) == {"reader-3"}
+    assert erased_ids.matches(elsewhere, "lorem", "user", ["reader-3"]) == {"reader-3"}
 
 
 def test_claims_that_came_since_the_backup_are_taken_up(house: House, copy: Path, elsewhere: Layout) -> None:

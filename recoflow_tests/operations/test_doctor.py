@@ -18,9 +18,9 @@ from recoflow import cli
 from recoflow.operations import doctor
 from recoflow.operations.finding import Finding
 from recoflow.sandbox import feeder
-from recoflow.storage.account import Account
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.operations.conftest import NOW, House
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoflow import environment, schema
-from recoflow.events.ingest import ingest_file
-from recoflow.sandbox import dirt, sample, world
+from recoflow import schema
+from recoflow.ingest.run import ingest_file
+from recoflow.sandbox import noise, sample, world
 from recoflow.schema import Counts
-from recoflow.storage.lake import Lake
+from recoflow.settings import environment
+from recoflow.storage.lake.lake import Lake
 
 END = datetime(2026, 11, 22, tzinfo=UTC)
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
@@ -217,7 +218,7 @@ def test_an_event_file_holds_its_day_and_only_broken_lines_fail(
             assert event["timestamp"][:10] == name[13:23]
             assert None not in event.values()
     assert broken == town.dirt.filter(kind="not_json").height > 0
-    assert repeated == town.dirt.filter(kind=dirt.DUPLICATE).height > 0
+    assert repeated == town.dirt.filter(kind=noise.DUPLICATE).height > 0
 
 
 def test_the_days_can_be_bundled_into_fewer_files(town: world.World, tmp_path: Path) -> None:

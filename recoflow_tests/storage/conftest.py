@@ -11,9 +11,9 @@ import paramiko
 import pytest
 
 from recoflow.sandbox import feeder, keys, sftp_server
-from recoflow.storage.account import Account
-from recoflow.storage.ledger import Ledger
-from recoflow.storage.mailbox import Mailbox
+from recoflow.storage.sftp.account import Account
+from recoflow.storage.sftp.ledger import Ledger
+from recoflow.storage.sftp.mailbox import Mailbox
 
 
 @dataclass

@@ -13,13 +13,13 @@ import pytest
 
 from recoflow.errors import ConfigurationError
 from recoflow.storage import stack_lock
-from recoflow.storage.layout import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Layout
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from recoflow.storage import stack_lock
-from recoflow.storage.layout import Layout
+from recoflow.storage.paths import Layout
 with stack_lock.hold(Layout(Path(sys.argv[1]))) as token:
     print(token, flush=True)
     time.sleep(600)

@@ -12,7 +12,7 @@ import pytest
 from recoflow import schema
 from recoflow.errors import StorageError
 from recoflow.storage import warehouse
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 
 DAY = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 

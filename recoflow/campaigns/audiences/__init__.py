@@ -1,0 +1,1 @@
+"""Audiences: the users to whom given items fit best."""

@@ -1,0 +1,1 @@
+"""From the rows of a request to lists: filters, ranking, constraints, experiments."""

@@ -1,0 +1,1 @@
+"""From a staged campaign to files: checks, the publisher's audit, rendering."""

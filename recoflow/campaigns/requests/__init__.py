@@ -1,0 +1,1 @@
+"""Request files: names, CSV, typed rows, and the reasons for which a file or a row is rejected."""

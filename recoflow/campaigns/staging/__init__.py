@@ -1,0 +1,1 @@
+"""A campaign on disk between its making and its publication."""

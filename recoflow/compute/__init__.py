@@ -1,0 +1,1 @@
+"""How loops are compiled, threads, computing in advance, and the time that stages take."""

@@ -1,0 +1,173 @@
+"""Bursts: one run answers many small campaigns of an environment, each with its own partition, checks and failure.
+
+What belongs here: which request files share a run, and that run. What does not: how one campaign is answered (see
+`answers`), and when it is tried again (see `attempts`).
+
+A run costs seconds before it does anything, and great-expectations most of a second per look. In a burst the campaigns
+share both. The job is made of an op, not of assets, because a run of assets over several partitions can neither leave
+out partitions between the first and the last nor publish one when another fails; what the op reports are the same
+materializations and checks, under each campaign's own partition.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from recoflow.defs import names
+from recoflow.defs.answers import Answers
+from recoflow.defs.resources import Installation, checker
+from recoflow.defs.run_reports import Reports
+from recoflow.quality.checker_process import Checker
+from recoflow.quality.gx_runner import Validate
+from recoflow.settings.environment import Environment
+from recoflow.storage.sftp.mailbox import Intake
+from recoflow.storage.sftp.protocol import LinkLostError
+
+FILES = 128  # of one burst
+BYTES = 8 << 20  # of all files of a burst
+LARGE = 1 << 20  # a larger file gets a run of its own, so that small ones do not wait for it
+
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+class Burst(dg.Config):
+    """The campaigns of a run, by their keys."""
+
+    campaigns: list[str]
+
+
+def share(due: Iterable[Intake]) -> list[list[Intake]]:
+    """The runs that answer request files, in their order; none is left out.
+
+    Files whose run was lost share the next one with fewer others, a quarter with each loss: where it is one file that
+    ends the worker, it is alone at last.
+    """
+    runs: list[list[Intake]] = []
+    open_runs: dict[int, tuple[list[Intake], int]] = {}  # runs lost so far → run that has room, bytes in it
+    for intake in due:
+        run, size = open_runs.get(intake.lost, ([], 0))
+        room = max(1, FILES >> 2 * intake.lost)
+        if intake.size > LARGE or not run or len(run) >= room or size + intake.size > BYTES:
+            run, size = [], 0
+            runs.append(run)
+        run.append(intake)
+        if intake.size <= LARGE:
+            open_runs[intake.lost] = run, size + intake.size
+    return runs
+
+
+def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
+    """`<environment>_burst`: many campaigns at once.
+
+    It is bound to its resources here, because a sensor for a job that Definitions binds makes Dagster warn of itself.
+    """
+
+    @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
+    def answer_burst(
+        context: dg.OpExecutionContext, config: Burst, installation: Installation, checker: dg.ResourceParam[Checker]
+    ) -> Iterator[Event]:
+        failures: dict[str, str] = {}
+        answers, reports = Answers(environment, installation), Reports(environment, installation, context.log)
+        reports.begin(config.campaigns)
+        try:
+            yield from _answer(answers, config.campaigns, checker.validate, failures, reports)
+        except Exception as error:  # it ends the run for all that are not answered yet
+            for key in config.campaigns:
+                if key not in failures:
+                    reports.fail(key, error, is_shared=True)
+            raise
+        if failures:
+            told = {key: dg.MetadataValue.text(problem) for key, problem in failures.items()}
+            raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
+
+    @dg.job(
+        name=names.job(environment, "burst"),
+        description=f"{environment.title or environment.name}: many small campaigns at once.",
+        tags={names.ENVIRONMENT_TAG: environment.name},
+        resource_defs={"installation": installation, "checker": checker},
+        executor_def=dg.in_process_executor,
+    )
+    def burst() -> None:
+        answer_burst()
+
+    return burst
+
+
+def run_config(environment: Environment, campaigns: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a run that answers these campaigns."""
+    return {"ops": {_op(environment): {"config": {"campaigns": list(campaigns)}}}}
+
+
+def campaigns_of(environment: Environment, config: Mapping[str, Any]) -> list[str]:
+    """The campaigns that a run with this configuration answers."""
+    return list(config.get("ops", {}).get(_op(environment), {}).get("config", {}).get("campaigns", []))
+
+
+def _op(environment: Environment) -> str:
+    return names.job(environment, "answer_burst")
+
+
+def _answer(
+    answers: Answers,
+    keys: Sequence[str],
+    validate: Validate,
+    failures: dict[str, str],
+    reports: Reports,
+) -> Iterator[Event]:
+    """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
+    staged = {}
+    for key in keys:
+        with _noting(key, failures, reports):
+            read = answers.request(key)
+            staged[key] = answers.stage(key)
+        if key in staged:
+            yield _materialized(read, key)
+    recommended = answers.recommendations(staged, validate)
+    for key, result in recommended.items():
+        yield _materialized(result, key)
+        if problem := reports.refused(key, result):
+            failures[key] = problem
+    # The UI shows the latest result of a check first: let it be one that failed.
+    for key, result in sorted(recommended.items(), key=lambda each: each[0] in failures):
+        yield from (_evaluated(each, key) for each in result.check_results or ())
+    for key in recommended:
+        if key not in failures:
+            with _noting(key, failures, reports):
+                published = answers.response(key)
+            if key not in failures:
+                yield _materialized(published, key)
+
+
+@contextmanager
+def _noting(key: str, failures: dict[str, str], reports: Reports) -> Iterator[None]:
+    try:
+        yield
+    except LinkLostError:  # it is away for all of them
+        raise
+    except Exception as error:  # told at the end of the run, by its failure
+        failures[key] = str(error)
+        reports.fail(key, error)
+        reports.log.exception(f"campaign {key} failed")
+
+
+def _materialized(result: dg.MaterializeResult, campaign: str) -> dg.AssetMaterialization:
+    assert result.asset_key is not None
+    return dg.AssetMaterialization(result.asset_key, metadata=result.metadata, partition=campaign)
+
+
+def _evaluated(result: dg.AssetCheckResult, campaign: str) -> dg.AssetCheckEvaluation:
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=None,
+        severity=result.severity,
+        description=result.description,
+        blocking=True,
+        partition=campaign,
+    )

@@ -1,0 +1,1 @@
+"""The models: factors, item-to-item models, baselines and blends, all as one scorer."""

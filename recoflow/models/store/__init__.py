@@ -1,0 +1,1 @@
+"""Model bundles: their files, validation, versions, and why an item is recommended."""

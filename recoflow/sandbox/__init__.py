@@ -1,0 +1,1 @@
+"""What a newcomer and a test need: an embedded SFTP server, a sample publisher, and the demo."""

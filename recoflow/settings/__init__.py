@@ -1,0 +1,1 @@
+"""An environment's YAML: frozen values, and errors that name file, line, key and cure."""

@@ -1,0 +1,1 @@
+"""The lake: Delta tables, how rows are staged, committed, read and purged."""

@@ -1,0 +1,1 @@
+"""Files over SFTP: the mailbox, its ledger, and the protocol."""

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recoflow.campaigns.publishing import audit
+from recoflow.errors import AuditError
+from recoflow.storage import atomic_files
+
+REQUEST = """environment,user_id,device_id,list_name,list_size,page_type
+lorem,sport,,Top,2,home
+lorem,stranger,,Top,3,home
+lorem,sport,,Other,2,home
+lorem,,kiosk,Top,2,home
+"""
+
+
+@pytest.fixture
+def result(reply, newsroom, monkeypatch):
+    monkeypatch.setattr("recoflow.campaigns.lists.build_lists.BLOCK_LISTS", 3)
+    return reply(REQUEST, newsroom)
+
+
+def forged(result, *changes, file=0):
+    """The campaign with one file changed and a manifest that fits it."""
+    path = (*result.parts, result.requests)[file]
+    frame = pl.read_parquet(path).with_row_index("place")
+    for condition, change in changes:
+        frame = frame.with_columns(
+            pl.when(condition)
+            .then(value if isinstance(value, pl.Expr) else pl.lit(value))
+            .otherwise(column)
+            .alias(column)
+            .cast(frame.schema[column])
+            for column, value in change.items()
+        )
+    frame.drop("place").write_parquet(path)
+    return dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
+
+
+def test_a_sound_campaign_passes_every_check(result, newsroom):
+    findings = audit.audit(result, newsroom)
+    assert [finding.check for finding in findings] == list(audit.CHECKS)
+    assert all(finding.passed for finding in findings)
+
+
+def test_a_campaign_without_rows_passes(reply, newsroom):
+    empty = reply(REQUEST.replace(",2,", ",0,").replace(",3,", ",0,"), newsroom, folder="empty")
+    assert all(finding.passed for finding in audit.audit(empty, newsroom))
+
+
+def test_a_changed_missing_or_foreign_file_is_refused_before_it_is_read(result, newsroom):
+    result.parts[0].write_bytes(result.parts[0].read_bytes() + b"x")
+    with pytest.raises(AuditError, match="files_unchanged"):
+        audit.audit(result, newsroom)
+    result.parts[0].unlink()
+    with pytest.raises(AuditError, match=r"files_unchanged.*part-00000"):
+        audit.audit(result, newsroom)
+
+
+def test_a_file_that_the_manifest_does_not_know_is_refused(result, newsroom):
+    pl.DataFrame({"x": [1]}).write_parquet(result.folder / "part-00009.parquet")
+    with pytest.raises(AuditError, match=r"files_unchanged.*part-00009"):
+        audit.audit(result, newsroom)
+
+
+@pytest.mark.parametrize("name", ["user_factors", "item_factors", "popular"])
+def test_a_model_with_numbers_that_are_none_never_publishes(result, newsroom, name):
+    broken = getattr(newsroom, name).copy()
+    broken.flat[0] = np.nan
+    with pytest.raises(AuditError, match="model_sound"):
+        audit.audit(result, dataclasses.replace(newsroom, **{name: broken}))
+
+
+def test_another_model_than_the_one_that_ranked_is_refused(result, newsroom):
+    with pytest.raises(AuditError, match="model_sound"):
+        audit.audit(result, dataclasses.replace(newsroom, version="v2"))
+
+
+PLACE = pl.col("place")
+
+
+@pytest.mark.parametrize(
+    ("check", "condition", "change"),
+    [
+        ("order_kept", PLACE == 0, {"rank": 2}),
+        ("order_kept", PLACE < 2, {"rank": 3 - pl.col("rank")}),
+        ("order_kept", PLACE < 2, {"rank": pl.col("rank") + 1}),
+        ("order_kept", PLACE == 1, {"score": 1000.0}),
+        ("order_kept", PLACE == 1, {"score": float("nan")}),
+        ("order_kept", pl.lit(value=True), {"row": 2 - pl.col("row")}),
+        ("order_kept", pl.col("row") == 0, {"row": 9}),
+        ("order_kept", PLACE == 1, {"rank": None}),
+        ("order_kept", PLACE == 1, {"score": None}),
+        ("order_kept", PLACE == 1, {"row": None}),
+        ("rows_match", PLACE == 0, {"user_id": "ann"}),
+        ("rows_match", PLACE == 0, {"device_id": "phone"}),
+        ("rows_match", PLACE == 0, {"campaign_id": "other"}),
+        ("rows_match", PLACE == 0, {"request_id": "other"}),
+        ("rows_match", PLACE == 0, {"list_name": "other"}),
+        ("rows_match", PLACE == 0, {"user_group": "fallback"}),
+        ("rows_match", PLACE == 0, {"page_type": "search"}),
+        ("rows_match", PLACE == 1, {"version": "other"}),  # within a list
+        ("rows_match", PLACE == 1, {"user_id": None}),
+        ("items_recommendable", PLACE == 0, {"item_id": "zzz"}),
+        ("items_recommendable", PLACE == 0, {"item_id": None}),
+        ("no_item_repeated", PLACE == 1, {"item_id": pl.col("item_id").first()}),
+        ("no_item_repeated", pl.col("row") == 2, {"item_id": pl.col("item_id").shift(5)}),
+        ("nothing_consumed", PLACE == 0, {"item_id": "a"}),
+    ],
+)
+def test_a_forged_recommendation_is_refused_by_the_check_that_it_breaks(result, newsroom, check, condition, change):
+    with pytest.raises(AuditError, match=f": {check}"):
+        audit.audit(forged(result, (condition, change)), newsroom)
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [("rows_match", {"list_size": 1}), ("rows_match", {"items": 1}), ("counts_add_up", {"list_size": 3})],
+)
+def test_a_forged_request_row_is_refused(result, newsroom, check, change):
+    with pytest.raises(AuditError, match=f": {check}"):
+        audit.audit(forged(result, (PLACE == 0, change), file=-1), newsroom)
+
+
+def test_recommendations_that_nobody_asked_for_are_refused(result, newsroom):
+    with pytest.raises(AuditError, match=": rows_match"):
+        audit.audit(forged(result, (pl.lit(value=True), {"row": 7}), file=1), newsroom)
+
+
+def test_a_list_that_goes_on_in_the_next_file_is_refused(result, newsroom):
+    with pytest.raises(AuditError, match=": order_kept"):
+        audit.audit(forged(result, (pl.lit(value=True), {"row": 2}), file=1), newsroom)
+
+
+def test_a_part_of_the_response_that_is_left_out_is_refused(result, newsroom):
+    last = result.parts[-1]
+    last.unlink()
+    files = {name: digest for name, digest in result.files.items() if name != last.name}
+    with pytest.raises(AuditError, match=": rows_match"):
+        audit.audit(dataclasses.replace(result, files=files), newsroom)
+
+
+def test_an_item_that_was_disabled_since_is_refused(result, newsroom):
+    items = newsroom.items.with_columns(is_enabled=pl.col("item_id") != "b")
+    with pytest.raises(AuditError, match=": items_recommendable"):
+        audit.audit(result, dataclasses.replace(newsroom, items=items))
+
+
+def test_wrong_counts_are_refused(result, newsroom):
+    counts = dataclasses.replace(result.counts, failed=1)
+    with pytest.raises(AuditError, match=": counts_add_up"):
+        audit.audit(dataclasses.replace(result, counts=counts), newsroom)
+
+
+SPORT = {"key": "categories", "contains": {"value": "sport"}}
+REST = {"key": "section", "match": {"value": 1, "not": True}}
+
+
+@pytest.mark.parametrize(
+    ("item", "limits"), [("c", [{"query": SPORT, "limit": {"max": 1}}]), ("c", [{"query": REST, "limit": {"min": 1}}])]
+)
+def test_a_list_that_breaks_a_constraint_is_refused(reply, newsroom, item, limits):
+    request = "\n".join(REQUEST.splitlines()[:2])
+    configurations = {"c": {"constraints": limits, "repeat_items": True}}
+    result = reply(request, newsroom, configurations=configurations, lists={"Top": "c"})
+    assert pl.read_parquet(result.parts[0])["item_id"].to_list() == ["b", "e"]
+    audit.audit(result, newsroom)
+    with pytest.raises(AuditError, match=": constraints_hold"):
+        audit.audit(forged(result, (PLACE == 1, {"item_id": item})), newsroom)
+
+
+def test_scores_may_rise_in_a_diverse_list_and_in_no_other(reply, newsroom):
+    configurations = {"c": {"diversity": 0.5}}
+    result = reply(REQUEST, newsroom, configurations=configurations, lists={"Top": "c"}, folder="diverse")
+    rising = (PLACE == 0, {"score": -1.0})
+    audit.audit(forged(result, rising), newsroom)
+    with pytest.raises(AuditError, match=": order_kept"):
+        audit.audit(forged(result, (pl.col("row") == 2, {"score": pl.col("rank")})), newsroom)

@@ -1,0 +1,143 @@
+"""A file is staged while its hash is made: nothing of a known, broken or changed one stays, whichever is told first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recoflow.errors import SourceError
+from recoflow.formats import files
+from recoflow.ingest import staged_batch
+from recoflow.ingest.file_hash import ChangedFileError
+from recoflow.ingest.run import ingest_file
+from recoflow.ingest.staged_batch import Delivery
+from recoflow.schema import Counts, ParsedBatch
+from recoflow.settings.environment import Environment, Sftp
+from recoflow.storage import atomic_files
+from recoflow.storage.lake.lake import Lake
+
+ENVIRONMENT = Environment(name="lorem", sftp=Sftp(username="lorem", private_key="key", known_hosts="hosts"))
+ROWS = [f"detail_pageview,ann,home,www,i{number},article,177{number:04}000000\n" for number in range(100)]
+CSV = "event_type,user_id,page_type,channel,action_item,action_item_type,timestamp\n" + "".join(ROWS)
+
+
+@pytest.fixture(params=["hashed_first", "staged_first"])
+def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the hash wait for the end of the parser, or the parser for the hash, from the call on."""
+    is_first_done = threading.Event()
+    sha256, read = atomic_files.sha256, files.read
+
+    def late_hash(path: Path) -> str:
+        is_first_done.wait(10)
+        return sha256(path)
+
+    def hash_and_tell(path: Path) -> str:
+        try:
+            return sha256(path)
+        finally:
+            is_first_done.set()
+
+    def late_read(*args: Any, **options: Any) -> Iterator[ParsedBatch]:
+        is_first_done.wait(10)
+        yield from read(*args, **options)
+
+    def read_and_tell(*args: Any, **options: Any) -> Iterator[ParsedBatch]:
+        try:
+            yield from read(*args, **options)
+        finally:
+            is_first_done.set()
+
+    def put() -> None:
+        is_hashed_first = request.param == "hashed_first"
+        monkeypatch.setattr(atomic_files, "sha256", hash_and_tell if is_hashed_first else late_hash)
+        monkeypatch.setattr(files, "read", late_read if is_hashed_first else read_and_tell)
+
+    return put
+
+
+def parquet_files(lake: Lake) -> set[str]:
+    return {str(path) for path in Path(lake.root).joinpath("events").glob("*.parquet")}
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "dump.csv"
+    path.write_text(CSV)
+    return path
+
+
+def test_a_file_that_arrives_again_is_looked_up_and_leaves_nothing(lake, make, dump, put_in_order):
+    first = ingest_file(dump, ENVIRONMENT, lake, make.now)
+    before = parquet_files(lake)
+    put_in_order()
+
+    again = ingest_file(dump, ENVIRONMENT, lake, make.now, name="again.csv")
+
+    assert (first.was_known, again.was_known) == (False, True)
+    assert again.counts == first.counts
+    assert first.counts.accepted == 100
+    assert parquet_files(lake) == before == set(lake.files("events"))
+
+
+def test_what_is_wrong_with_a_known_file_is_nobodys_concern(lake, make, dump, put_in_order):
+    ingest_file(dump, ENVIRONMENT, lake, make.now)
+    put_in_order()
+
+    assert ingest_file(dump, ENVIRONMENT, lake, make.now, name="dump.pdf").was_known
+
+
+def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, dump, put_in_order, monkeypatch):
+    count = staged_batch._count
+
+    def failing(batch: ParsedBatch, into: Delivery) -> None:
+        count(batch, into)
+        if into.read > 50:
+            raise SourceError("dump.csv", "is broken", "Send it again")
+
+    monkeypatch.setattr(files, "BATCH_ROWS", 1)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(staged_batch, "_count", failing)
+    put_in_order()
+
+    with pytest.raises(SourceError, match="is broken"):
+        ingest_file(dump, ENVIRONMENT, lake, make.now)
+
+    assert not parquet_files(lake)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_file_that_is_written_to_while_it_is_read_waits_until_it_is_whole(lake, make, dump, put_in_order, is_known):
+    if is_known:
+        ingest_file(dump, ENVIRONMENT, lake, make.now)
+    before = parquet_files(lake)
+    put_in_order()
+    read = files.read
+
+    def written_to(*args: Any, **options: Any) -> Iterator[ParsedBatch]:
+        parsed = [*read(*args, **options)]
+        with dump.open("a") as file:
+            file.write("purchase,ben,,,i7,article,1770007000000\n")
+        yield from parsed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "read", written_to)
+        with pytest.raises(ChangedFileError, match="was written to while it was read"):
+            ingest_file(dump, ENVIRONMENT, lake, make.now)
+
+    assert parquet_files(lake) == before
+    assert ingest_file(dump, ENVIRONMENT, lake, make.now).counts == Counts(101, 101 - 100 * is_known, 0, 100 * is_known)
+
+
+def test_a_file_that_breaks_off_because_it_is_replaced_is_not_taken_for_a_broken_one(lake, make, dump, monkeypatch):
+    def replaced(*_: Any, **__: Any) -> Iterator[ParsedBatch]:
+        dump.unlink()
+        raise SourceError("dump.csv", "cannot be read to its end", "Send it again, whole")
+        yield
+
+    monkeypatch.setattr(files, "read", replaced)
+    with pytest.raises(ChangedFileError):
+        ingest_file(dump, ENVIRONMENT, lake, make.now)
