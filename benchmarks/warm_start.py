@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks import quality
 from recoflow.models.algorithms import least_squares, train
 from recoflow.models.algorithms.matrix import UserItems
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, metrics
 from recoflow.models.evaluation.holdout import where
 from recoflow.settings.environment import Model
@@ -37,17 +37,17 @@ def main() -> None:
     old = without_newest(data.train, arguments.new, arguments.seed, is_temporal=data.is_temporal)
     model = Model(algorithm="als", factors=arguments.factors)
     before = train.train(old, model, arguments.seed)
-    start = Start(
+    start = WarmStart(
         "old",
         old.items,
         before.item_factors,
         {"algorithm": "als", "parameters": before.parameters, "course": before.course},
-        (before.item_factors.shape[1],),
+        before.encoders,
     )
     untouched = start.factors_of(data.train.items)
     users = least_squares.solve_users(before.confidence.apply(data.train.matrix), untouched, before.encoders[0])
     rows = {"old items, users folded in": (replace(before, user_factors=users, item_factors=untouched), 0, 0.0)}
-    for name, begin in (("warm", start), ("cold", None)):
+    for name, begin in (("warm", [start]), ("cold", [])):
         started = time.perf_counter()
         scorer = train.train(data.train, model, arguments.seed, begin)
         rows[name] = (scorer, scorer.course["sweeps"], time.perf_counter() - started)

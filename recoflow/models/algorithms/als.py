@@ -14,6 +14,7 @@ The package implicit has no such scaling and takes about twice the time, so this
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from recoflow.models.algorithms.encoder import Encoder
 from recoflow.models.algorithms.least_squares import BLOCK, gram, half_sweep, solve_users
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.warm_start import WarmStart, first_fitting
 from recoflow.settings.environment import Model
 
 ALPHA: Final = 30.0  # weight of an interaction against that of a pair without one
@@ -36,8 +37,8 @@ STEPS_TO_START: Final = 6  # enough for the items' next half-sweep
 SLACK: Final = 0.01  # of the objective: new events make it differ by more than a sweep does
 
 
-def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) -> Scorer:
-    """Train factors; the same data, settings, seed and start give the same bytes on any number of threads.
+def fit(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = ()) -> Scorer:
+    """Train factors; the same data, settings, seed and starts give the same bytes on any number of threads.
 
     Settings that are left out are the constants above; factors grow with the data (16 to 512). From a start that fits,
     one sweep is made, and more only while the objective is worse than it was at the start's own end.
@@ -57,7 +58,7 @@ def fit(data: UserItems, model: Model, seed: int, start: Start | None = None) ->
         exponent=parameters["exponent"],
         is_exact=True,
     )
-    start = None if start is None else start.fitting("als", parameters)
+    start = first_fitting(starts, "als", parameters)
     if start is None:
         user_factors, item_factors, course = _from_nothing(data, encoder, int(parameters["iterations"]), seed)
     else:
@@ -80,7 +81,7 @@ def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> 
     return user_factors, item_factors, {"sweeps": sweeps, "sweeps_since_cold": sweeps, "objective": round(reached, 6)}
 
 
-def _continue(data: UserItems, encoder: Encoder, cold: int, start: Start) -> tuple[Matrix, Matrix, dict[str, Any]]:
+def _continue(data: UserItems, encoder: Encoder, cold: int, start: WarmStart) -> tuple[Matrix, Matrix, dict[str, Any]]:
     course = start.model["course"]
     item_factors = start.factors_of(data.items)
     by_item = data.matrix.T.tocsr()

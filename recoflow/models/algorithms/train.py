@@ -5,7 +5,7 @@ What belongs here: which algorithm is which function. What does not: the algorit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +13,7 @@ from recoflow.errors import ModelError
 from recoflow.models.algorithms import als, baselines, blend, linear, pairwise, spectral
 from recoflow.models.algorithms.matrix import Confidence, UserItems
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.warm_start import WarmStart, components
 from recoflow.settings.environment import Model
 
 # Beside als, which can continue from another model, and blend, which is made of others.
@@ -31,14 +31,15 @@ DEFAULT_COMPONENTS: Final[Mapping[str, Model]] = {name: Model(algorithm=name) fo
 IMPERSONAL: Final = frozenset({"popular", "trending", "newest"})
 
 
-def train(data: UserItems, model: Model, seed: int, start: Start | None = None) -> Scorer:
-    """Fit one model; same data, settings, seed and start give the same bytes.
+def train(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = ()) -> Scorer:
+    """Fit one model; same data, settings, seed and starts give the same bytes.
 
     Args:
         data: what to learn from.
         model: settings.
         seed: of all that is drawn.
-        start: a model to continue from; only ALS does, alone or in a blend, and only when the settings are equal.
+        starts: models to continue from, the first one that fits; only ALS does, alone or in a blend, and only when
+            the settings are equal.
 
     Raises:
         ModelError: when there is nothing to learn from.
@@ -46,28 +47,26 @@ def train(data: UserItems, model: Model, seed: int, start: Start | None = None) 
     if not data.matrix.nnz:
         raise ModelError("interactions", "hold no positive weight to train on", "Ingest events, or mend events.weights")
     if model.algorithm == "blend":
-        return _blend(data, model, seed, start)
+        return _blend(data, model, seed, starts)
     confidence = Confidence.of(data.matrix)
     confident = replace(data, matrix=confidence.apply(data.matrix))
     if model.algorithm == "als":
-        scorer = als.fit(confident, model, seed, start)
+        scorer = als.fit(confident, model, seed, starts)
     else:
         scorer = ALGORITHMS[model.algorithm](confident, model, seed)
     return replace(scorer, confidence=confidence)
 
 
-def _blend(data: UserItems, model: Model, seed: int, start: Start | None) -> Scorer:
-    components = model.components or DEFAULT_COMPONENTS
-    weights = model.weights or dict.fromkeys(components, 1.0)
-    scorers = [
-        train(data, component, seed, start.component(name) if start else None) for name, component in components.items()
-    ]
+def _blend(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart]) -> Scorer:
+    parts = model.components or DEFAULT_COMPONENTS
+    weights = model.weights or dict.fromkeys(parts, 1.0)
+    scorers = [train(data, part, seed, components(starts, name)) for name, part in parts.items()]
     parameters = {
         "components": {
-            name: {"algorithm": component.algorithm} | scorer.parameters
-            for (name, component), scorer in zip(components.items(), scorers, strict=True)
+            name: {"algorithm": part.algorithm} | scorer.parameters
+            for (name, part), scorer in zip(parts.items(), scorers, strict=True)
         },
         "weights": weights,
     }
-    course = {name: scorer.course for name, scorer in zip(components, scorers, strict=True) if scorer.course}
-    return replace(blend.add(scorers, [weights[name] for name in components]), parameters=parameters, course=course)
+    course = {name: scorer.course for name, scorer in zip(parts, scorers, strict=True) if scorer.course}
+    return replace(blend.add(scorers, [weights[name] for name in parts]), parameters=parameters, course=course)

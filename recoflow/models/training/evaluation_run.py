@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.errors import ModelError
 from recoflow.models.algorithms import matrix, train
 from recoflow.models.algorithms.matrix import UserItems
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.scorer import Scorer
+from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, holdout, split
 from recoflow.models.evaluation.evaluate import Evaluation
 from recoflow.models.evaluation.holdout import HoldOut
@@ -29,6 +32,7 @@ from recoflow.quality.finding import Finding
 from recoflow.settings.environment import Environment, Model
 
 BASELINE = "popular"
+HOLD_OUT = "hold-out"  # the name of a warm start that was learned on the hold-out
 NEW = 0.02  # of the interactions with items unknown so far: with more, one learns better from nothing
 
 
@@ -39,7 +43,7 @@ class Judged:
     candidate: Candidate
     parameters: dict[str, Any]
     seconds: float
-    start: Start | None
+    start: WarmStart | None
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,24 @@ class Arena:
         evaluation = self.evaluate(scorer) if scorer.is_finite() else None
         is_constant = evaluation is not None and scorer.is_constant()
         candidate = Candidate(name, model.algorithm, evaluation, is_constant, is_fallback)
-        start = Start.of_hold_out(scorer, model.algorithm, self.data.items) if self.knows_items() else None
+        start = start_of_hold_out(scorer, model.algorithm, self.data.items) if self.knows_items() else None
         return Judged(candidate, scorer.parameters, seconds, start)
 
     def evaluate(self, scorer: evaluate.Scores) -> Evaluation:
         """Its metrics on the hold-out."""
         return evaluate.evaluate(scorer, self.data.matrix, self.test, self.k, self.seed)
+
+
+def start_of_hold_out(scorer: Scorer, algorithm: str, items: NDArray[np.str_]) -> WarmStart:
+    """The same model as a training on everything is about to learn, from its evaluation on the hold-out."""
+    model = {"algorithm": algorithm, "parameters": scorer.parameters, "course": scorer.course}
+    return WarmStart(HOLD_OUT, items, scorer.item_factors, model, scorer.encoders)
+
+
+def start_of_bundle(bundle: Bundle) -> WarmStart:
+    """A training that continues from a bundle's model."""
+    items = np.array(bundle.items["item_id"].to_list(), np.str_)
+    return WarmStart(bundle.version, items, bundle.item_factors, bundle.manifest["model"], bundle.scorer.encoders)
 
 
 def candidates(environment: Environment) -> dict[str, Model]:

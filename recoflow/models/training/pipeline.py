@@ -7,13 +7,14 @@ which the caller does with the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
 from recoflow.interactions import signature
-from recoflow.models.algorithms import matrix, train, warm_start
+from recoflow.models.algorithms import matrix, train
+from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, tables
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.store.bundle import Bundle
@@ -113,7 +114,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
         on_step(f"train {chosen} on everything")
         everything = refit.everything(pairs, catalogue)
         items = refit.all_items(catalogue, everything.items)
-        starts = {name: _start(each, champion) for name, each in judged.items()}
+        starts = {name: _starts(each, champion) for name, each in judged.items()}
         scorer = train.train(everything, models[chosen], place.seed, starts[chosen])
         on_step("place new items")
         scorer, encoder, placed = cold_items.encode(scorer, everything, items, place.seed)
@@ -149,9 +150,10 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
 
-def _start(judged: Judged, champion: Bundle | None) -> warm_start.Start | None:
+def _starts(judged: Judged, champion: Bundle | None) -> tuple[WarmStart, ...]:
     """Where a training on everything continues from: the model in service, or else what the hold-out taught."""
-    return judged.start if champion is None else replace(warm_start.Start.of(champion), otherwise=judged.start)
+    starts = [None if champion is None else evaluation_run.start_of_bundle(champion), judged.start]
+    return tuple(start for start in starts if start is not None)
 
 
 def hold_out(interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: Environment) -> HoldOut:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from recoflow.models.algorithms import matrix, train
 from recoflow.models.algorithms.item_encoder import ItemEncoder
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.store.bundle import Bundle
 from recoflow.quality.finding import Finding
 from recoflow.settings.environment import Model
@@ -47,7 +47,7 @@ def alternatives(
     models: Mapping[str, Model],
     everything: UserItems,
     seed: int,
-    starts: Mapping[str, Start | None],
+    starts: Mapping[str, Sequence[WarmStart]],
     on_step: Callable[[str], None],
 ) -> tuple[dict[str, Scorer], Finding]:
     """The models that lists may name beside the chosen one, trained on everything; degenerate ones are left out."""

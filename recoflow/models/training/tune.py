@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from recoflow.models.algorithms import als, blend, train
+from recoflow.models.algorithms import als, train
 from recoflow.models.evaluation.holdout import HoldOut
+from recoflow.models.training.blend_weights import fit_weights
 from recoflow.settings.environment import Model
 
 # Per algorithm: settings in the order in which they are tried, the first value of each is where the search begins.
@@ -61,7 +62,7 @@ def _resolve_blend(model: Model, hold: HoldOut, seed: int, known: Mapping[str, M
     weights: dict[str, Any] | None = model.weights
     if weights is None:
         scorers = {name: train.train(hold.data, component, seed) for name, component in components.items()}
-        weights = blend.fit_weights(scorers, hold)
+        weights = fit_weights(scorers, hold)
     return model.model_copy(update={"components": components, "weights": weights})
 
 

@@ -11,10 +11,10 @@ from recoflow import schema
 from recoflow.models.algorithms import matrix, train, warm_start
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.models.algorithms.warm_start import Start
+from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, split
 from recoflow.models.store.bundle import Bundle
-from recoflow.models.training import pipeline
+from recoflow.models.training import evaluation_run, pipeline
 from recoflow.settings.environment import Model
 from recoflow_tests.models.conftest import NOW, environment, tasteful
 
@@ -22,9 +22,9 @@ ALS = Model(algorithm="als", factors=16, iterations=9)
 NOBODY, NOTHING = pl.DataFrame(schema=schema.IDENTITY), pl.DataFrame(schema=schema.ITEMS)
 
 
-def start_of(scorer: Scorer, data: UserItems, algorithm: str = "als") -> Start:
+def start_of(scorer: Scorer, data: UserItems, algorithm: str = "als") -> WarmStart:
     model = {"algorithm": algorithm, "parameters": scorer.parameters, "course": scorer.course}
-    return Start("v1", data.items, scorer.item_factors, model, tuple(e.columns for e in scorer.encoders))
+    return WarmStart("v1", data.items, scorer.item_factors, model, scorer.encoders)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def test_a_third_of_the_sweeps_reaches_the_quality_of_a_cold_training(
 ) -> None:
     yesterday, today, test = parts
     start = start_of(train.train(yesterday, ALS, 5), yesterday)
-    cold, warmed = train.train(today, ALS, 5), train.train(today, ALS, 5, start)
+    cold, warmed = train.train(today, ALS, 5), train.train(today, ALS, 5, [start])
     assert warmed.course["sweeps"] * 3 <= cold.course["sweeps"]
     assert warmed.course["sweeps_saved"] == cold.course["sweeps"] - warmed.course["sweeps"]
     assert warmed.course["started_from"] == "v1"
     assert ndcg(warmed, today, test) > ndcg(cold, today, test) * 0.98
-    again = train.train(today, ALS, 5, start)
+    again = train.train(today, ALS, 5, [start])
     np.testing.assert_array_equal(again.item_factors, warmed.item_factors)
 
 
@@ -64,7 +64,7 @@ def test_more_sweeps_follow_while_the_objective_is_worse_than_the_starts(
     yesterday, today, _ = parts
     good = train.train(yesterday, ALS, 5)
     start = start_of(replace(good, course={**good.course, "objective": 0.0}), yesterday)
-    assert train.train(today, ALS, 5, start).course["sweeps_saved"] == 0
+    assert train.train(today, ALS, 5, [start]).course["sweeps_saved"] == 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_other_settings_and_long_lineages_start_cold(
     old = train.train(yesterday, ALS, 5)
     start = start_of(replace(old, course=old.course | course), yesterday)
     model = ALS.model_copy(update=changed)
-    again = train.train(today, model, 5, start)
+    again = train.train(today, model, 5, [start])
     np.testing.assert_array_equal(again.item_factors, train.train(today, model, 5).item_factors)
     assert "started_from" not in again.course
 
@@ -89,15 +89,15 @@ def test_where_the_model_in_service_does_not_fit_the_hold_outs_factors_are_conti
     yesterday, today, test = parts
     trained = train.train(yesterday, ALS, 5)
     old = start_of(replace(trained, course=trained.course | {"sweeps_since_cold": warm_start.LINEAGE * 9}), yesterday)
-    start = replace(old, otherwise=Start.of_hold_out(trained, "als", yesterday.items))
-    continued = train.train(today, ALS, 5, start)
-    assert continued.course["started_from"] == warm_start.HOLD_OUT
+    on_hold_out = evaluation_run.start_of_hold_out(trained, "als", yesterday.items)
+    continued = train.train(today, ALS, 5, [old, on_hold_out])
+    assert continued.course["started_from"] == evaluation_run.HOLD_OUT
     assert ndcg(continued, today, test) > ndcg(train.train(today, ALS, 5), today, test) * 0.98
 
 
 def test_factors_follow_their_ids_and_new_ids_begin_at_zero() -> None:
     factors = np.array([[1, 1], [2, 2]], np.float32)
-    start = Start("v1", np.array(["b", "d"]), factors, {}, (2,))
+    start = WarmStart("v1", np.array(["b", "d"]), factors, {}, ())
     assert start.factors_of(np.array(["a", "b", "c", "d", "e"]))[:, 0].tolist() == [0, 1, 0, 2, 0]
 
 
@@ -111,7 +111,7 @@ def test_the_als_of_a_blend_continues_and_other_parts_do_not(parts: tuple[UserIt
     assert part is not None
     np.testing.assert_array_equal(part.factors, train.train(yesterday, ALS, 5).item_factors)
     assert start.component("ease") is None
-    assert train.train(today, model, 5, start).course["mine"]["started_from"] == "v1"
+    assert train.train(today, model, 5, [start]).course["mine"]["started_from"] == "v1"
 
 
 def test_a_nightly_training_continues_and_its_manifest_says_from_what() -> None:
@@ -132,7 +132,7 @@ def test_a_nightly_training_continues_and_its_manifest_says_from_what() -> None:
     first = night(world.head(5000), None, 0)
     second, same = night(world, first, 1), night(world, first, 1)
     course = first.manifest["model"]["course"]
-    assert course["started_from"] == warm_start.HOLD_OUT
+    assert course["started_from"] == evaluation_run.HOLD_OUT
     assert course["sweeps"] + course["sweeps_saved"] == 7
     assert course["sweeps_since_cold"] == 7 + course["sweeps"]
     course = second.manifest["model"]["course"]

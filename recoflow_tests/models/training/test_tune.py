@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from recoflow import schema
-from recoflow.models.algorithms import blend, matrix, train
+from recoflow.models.algorithms import matrix, train
 from recoflow.models.evaluation import holdout
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.training import tune
+from recoflow.models.training.blend_weights import fit_weights
 from recoflow.settings.environment import Model
 from recoflow_tests.models.conftest import NOW, tasteful
 
@@ -108,5 +109,5 @@ def test_a_blend_takes_components_that_were_chosen_before_and_is_no_worse_on_the
 def test_a_useless_component_gets_no_weight(hold: HoldOut) -> None:
     good = train.train(hold.data, Model(algorithm="als", factors=16), 5)
     noise = train.train(hold.data, Model(algorithm="newest"), 5)
-    weights = blend.fit_weights({"good": good, "noise": noise}, hold)
+    weights = fit_weights({"good": good, "noise": noise}, hold)
     assert weights["good"] > 0.6
