@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recoflow.campaigns.requests import request_parser
 from recoflow.errors import CampaignError, ModelError
 from recoflow.models.store import bundle_store
 from recoflow.settings import environment
@@ -102,36 +101,26 @@ class Workbench:
         """
         import polars as pl  # noqa: PLC0415
 
-        from recoflow.campaigns import freshness, inputs  # noqa: PLC0415
-        from recoflow.campaigns.lists import build_lists, explanations, item_filters  # noqa: PLC0415
+        from recoflow.campaigns import inputs  # noqa: PLC0415
+        from recoflow.campaigns.serving_model import ServingModel  # noqa: PLC0415
 
         if isinstance(users, str):
             raise CampaignError("users", "is one text, not a list of user ids", f"Write [{users!r}]")
-        tables = inputs.current_tables(self.lake)
-        bundle = freshness.with_current_items(self.bundle(), self.lake, tables)
-        moment = as_of or datetime.now(UTC)
         settings = configuration_store.effective(
             self.environment, configuration_store.Register(self.lake).history(), as_of
         )
+        model = ServingModel(self.bundle(), settings, self.lake, inputs.current_tables(self.lake))
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
         with Scratch() as folder:
             path = Path(folder) / "request.csv"
             path.write_bytes(rows)
-            asked = request_parser.parse_request(
-                path,
-                name=f"{self.environment.name}_preview_2000-01-01.csv",
-                environment=settings,
-                sha256=hashlib.sha256(rows).hexdigest(),
-                known_attributes=item_filters.attribute_names(bundle.items),
-                algorithms=item_filters.algorithms(bundle),
-            )
+            name = f"{self.environment.name}_preview_2000-01-01.csv"
+            asked = model.parse(path, name=name, sha256=hashlib.sha256(rows).hexdigest())
             if asked.errors.height:
                 first = asked.errors.row(0, named=True)
                 culprit = f"column {first['column']}" if first["column"] else "users"
                 raise CampaignError(culprit, first["message"].removesuffix("."), f"({first['code']})")
-            bundle = freshness.with_current_people(bundle, asked.rows, self.lake, tables)
-            weights = explanations.weights(bundle, asked.rows, settings, self.lake, tables)
-            staged = build_lists.answer(asked, bundle, settings, Path(folder) / "staged", moment, weights=weights)
+            staged = model.build(asked, model.fold_in(asked), Path(folder) / "staged", as_of or datetime.now(UTC))
             return pl.read_parquet(list(staged.parts)).drop("row", "page_type")
 
 

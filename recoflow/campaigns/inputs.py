@@ -46,6 +46,10 @@ class Inputs:
     settings: Mapping[str, Any] = field(default_factory=dict)  # campaigns of older versions of recoflow kept none
     chosen_anew: str | None = field(default=None, compare=False)
 
+    def as_json(self) -> dict[str, Any]:
+        """The inputs as JSON values, as they are kept."""
+        return {key: value for key, value in asdict(self).items() if key != "chosen_anew"}
+
     def environment(self) -> Environment:
         """The environment with these settings.
 
@@ -98,8 +102,7 @@ def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
     if before is not None and reason is None:
         return before
     chosen = replace(now, chosen_anew=reason)
-    kept = {key: value for key, value in asdict(chosen).items() if key != "chosen_anew"}
-    atomic_files.write_atomic(folder / FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    atomic_files.write_atomic(folder / FILE, (json.dumps(chosen.as_json(), indent=1, sort_keys=True) + "\n").encode())
     return chosen
 
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recoflow.campaigns import freshness, inputs
-from recoflow.campaigns.audiences import build_audiences, select, staged_audiences
-from recoflow.campaigns.lists import build_lists, explanations, item_filters
+from recoflow.campaigns import inputs
 from recoflow.campaigns.publishing import render
-from recoflow.campaigns.requests import request_parser
-from recoflow.models.store import bundle_store
+from recoflow.campaigns.serving_model import ServingModel
+from recoflow.models.store.bundle_store import load_bundle
 from recoflow.storage import atomic_files, configuration_store
 from recoflow.storage.configuration_store import Register
 from recoflow.storage.scratch import Scratch
@@ -48,20 +46,12 @@ class Trial:
     """
 
     def __init__(self, path: Path, environment: Environment, layout: Layout, lake: Lake, now: datetime) -> None:
-        self._now, self._lake = now, lake
-        self._environment = configuration_store.effective(environment, Register(lake).history())
-        self._inputs = inputs.in_service(layout.models(environment.name), lake, self._environment)
-        model = bundle_store.load_bundle(layout.models(environment.name) / self._inputs.model_version)
-        self._bundle = freshness.with_current_items(model, lake, self._inputs.tables)
-        self.request: Request = request_parser.parse_request(
-            path,
-            name=path.name,
-            environment=self._environment,
-            sha256=atomic_files.sha256(path),
-            known_attributes=item_filters.attribute_names(self._bundle.items),
-            algorithms=item_filters.algorithms(self._bundle),
-            catalogue=select.Catalogue(self._bundle),
-        )
+        self._now = now
+        settings = configuration_store.effective(environment, Register(lake).history())
+        chosen = inputs.in_service(layout.models(environment.name), lake, settings)
+        bundle = load_bundle(layout.models(environment.name) / chosen.model_version)
+        self._model = ServingModel(bundle, settings, lake, chosen.tables)
+        self.request: Request = self._model.parse(path, name=path.name, sha256=atomic_files.sha256(path))
 
     def preview(self, rows: int) -> pl.DataFrame:
         """The answer to the first `rows` accepted rows, with the columns of the response and the score of each item.
@@ -70,14 +60,7 @@ class Trial:
             CampaignError: the request is refused as a whole.
         """
         asked = replace(self.request, rows=self.request.rows.head(rows))
-        people = None if asked.is_for_audiences else asked.rows
-        model = freshness.with_current_people(self._bundle, people, self._lake, self._inputs.tables)
         with Scratch() as folder:
-            if asked.is_for_audiences:
-                chosen = build_audiences.answer(asked, model, self._environment, Path(folder))
-                columns = [*staged_audiences.COLUMNS, "score"]
-                return pl.read_parquet(list(chosen.parts), columns=columns).select(columns)
-            weights = explanations.weights(model, asked.rows, self._environment, self._lake, self._inputs.tables)
-            staged = build_lists.answer(asked, model, self._environment, Path(folder), self._now, weights=weights)
-            columns = [*render.columns(staged.information_fields), "score"]
-            return pl.read_parquet(list(staged.parts), columns=columns).select(columns)
+            staged = self._model.build(asked, self._model.fold_in(asked), Path(folder), self._now)
+            columns = (*render.published_columns(staged).names(), "score")
+            return pl.read_parquet(list(staged.parts), columns=list(columns)).select(columns)

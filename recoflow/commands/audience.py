@@ -29,8 +29,9 @@ def audience(  # noqa: PLR0917 - typer makes options of them
 
     Who has consumed an item does not get it; who has consumed them all is left out. Equal scores go by user id.
     """
-    from recoflow.campaigns import freshness, inputs
+    from recoflow.campaigns import inputs
     from recoflow.campaigns.audiences import select as audiences
+    from recoflow.campaigns.serving_model import ServingModel
     from recoflow.storage import atomic_files
     from recoflow.storage.lake.lake import Lake
 
@@ -38,7 +39,8 @@ def audience(  # noqa: PLR0917 - typer makes options of them
     layout = Layout(data.absolute())
     lake, models = Lake(layout.lake(environment)), layout.models(environment)
     chosen = inputs.in_service(models, lake, settings)
-    model = freshness.with_current_items(bundle_store.load_bundle(models / chosen.model_version), lake, chosen.tables)
+    bundle = bundle_store.load_bundle(models / chosen.model_version)
+    model = ServingModel(bundle, settings, lake, chosen.tables).bundle
     found = audiences.choose(item, size, model, audiences.consumers(item, lake, settings))
     if out is not None:
         atomic_files.write_atomic(out.absolute(), found.write_csv().encode())

@@ -1,7 +1,7 @@
 """Bursts: one run answers many small campaigns of an environment, each with its own partition, checks and failure.
 
-What belongs here: which request files share a run, and that run. What does not: how one campaign is answered (see
-`answers`), and when it is tried again (see `attempts`).
+What belongs here: which request files share a run, and that run. What does not: how one campaign is answered
+(`campaigns.service`), and when it is tried again (`retries`).
 
 A run costs seconds before it does anything, and great-expectations most of a second per look. In a burst the campaigns
 share both. The job is made of an op, not of assets, because a run of assets over several partitions can neither leave
@@ -15,8 +15,10 @@ from typing import Any
 
 import dagster as dg
 
-from recoflow.defs import names
-from recoflow.defs.answers import Answers
+from recoflow.campaigns.service import BuiltCampaign, check_campaigns
+from recoflow.compute.stage_timer import Stopwatch
+from recoflow.defs import campaign_metadata, names
+from recoflow.defs.campaigns import CHECKING, published
 from recoflow.defs.resources import Installation, checker
 from recoflow.defs.run_reports import Reports
 from recoflow.quality.checker_process import Checker
@@ -69,10 +71,17 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
         context: dg.OpExecutionContext, config: Burst, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> Iterator[Event]:
         failures: dict[str, str] = {}
-        answers, reports = Answers(environment, installation), Reports(environment, installation, context.log)
+        reports = Reports(environment, installation, context.log)
         reports.begin(config.campaigns)
         try:
-            yield from _answer(answers, config.campaigns, checker.validate, failures, reports)
+            yield from _answer(
+                environment,
+                installation,
+                config.campaigns,
+                validate=checker.validate,
+                failures=failures,
+                reports=reports,
+            )
         except Exception as error:  # it ends the run for all that are not answered yet
             for key in config.campaigns:
                 if key not in failures:
@@ -110,24 +119,35 @@ def _op(environment: Environment) -> str:
 
 
 def _answer(
-    answers: Answers,
+    environment: Environment,
+    installation: Installation,
     keys: Sequence[str],
+    *,
     validate: Validate,
     failures: dict[str, str],
     reports: Reports,
 ) -> Iterator[Event]:
     """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
-    staged = {}
+    service = installation.campaigns(environment)
+    built: dict[str, BuiltCampaign] = {}
+    watches: dict[str, Stopwatch] = {}
     for key in keys:
+        watch = watches[key] = Stopwatch()
         with _noting(key, failures, reports):
-            read = answers.request(key)
-            staged[key] = answers.stage(key)
-        if key in staged:
+            prepared = service.prepare(key, watch)
+            read = campaign_metadata.of_request(environment, prepared, watch)
+            built[key] = service.build(prepared, watch)
+        if key in built:
             yield _materialized(read, key)
-    recommended = answers.recommendations(staged, validate)
-    for key, result in recommended.items():
-        yield _materialized(result, key)
-        if problem := reports.refused(key, result):
+    checking = Stopwatch()
+    with checking.stage(CHECKING):
+        findings = check_campaigns(built, validate)
+    recommended = {}
+    for key, campaign in built.items():
+        watches[key].seconds |= checking.seconds
+        recommended[key] = campaign_metadata.of_recommendations(environment, campaign, findings[key], watches[key])
+        yield _materialized(recommended[key], key)
+        if problem := reports.refused(key, recommended[key]):
             failures[key] = problem
     # The UI shows the latest result of a check first: let it be one that failed.
     for key, result in sorted(recommended.items(), key=lambda each: each[0] in failures):
@@ -135,9 +155,9 @@ def _answer(
     for key in recommended:
         if key not in failures:
             with _noting(key, failures, reports):
-                published = answers.response(key)
+                response = published(environment, installation, key)
             if key not in failures:
-                yield _materialized(published, key)
+                yield _materialized(response, key)
 
 
 @contextmanager

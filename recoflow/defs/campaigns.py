@@ -7,12 +7,15 @@ Staged and published are two assets on purpose: the checks of `campaign_recommen
 import dagster as dg
 
 from recoflow.campaigns.publishing.checks import CHECKS, WARN
-from recoflow.defs import metadata, names
-from recoflow.defs.answers import Answers
+from recoflow.campaigns.service import check_campaigns
+from recoflow.compute.stage_timer import Stopwatch
+from recoflow.defs import campaign_metadata, metadata, names
 from recoflow.defs.resources import Installation
 from recoflow.defs.run_reports import Reports
 from recoflow.quality.checker_process import Checker
 from recoflow.settings.environment import Environment
+
+CHECKING = "checks (great-expectations)"
 
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
@@ -31,8 +34,10 @@ def _request(environment: Environment) -> dg.AssetsDefinition:
     def campaign_request(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         reports, campaign = Reports(environment, installation, context.log), context.partition_key
         reports.begin([campaign])
+        watch = Stopwatch()
         with reports.reporting(campaign):
-            return Answers(environment, installation).request(campaign)
+            prepared = installation.campaigns(environment).prepare(campaign, watch)
+        return campaign_metadata.of_request(environment, prepared, watch)
 
     return campaign_request
 
@@ -52,9 +57,12 @@ def _recommendations(environment: Environment) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> dg.MaterializeResult:
         reports, campaign = Reports(environment, installation, context.log), context.partition_key
+        service, watch = installation.campaigns(environment), Stopwatch()
         with reports.reporting(campaign):
-            answers = Answers(environment, installation)
-            result = answers.recommendations({campaign: answers.stage(campaign)}, checker.validate)[campaign]
+            built = service.build(service.prepared(campaign, watch), watch)
+            with watch.stage(CHECKING):
+                findings = check_campaigns({campaign: built}, checker.validate)
+        result = campaign_metadata.of_recommendations(environment, built, findings[campaign], watch)
         reports.refused(campaign, result)
         return result
 
@@ -71,6 +79,16 @@ def _response(environment: Environment) -> dg.AssetsDefinition:
     )
     def campaign_response(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         with Reports(environment, installation, context.log).reporting(context.partition_key):
-            return Answers(environment, installation).response(context.partition_key)
+            return published(environment, installation, context.partition_key)
 
     return campaign_response
+
+
+def published(environment: Environment, installation: Installation, key: str) -> dg.MaterializeResult:
+    """Render a campaign, audited meanwhile, and publish it if its request came by SFTP."""
+    service, watch, state = installation.campaigns(environment), Stopwatch(), None
+    rendered = service.render(key, watch)
+    if rendered.record.claim_id is not None:
+        with installation.mailbox(environment) as mailbox:
+            state = service.publish(rendered, mailbox, watch)
+    return campaign_metadata.of_response(environment, rendered, state, watch)

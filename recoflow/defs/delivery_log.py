@@ -8,39 +8,18 @@ behind one: for those the request sensor starts the job of this module.
 """
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import dagster as dg
 
-from recoflow.campaigns.publishing import response_files
-from recoflow.campaigns.staging import staged
-from recoflow.campaigns.staging.staged import Staged
+from recoflow.campaigns.publishing import deliveries
 from recoflow.defs import names, reruns, retries
 from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
 from recoflow.errors import CampaignError
 from recoflow.settings.environment import Environment
-from recoflow.storage.lake.lake import Lake
-from recoflow.storage.sftp.claims import Delivery
 
-STAGING = "staging"  # below a campaign's folder
 PAUSES: Final = Pauses(timedelta(seconds=15), timedelta(minutes=5))
-
-
-def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
-    """Add a delivered campaign's lists to `responses`, at most once however often called.
-
-    Args:
-        delivery: its reference is the campaign's key.
-        campaigns: the environment's campaign folders.
-        lake: of the environment.
-
-    Raises:
-        CampaignError: its staged lists are gone.
-    """
-    answered = staged.load(campaigns / delivery.reference / STAGING, Staged)
-    lake.append("responses", response_files.rows(answered, delivery.at), transaction=delivery.reference)
 
 
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
@@ -52,7 +31,7 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
         with installation.mailbox(environment) as mailbox:
             for delivery in mailbox.delivered():
                 try:
-                    note(delivery, folder, lake)
+                    deliveries.note(delivery, folder, lake)
                 except CampaignError as error:  # a person of that campaign was forgotten meanwhile
                     context.log.warning(f"campaign {delivery.reference} was published, not noted: {error}")
                 mailbox.acknowledge(delivery)

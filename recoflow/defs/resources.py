@@ -1,5 +1,6 @@
 """Resources: where an installation's data lies, and how its stores are opened."""
 
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
 
+from recoflow.campaigns.service import CampaignService
 from recoflow.defs import workers
+from recoflow.defs.clock import now
+from recoflow.errors import RecoflowError
 from recoflow.quality.checker_process import Checker
 from recoflow.settings.environment import Environment
-from recoflow.storage import configuration_store
+from recoflow.storage import alerts, configuration_store
 from recoflow.storage.configuration_store import Register
 from recoflow.storage.lake.lake import Lake
 from recoflow.storage.paths import Layout
@@ -54,6 +59,7 @@ class Installation(dg.ConfigurableResource):
     """The data folder of this installation, and the stores in it."""
 
     data: str
+    _campaigns: dict[str, CampaignService] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """A run begins with this: say which process executes it."""
@@ -72,6 +78,17 @@ class Installation(dg.ConfigurableResource):
     def effective(self, environment: Environment) -> Environment:
         """The environment with the configurations that are registered now."""
         return configuration_store.effective(environment, Register(self.lake(environment)).history())
+
+    def campaigns(self, environment: Environment) -> CampaignService:
+        """What answers campaigns of the environment; one for all steps of a run, so that a model is loaded once."""
+        if environment.name not in self._campaigns:
+            self._campaigns[environment.name] = CampaignService(
+                environment, self.layout, self.lake(environment), functools.partial(self._alert, environment.name)
+            )
+        return self._campaigns[environment.name]
+
+    def _alert(self, environment: str, fault: RecoflowError) -> None:
+        alerts.raise_alert_daily(self.layout.alerts, fault, now(), environment)
 
     @contextmanager
     def mailbox(self, environment: Environment) -> Iterator[Mailbox]:

@@ -45,6 +45,9 @@ class Sftp(Section):
     owns_server: bool = True
     quiet_seconds: float = Field(60, ge=0)
     max_bytes: int = Field(2 * 1024**3, ge=1)
+    # How a response that was uploaded is verified before it is published: files of up to 64 MiB by their bytes, larger
+    # ones by their size alone, or with read_back by their bytes, too.
+    verify: Literal["size", "read_back"] = "size"
     # Of files that recoflow puts into responses/, for a server that serves the customer under another account of the
     # same group; null: as the server makes them. The embedded server has no use for it.
     file_mode: Mode | None = None

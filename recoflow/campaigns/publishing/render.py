@@ -81,7 +81,7 @@ def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], ob
     def render(file: BinaryIO) -> None:
         is_compressed, counted = filename.is_compressed(staged.name), cast("BinaryIO", _Digesting(file, digest))
         with _compressing(counted, is_compressed) as sink, closing(ahead(lines(), STRETCHES)) as stretches:
-            sink.write(csv_rows.header(_kinds(staged)))
+            sink.write(csv_rows.header(published_columns(staged)))
             sink.writelines(stretches)
         approve()
 
@@ -143,7 +143,7 @@ class _Digesting(io.BufferedIOBase):
         return self._file.write(content)
 
 
-def _kinds(staged: Staged | StagedAudiences) -> pl.Schema:
+def published_columns(staged: Staged | StagedAudiences) -> pl.Schema:
     """The columns that are published."""
     if isinstance(staged, StagedAudiences):
         return pl.Schema({name: staged_audiences.PARTS[name] for name in staged_audiences.COLUMNS})
@@ -155,7 +155,7 @@ def _tables(staged: Staged | StagedAudiences) -> Iterator[pa.Table]:
     """What is published of each part, its texts as dictionaries."""
     from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
 
-    kinds = _kinds(staged)
+    kinds = published_columns(staged)
     texts = [name for name, kind in kinds.items() if kind == pl.String]
     unsafe = staged.information_fields if isinstance(staged, Staged) and staged.csv_safe else ()
     for part in staged.parts:

@@ -1,4 +1,4 @@
-"""What leaves the house: the files that answer a campaign in the order of publication, and its rows for the lake.
+"""The files that answer a campaign, in the order of publication.
 
 What belongs here: which files there are and what they are called. What does not: their content (see `response`), and
 the upload (`storage.mailbox`).
@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
-from recoflow import schema
 from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.publishing import render
 from recoflow.campaigns.publishing.render import Response
-from recoflow.campaigns.requests import csv_reader, filename
+from recoflow.campaigns.requests import filename
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging import memory
 from recoflow.campaigns.staging.staged import Staged
-from recoflow.formats.fields import BLANK
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
 MANIFEST = "manifest.json"
@@ -68,19 +65,3 @@ def _audited(answered: Staged | StagedAudiences, path: Path, audit: Callable[[],
 def is_rendered(folder: Path) -> bool:
     """Whether the files of a campaign were rendered once, so that they may have been published."""
     return (folder / MANIFEST).exists()
-
-
-def rows(staged: Staged, published_at: datetime) -> pl.DataFrame:
-    """The published recommendations as `schema.RESPONSES`.
-
-    Audiences have no rows there: the table says what people were given, which later events are traced back to by
-    request_id, and nobody is given anything by being chosen.
-    """
-    kept = [*schema.RESPONSE_COLUMNS, "rank", "page_type"]
-    return (
-        pl.read_parquet(list(staged.parts), columns=kept)
-        .with_columns(pl.col(csv_reader.PERSON).str.strip_chars(BLANK))  # or nobody finds them who looks for a person
-        .with_columns(model_version=pl.lit(staged.model_version), published_at=pl.lit(published_at))
-        .cast(schema.RESPONSES)
-        .select(schema.RESPONSES.names())
-    )

@@ -24,6 +24,7 @@ from recoflow import schema
 from recoflow.errors import CampaignError
 from recoflow.storage import atomic_files
 
+STAGING: Final = "staging"  # below a campaign's folder
 MANIFEST: Final = "manifest.json"
 REQUESTS_FILE: Final = "requests.parquet"
 ERRORS_FILE: Final = "errors.parquet"

@@ -26,6 +26,7 @@ class Account:
         connect_seconds: for TCP, SSH handshake and log-in together.
         reply_seconds: for each answer of the server.
         file_mode: of files in responses/; None: as the server makes them.
+        reads_back: whether large responses are read back before they are published.
     """
 
     environment: str
@@ -42,6 +43,7 @@ class Account:
     connect_seconds: float = 10
     reply_seconds: float = 30
     file_mode: int | None = None
+    reads_back: bool = False
 
     @staticmethod
     def of(environment: Environment, layout: Layout) -> Account:
@@ -60,4 +62,5 @@ class Account:
             max_bytes=settings.max_bytes,
             retention_days=environment.campaigns.retention_days,
             file_mode=int(settings.file_mode, 8) if settings.file_mode else None,
+            reads_back=settings.verify == "read_back",
         )

@@ -92,7 +92,7 @@ def identify(desk: Desk, claim: Claim) -> None:
         ledger.update(claim.id, state=State.CONSUMED)
     elif _is_kept(files := ledger.outgoing(twin.id)):
         ledger.update(claim.id, rejection=twin.rejection)
-        ledger.ready(claim.id, files, twin.reference)
+        ledger.ready(claim.id, files, desk.clock.wall(), twin.reference)
 
 
 def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
@@ -158,7 +158,8 @@ def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
     name = names.side(claim.name, names.ERRORS, claim.folder)
     ingested_at = claim.ingested_at if claim.ingested_at is not None else desk.now()
     desk.ledger.update(claim.id, rejection=f"{code}: {message}", ingested_at=ingested_at)
-    desk.ledger.ready(claim.id, [Outgoing(0, path, name, transfer.local_content(path))])
+    files = [Outgoing(0, path, name, transfer.local_content(path))]
+    desk.ledger.ready(claim.id, files, desk.clock.wall())
 
 
 def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:

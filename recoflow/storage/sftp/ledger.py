@@ -273,8 +273,11 @@ class Ledger:
 
     # Answers
 
-    def ready(self, claim_id: str, files: Iterable[Outgoing], reference: str | None = None) -> Claim:
-        """Write down which files answer a claim, and what `delivered` is to tell once they are published."""
+    def ready(self, claim_id: str, files: Iterable[Outgoing], at: float, reference: str | None = None) -> Claim:
+        """Write down which files answer a claim, when they count as published, and their reference for `delivered`.
+
+        An answer that may have been published before keeps the time of then.
+        """
         with self.transaction() as connection:
             connection.execute("DELETE FROM outgoing WHERE claim = ?", (claim_id,))
             connection.executemany(
@@ -282,8 +285,9 @@ class Ledger:
                 [(claim_id, f.position, str(f.local), f.name, f.content.size, f.content.sha256) for f in files],
             )
             connection.execute(
-                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL, reference = ? WHERE id = ?",
-                (State.READY, reference, claim_id),
+                "UPDATE claims SET state = ?, tries = 0, retry_at = 0, problem = NULL, reference = ?, delivered_at = "
+                "CASE WHEN id IN (SELECT claim FROM responses) THEN coalesce(delivered_at, ?) ELSE ? END WHERE id = ?",
+                (State.READY, reference, at, at, claim_id),
             )
         return self.claim(claim_id)
 
@@ -299,8 +303,8 @@ class Ledger:
     ) -> Claim:
         """The files' names in responses/ are this claim's, which is PUBLISHING them or has PUBLISHED them.
 
-        They are so from the intent on: a side file whose publication was cut off is then known as ours. What was
-        published before keeps the time of its first delivery.
+        They are so from the intent on: a side file whose publication was cut off is then known as ours. `delivered_at`
+        holds where `ready` gave none, as before version 0.2.
         """
         with self.transaction() as connection:
             connection.executemany(
@@ -316,7 +320,7 @@ class Ledger:
 
     def delivered(self) -> list[Claim]:
         """Claims whose answer was published with a reference that nobody acknowledged yet, the oldest first."""
-        return self._claims("reference IS NOT NULL AND delivered_at IS NOT NULL")
+        return self._claims("reference IS NOT NULL AND state IN ('published', 'expired')")
 
     def responses(self) -> list[Response]:
         """Every name in responses/ that is ours, whether or not the consumer has removed it."""

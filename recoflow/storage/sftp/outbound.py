@@ -33,12 +33,11 @@ def advance(desk: Desk, claim: Claim) -> Claim:
     if claim.state is State.UPLOADED:
         claim = desk.ledger.own(claim, files, desk.now(), State.PUBLISHING)
         desk.on_state("publishing")
-    delivered_at = desk.clock.wall()  # before the rename: nobody can have acted on an answer earlier
     for file in files:
         _publish(desk, claim, file)
     _remove_leftovers(desk, claim)
     state = State.REJECTED if claim.rejection else State.PUBLISHED
-    claim = desk.ledger.own(claim, files, desk.now(), state, delivered_at)
+    claim = desk.ledger.own(claim, files, desk.now(), state, desk.clock.wall())
     desk.on_state("published")
     return claim
 
@@ -54,7 +53,7 @@ def advance_due(desk: Desk) -> None:
 
 def _upload(desk: Desk, claim: Claim, file: Outgoing) -> None:
     staged = desk.staged(claim, file.position)
-    transfer.upload(desk.session(), file.local, staged, file.content)
+    transfer.upload(desk.session(), file.local, staged, file.content, reads_back=desk.account.reads_back)
     if desk.account.file_mode is not None:
         desk.session().chmod(staged, desk.account.file_mode)
     desk.on_state("staged")

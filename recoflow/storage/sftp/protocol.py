@@ -126,6 +126,10 @@ class Session:
         """Attributes of a file, of a link itself."""
         return self._stat(self._ask(sftp.CMD_LSTAT, path), path)
 
+    def fstat(self, handle: bytes, path: bytes) -> Attributes:
+        """Attributes of an open file."""
+        return self._stat(self._ask(sftp.CMD_FSTAT, handle), path)
+
     def open(self, path: bytes, flags: int) -> bytes:
         """A handle; flags READ or CREATE."""
         return self._handle(self._ask(sftp.CMD_OPEN, path, flags, 0), path)
@@ -156,7 +160,7 @@ class Session:
         Raises:
             RefusedError: when the file's size or time changes while it is read, or fewer bytes come than it has.
         """
-        before = self._stat(self._ask(sftp.CMD_FSTAT, handle), path)
+        before = self.fstat(handle, path)
         flying: deque[tuple[int, int, int]] = deque()
         asked = 0
         while asked < before.size or flying:
@@ -165,7 +169,7 @@ class Session:
                 flying.append((self._request(sftp.CMD_READ, handle, _Long(asked), length), asked, length))
                 asked += length
             yield self._block(handle, path, *flying.popleft())
-        after = self._stat(self._ask(sftp.CMD_FSTAT, handle), path)
+        after = self.fstat(handle, path)
         if (before.size, before.mtime) != (after.size, after.mtime):
             raise RefusedError(self._name(path), "changed while it was read", "It is tried again")
 

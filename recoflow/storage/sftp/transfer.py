@@ -11,10 +11,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from recoflow.errors import MailboxError
 from recoflow.storage.sftp.names import escaped
 from recoflow.storage.sftp.protocol import BLOCK, CREATE, READ, RefusedError, Session
+
+READ_BACK_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,45 @@ def small(session: Session, remote: bytes, limit: int) -> bytes:
     return b"".join(_blocks(session, remote))
 
 
-def upload(session: Session, local: Path, remote: bytes, content: Content) -> None:
-    """Copy a local file to `remote`, then read it back.
+def upload(session: Session, local: Path, remote: bytes, content: Content, *, reads_back: bool = False) -> None:
+    """Copy a local file to `remote`, and verify it: by its size, and by its bytes as far as READ_BACK_BYTES.
+
+    Every packet is authenticated and the status of every WRITE is checked, so that reading a large file back costs
+    twice the time of writing it and finds only faults of the server's disk.
+
+    Args:
+        session: connected.
+        local: the file.
+        remote: its path on the server.
+        content: what the file held when it was made.
+        reads_back: verify larger files by their bytes, too.
 
     Raises:
         RefusedError: when a write, the closing or the comparison failed.
         MailboxError: when the local file is not `content` any more.
     """
+    digest, sent = hashlib.sha256(), 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal sent
+        with local.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+                sent += len(block)
+                yield block
+
     handle = session.open(remote, CREATE)
     try:
-        with local.open("rb") as file:
-            session.write(handle, iter(lambda: file.read(BLOCK), b""), remote)
+        session.write(handle, blocks(), remote)
         session.sync(handle, remote)
+        size = session.fstat(handle, remote).size
     finally:
         session.close(handle, remote)
-    if remote_content(session, remote) == content:
-        return
-    if local_content(local) != content:
+    if Content(sent, digest.hexdigest()) != content:
         raise MailboxError(str(local), "changed while it was uploaded", "Render it again; nothing was published")
-    raise RefusedError(escaped(remote), "holds other bytes than were written", "It is tried again")
+    is_read_back = reads_back or content.size <= READ_BACK_BYTES
+    if size != content.size or (is_read_back and remote_content(session, remote) != content):
+        raise RefusedError(escaped(remote), "holds other bytes than were written", "It is tried again")
 
 
 def remote_content(session: Session, remote: bytes) -> Content:

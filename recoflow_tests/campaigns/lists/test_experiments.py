@@ -15,7 +15,7 @@ import xxhash
 from scipy.stats import chi2_contingency, chisquare, kstest
 
 from recoflow.campaigns.lists import experiments
-from recoflow.campaigns.publishing import audit, response_files
+from recoflow.campaigns.publishing import audit, deliveries, response_files
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging.staged import Staged
 from recoflow.models.store.bundle import Bundle
@@ -188,7 +188,7 @@ def test_response_staged_rows_and_the_lake_carry_the_arm_and_the_audit_agrees(
             assert items == newest
     assert set(given.filter(pl.col("user_id").str.starts_with("stranger"))["user_group"]) == {"fallback", "recoflow"}
     audit.audit(staged, newsroom)
-    assert dict(response_files.rows(staged, make.now).select("user_id", "version").iter_rows()) == expected
+    assert dict(pl.concat(deliveries.rows(staged, make.now)).select("user_id", "version").iter_rows()) == expected
     response = next(path for path, name in response_files.render_files(staged, tmp_path) if name == staged.name)
     assert {row["user_id"]: row["version"] for row in csv.DictReader(io.StringIO(response.read_text()))} == expected
 

@@ -1,0 +1,269 @@
+"""The one way in which a campaign is answered: prepare, build, check, publish.
+
+    prepare   pin the inputs, load the model, parse the request       → <campaign>/inputs.json, prepared/
+    build     rank and stage every list                               → <campaign>/staging/
+    publish   audit, render, upload, rename; then note what was given → <campaign>/response …, responses/, the lake
+
+Each step finds what the step before it left on disk, so that each can run alone, in another process, and again. What
+does not belong here: assets and runs (`recoflow.defs`), and when a campaign is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from recoflow.campaigns import campaign_record, inputs
+from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
+from recoflow.campaigns.prepared import load_prepared, save_prepared
+from recoflow.campaigns.publishing import audience_audit, audit, checks, deliveries, response_files
+from recoflow.campaigns.requests.model import Request
+from recoflow.campaigns.serving_model import FOLDING_IN, ServingModel
+from recoflow.campaigns.staging import staged
+from recoflow.campaigns.staging.staged import STAGING, Staged
+from recoflow.errors import ModelError, RecoflowError
+from recoflow.models.store import versions
+from recoflow.models.store.bundle_store import load_bundle
+from recoflow.quality.finding import Finding
+from recoflow.storage import configuration_store
+from recoflow.storage.configuration_store import Register
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from recoflow.campaigns.campaign_record import Docket
+    from recoflow.campaigns.inputs import Inputs
+    from recoflow.campaigns.publishing.response_files import Files
+    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.models.store.bundle import Bundle
+    from recoflow.quality.gx_runner import Validate
+    from recoflow.settings.environment import Environment
+    from recoflow.storage.lake.lake import Lake
+    from recoflow.storage.lake.staging import StagedFile
+    from recoflow.storage.paths import Layout
+    from recoflow.storage.sftp.claims import State
+    from recoflow.storage.sftp.mailbox import Mailbox
+
+PREPARED: Final = "prepared"  # below a campaign's folder
+
+
+@dataclass(frozen=True)
+class PreparedCampaign:
+    """A campaign whose request was read.
+
+    Attributes:
+        record: what was known when its request file came in.
+        inputs: which model, tables and settings answer it.
+        environment: as these settings have it.
+        request: as it was understood; possibly rejected as a whole.
+    """
+
+    record: Docket
+    inputs: Inputs
+    environment: Environment
+    request: Request
+
+
+@dataclass(frozen=True)
+class BuiltCampaign:
+    """A campaign whose lists are staged; `answer` is the request where it was rejected as a whole."""
+
+    record: Docket
+    environment: Environment
+    answer: Staged | StagedAudiences | Request
+
+
+@dataclass(frozen=True)
+class RenderedCampaign:
+    """The audited files that answer a campaign, on this machine."""
+
+    record: Docket
+    answer: Staged | StagedAudiences | Request
+    files: Files
+
+
+class CampaignService:
+    """Answers the campaigns of one environment; a model version is loaded and verified once.
+
+    A campaign goes by its key, see `campaign_record`. What is in service is looked up once, at the first campaign, so
+    that all campaigns of a run are answered alike.
+
+    Args:
+        environment: as its file has it.
+        layout: of the installation.
+        lake: of the environment.
+        on_fault: called with a fault of the installation that a campaign survives: a champion that is damaged.
+    """
+
+    def __init__(
+        self, environment: Environment, layout: Layout, lake: Lake, on_fault: Callable[[RecoflowError], None]
+    ) -> None:
+        self.folder = layout.campaigns(environment.name)
+        self._environment = environment
+        self._lake = lake
+        self._models = layout.models(environment.name)
+        self._on_fault = on_fault
+        self._bundles: dict[str, Bundle] = {}  # the last one that was loaded, by its version
+        self._serving: tuple[Inputs, ServingModel] | None = None  # the last one, of these inputs
+        self._folded: tuple[str, Bundle] | None = None  # the last one, of this campaign
+
+    def prepare(self, key: str, watch: Stopwatch) -> PreparedCampaign:
+        """Read a request file with the inputs that the campaign has from now on.
+
+        Raises:
+            CampaignError: there is no such campaign, or its file is gone.
+            ModelError: there is no model.
+        """
+        return self._prepare(key, self._choose(key), watch)
+
+    def prepared(self, key: str, watch: Stopwatch) -> PreparedCampaign:
+        """The campaign as it was prepared; prepared now if it was not, or if other inputs answer it meanwhile."""
+        chosen = self._choose(key)
+        return self._read(key, chosen) or self._prepare(key, chosen, watch)
+
+    def build(self, prepared: PreparedCampaign, watch: Stopwatch) -> BuiltCampaign:
+        """Rank and stage every list of a request."""
+        request, record = prepared.request, prepared.record
+        answer: Staged | StagedAudiences | Request = request
+        if request.rejection is None:
+            with watch.stage("load model"):
+                model = self._serving_model(prepared.inputs)
+            bundle = self._fold_in(prepared, watch)
+            answer = model.build(request, bundle, self.folder / record.key / STAGING, record.as_of, watch)
+        return BuiltCampaign(record, prepared.environment, answer)
+
+    def render(self, key: str, watch: Stopwatch) -> RenderedCampaign:
+        """Write the files that answer a campaign which was built, audited meanwhile.
+
+        Raises:
+            AuditError: the staged campaign is not fit for publication.
+            CampaignError: nothing is staged.
+        """
+        chosen = inputs.load(self.folder / key)
+        prepared = self._read(key, chosen) or self._prepare(key, chosen, watch)
+        request = prepared.request
+        if request.rejection is not None:
+            with watch.stage("write files"):
+                files = response_files.render_files(request, self.folder / key)
+            return RenderedCampaign(prepared.record, request, files)
+        kind: type[Staged | StagedAudiences] = StagedAudiences if request.is_for_audiences else Staged
+        answer = staged.load(self.folder / key / STAGING, kind)
+        bundle = self._fold_in(prepared, watch)
+
+        def audited() -> None:
+            with watch.stage("audit"):
+                if isinstance(answer, Staged):
+                    audit.audit(answer, bundle)
+                else:
+                    audience_audit.audit(answer, bundle)
+
+        with watch.stage("write files"):
+            files = response_files.render_files(answer, self.folder / key, audited)
+        return RenderedCampaign(prepared.record, answer, files)
+
+    def publish(self, campaign: RenderedCampaign, mailbox: Mailbox, watch: Stopwatch) -> State:
+        """Upload the files, rename them into responses/, and note in the lake what people were given.
+
+        Args:
+            campaign: one that came by SFTP.
+            mailbox: its account.
+            watch: counts the stages.
+        """
+        claim, answer = campaign.record.claim_id, campaign.answer
+        assert claim is not None
+        reference = campaign.record.key if isinstance(answer, Staged) else None
+        with ThreadPoolExecutor(1) as beside:
+            published_at = mailbox.ready(claim, campaign.files, reference=reference)
+            rows = beside.submit(self._stage_rows, answer, published_at, watch)
+            try:
+                with watch.stage("upload"):
+                    state = mailbox.complete(claim)
+            except BaseException:
+                self._lake.discard(rows.result(), None)
+                raise
+        delivery = next((each for each in mailbox.delivered() if each.claim_id == claim), None)
+        if delivery is None:  # noted already, or a newer file of this name owns the response
+            self._lake.discard(rows.result(), None)
+            return state
+        with watch.stage("commit to the lake"):
+            self._lake.commit_once(deliveries.TABLE, rows.result(), transaction=delivery.reference)
+            mailbox.acknowledge(delivery)
+        return state
+
+    def _stage_rows(
+        self, answer: Staged | StagedAudiences | Request, published_at: datetime, watch: Stopwatch
+    ) -> list[StagedFile]:
+        if not isinstance(answer, Staged):
+            return []
+        with watch.stage("stage rows of the lake"):
+            return deliveries.stage_rows(answer, published_at, self._lake)
+
+    @cached_property
+    def _in_service(self) -> Inputs:
+        """What campaigns that begin now are answered from."""
+        environment = configuration_store.effective(self._environment, Register(self._lake).history())
+        serving = versions.serving(self._models)
+        if serving is None:
+            return inputs.in_service(self._models, self._lake, environment)  # it says what is missing
+        bundle, fault = serving
+        if fault is not None:
+            cure = f"{bundle.version} serves meanwhile. Put its files back, or train again"
+            self._on_fault(ModelError(fault.culprit, fault.problem, cure))
+        self._bundles = {bundle.version: bundle}
+        return inputs.of_version(bundle.version, self._lake, environment)
+
+    def _choose(self, key: str) -> Inputs:
+        return inputs.choose(self.folder / key, self._models, self._lake, self._in_service)
+
+    def _read(self, key: str, chosen: Inputs) -> PreparedCampaign | None:
+        request = load_prepared(self.folder / key / PREPARED, chosen)
+        if request is None:
+            return None
+        return PreparedCampaign(campaign_record.load(self.folder, key), chosen, chosen.environment(), request)
+
+    def _prepare(self, key: str, chosen: Inputs, watch: Stopwatch) -> PreparedCampaign:
+        record = campaign_record.load(self.folder, key)
+        with watch.stage("load model"):
+            model = self._serving_model(chosen)
+        with watch.stage("parse request"):
+            request = model.parse(record.request_file(), name=record.name, sha256=record.sha256)
+            save_prepared(request, chosen, self.folder / key / PREPARED)
+        return PreparedCampaign(record, chosen, chosen.environment(), request)
+
+    def _serving_model(self, chosen: Inputs) -> ServingModel:
+        if self._serving is None or self._serving[0] != chosen:
+            version = chosen.model_version
+            if version not in self._bundles:
+                self._bundles = {version: load_bundle(self._models / version)}
+            model = ServingModel(self._bundles[version], chosen.environment(), self._lake, chosen.tables)
+            self._serving = chosen, model
+        return self._serving[1]
+
+    def _fold_in(self, prepared: PreparedCampaign, watch: Stopwatch) -> Bundle:
+        key = prepared.record.key
+        if self._folded is None or self._folded[0] != key:
+            model = self._serving_model(prepared.inputs)
+            with watch.stage(FOLDING_IN):
+                self._folded = key, model.fold_in(prepared.request)
+        return self._folded[1]
+
+
+def check_campaigns(built: Mapping[str, BuiltCampaign], validate: Validate) -> dict[str, list[Finding]]:
+    """Key → a finding for each of `checks.CHECKS`; campaigns that must look alike are checked together."""
+    staged_answers: dict[str, tuple[Staged | StagedAudiences, Environment]] = {}
+    findings: dict[str, list[Finding]] = {}
+    for key, campaign in built.items():
+        if isinstance(campaign.answer, Request):
+            findings[key] = _not_applicable(campaign.answer)
+        else:
+            staged_answers[key] = campaign.answer, campaign.environment
+    return findings | checks.check(staged_answers, validate)
+
+
+def _not_applicable(request: Request) -> list[Finding]:
+    assert request.rejection is not None
+    message = f"not applicable: the request was rejected: {request.rejection.message}"
+    return [Finding(check, passed=True, message=message) for check in checks.CHECKS]
