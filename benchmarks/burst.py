@@ -24,7 +24,7 @@ from recoflow.models.store import versions
 from recoflow.sandbox import demo, feeder, world
 from recoflow.server import processes
 from recoflow.server.stack import Stack, up
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 REPOSITORY = Path(__file__).parents[1]
 LONGEST = 1800.0  # on a busy machine
@@ -38,8 +38,8 @@ def running(sample: world.World) -> Iterator[tuple[Stack, SFTPClient]]:
         for name in ("dagster.yaml", "workspace.yaml", "data/environments/lorem.yaml"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, root / name)
-        layout = Layout(root / "data")
-        world.write(sample, root / "files", days_per_file=30)
+        layout = Paths(root / "data")
+        world.write_world(sample, root / "files", days_per_file=30)
         with up(root, layout, print) as stack, feeder.connect(layout.sftp, "lorem", stack.sftp_port or 0) as sftp:
             for file in sorted((root / "files").iterdir()):
                 feeder.drop(sftp, file, folder="periodic")

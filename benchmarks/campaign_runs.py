@@ -48,10 +48,10 @@ def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]
     from recoflow.campaigns.lists import build_lists, item_filters
     from recoflow.campaigns.publishing import audit, checks, response_files
     from recoflow.campaigns.requests import request_parser
-    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.compute.stage_timer import StageTimer
     from recoflow.models.store import bundle_store
 
-    watch, folder = Stopwatch(), campaign_world.Folder(root)
+    watch, folder = StageTimer(), campaign_world.Folder(root)
     environment, file = folder.environment, folder.request(users, k)
     with watch.stage("load bundle"):
         bundle = bundle_store.load_bundle(folder.bundle)
@@ -64,15 +64,17 @@ def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]
             known_attributes=item_filters.attribute_names(bundle.items),
         )
     assert read.counts.accepted == users, read.errors
-    result = build_lists.answer(read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch)
+    result = build_lists.build_lists(
+        read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch
+    )
     with watch.stage("checks"):
-        (findings,) = checks.check({"one": (result, environment)}, checker.validate).values()
+        (findings,) = checks.check_staged({"one": (result, environment)}, checker.validate).values()
     beside = peak_bytes(checker.pid)
     assert all(finding.passed for finding in findings), findings
 
     def audited() -> None:
         with watch.stage("audit"):
-            audit.audit(result, bundle)
+            audit.audit_lists(result, bundle)
 
     with watch.stage("write CSV"):
         files = response_files.render_files(result, root / OUT, audited)
@@ -91,18 +93,18 @@ def limits(root: Path, users: int, k: int) -> dict[str, Any]:
     from benchmarks import campaign_world
     from recoflow.campaigns.publishing import render
     from recoflow.campaigns.staging import staged
-    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.compute.stage_timer import StageTimer
     from recoflow.models.store import bundle_store
     from recoflow.ranking.top_k import prepare, top_k
 
-    watch, bundle = Stopwatch(), bundle_store.load_bundle(campaign_world.Folder(root).bundle)
+    watch, bundle = StageTimer(), bundle_store.load_bundle(campaign_world.Folder(root).bundle)
     factors = bundle.user_factors[:users]
     top_k(factors[:1000], bundle.item_factors, k)
     seen = {"seen_indptr": bundle.seen_indptr[: users + 1], "seen_indices": bundle.seen_indices}
     with watch.stage("rank"):
         top_k(factors, prepare(bundle.item_factors, factors), k, **seen)
-    result = staged.load(root / OUT / "staging", staged.Staged)
-    columns = list(render.columns(result.information_fields))
+    result = staged.load_staged(root / OUT / "staging", staged.StagedLists)
+    columns = list(render.response_columns(result.information_fields))
     table = pl.concat([pl.read_parquet(part, columns=columns) for part in result.parts]).to_arrow()
     with (root / OUT / "bare.csv").open("wb") as file:
         with watch.stage("write"):
@@ -122,9 +124,9 @@ def implicit(root: Path, users: int, k: int) -> dict[str, Any]:
 
     from benchmarks import campaign_world
     from benchmarks.rank import implicit_model
-    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.compute.stage_timer import StageTimer
 
-    watch, folder = Stopwatch(), campaign_world.Folder(root)
+    watch, folder = StageTimer(), campaign_world.Folder(root)
     arrays = {name: np.load(folder.bundle / f"{name}.npy") for name in ("user_factors", "item_factors", "subjects")}
     indptr, indices = np.load(folder.bundle / "seen_indptr.npy"), np.load(folder.bundle / "seen_indices.npy")
     shape = len(arrays["user_factors"]), len(arrays["item_factors"])

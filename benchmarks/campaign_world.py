@@ -49,7 +49,7 @@ class Folder:
 
     @property
     def environment(self) -> Environment:
-        return environment.load(self.root / f"{NAME}.yaml")
+        return environment.load_environment(self.root / f"{NAME}.yaml")
 
 
 def user_ids(count: int) -> pl.Series:

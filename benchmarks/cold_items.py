@@ -57,7 +57,9 @@ def main() -> None:
     for name in arguments.models.split(","):
         scorer = train.train(left, Model(algorithm=name), arguments.seed)
         started = time.perf_counter()
-        encoder = item_encoder.fit(items[kept], scorer.item_factors[kept], left.popularity()[kept], arguments.seed)
+        encoder = item_encoder.fit_item_encoder(
+            items[kept], scorer.item_factors[kept], left.popularity()[kept], arguments.seed
+        )
         if encoder is None:
             raise SystemExit(f"{arguments.path}: the items have no attributes in common")
         encoded = encoder.encode(items[held])

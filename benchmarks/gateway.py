@@ -35,7 +35,7 @@ from recoflow.ingest.run import ingest_file
 from recoflow.server.processes import free_port
 from recoflow.settings import environment
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 CONFIGURATION = Path(__file__).parents[1] / "data" / "environments" / "lorem.yaml"
 
@@ -114,7 +114,7 @@ def run_peer(options: argparse.Namespace, folder: Path) -> dict[str, float]:
 
 
 def run_gateway(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    layout = Layout(folder)
+    layout = Paths(folder)
     layout.environments.mkdir()
     shutil.copy(CONFIGURATION, layout.environments)
     port = free_port(0)
@@ -141,9 +141,9 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def look_up(layout: Layout, log: pl.DataFrame, batch: int) -> dict[str, Any]:
+def look_up(layout: Paths, log: pl.DataFrame, batch: int) -> dict[str, Any]:
     """Ingest the spool and count each acknowledged event in the lake."""
-    lorem = environment.load(layout.environments / "lorem.yaml")
+    lorem = environment.load_environment(layout.environments / "lorem.yaml")
     lake = Lake(layout.lake("lorem"))
     begin = time.perf_counter()
     for arrival in pending_files.segments(layout.spool("lorem")):

@@ -53,7 +53,7 @@ LOOSE = {
 
 def ingest(path: Path, folder: Path) -> FileReport:
     """Ingest into a new lake in `folder`."""
-    return ingest_file(path, environment.load(CONFIGURATION), Lake(folder), RECEIVED_AT)
+    return ingest_file(path, environment.load_environment(CONFIGURATION), Lake(folder), RECEIVED_AT)
 
 
 def read(path: Path, _folder: Path) -> pl.DataFrame:

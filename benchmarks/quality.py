@@ -141,7 +141,7 @@ def run(
     model: Model, data: Data, hold: holdout.HoldOut, known: dict[str, Model], arguments: argparse.Namespace
 ) -> Result:
     started = time.perf_counter()
-    model = tune.resolve(model, hold, arguments.seed, known)
+    model = tune.resolve_settings(model, hold, arguments.seed, known)
     holdout_ndcg = hold.ndcg(train.train(hold.data, model, arguments.seed))
     tuned = time.perf_counter()
     scorer = train.train(data.train, model, arguments.seed)

@@ -29,7 +29,7 @@ from recoflow import definitions
 from recoflow.campaigns import campaign_record
 from recoflow.storage import atomic_files
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 T = TypeVar("T")
 NAME = "ranklens"
@@ -69,10 +69,10 @@ class Installation:
     """The environment in a folder of its own, and its Dagster jobs on an instance that lives in memory."""
 
     def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
-        self.layout = Layout(root)
+        self.layout = Paths(root)
         self.instance = instance
         atomic_files.write_atomic(self.layout.environments / f"{NAME}.yaml", CONFIGURATION.encode())
-        self.definitions = definitions.registry(root)
+        self.definitions = definitions.build_definitions(root)
         self.lake = Lake(self.layout.lake(NAME))
 
     def materialize(self, job: str, partition: str | None = None) -> dict[str, dict[str, Any]]:
@@ -126,7 +126,7 @@ def ask(installation: Installation, users: int, size: int) -> str:
     rows = (f'"{NAME}","{user}",,"Films for tonight",{size},"email"\n' for user in ids.head(users))
     path = installation.layout.root / REQUEST
     atomic_files.write_atomic(path, (header + "".join(rows)).encode())
-    opened = campaign_record.open_for(
+    opened = campaign_record.open_record(
         installation.layout.campaigns(NAME),
         NAME,
         path,

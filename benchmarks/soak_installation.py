@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 REPOSITORY = Path(__file__).parents[1]
 ADDRESSES = {
@@ -39,7 +39,7 @@ class Installation:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.layout = Layout(root / "data")
+        self.layout = Paths(root / "data")
         self.ports: dict[str, int] = {}
         self.starts = 0
         self._ends = threading.Event()

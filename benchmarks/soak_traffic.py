@@ -54,7 +54,7 @@ class Traffic:
     def teach(self) -> None:
         """Drop the sample world's files: they are ingested, and the first model is trained."""
         folder = self._installation.root / "files"
-        world.write(self._world, folder, days_per_file=15)
+        world.write_world(self._world, folder, days_per_file=15)
         with self._customer() as sftp:
             for file in sorted(folder.iterdir()):
                 feeder.drop(sftp, file, folder="periodic")

@@ -112,7 +112,7 @@ def recoflow(folder: Path, factors: int, iterations: int) -> dict[str, object]:
             interactions,
             catalogue,
             schema.IDENTITY.to_frame(),
-            environment.load(settings),
+            environment.load_environment(settings),
             None,
             NOW,
             {},

@@ -19,7 +19,7 @@ from recoflow.models.store import bundle_store
 from recoflow.settings import environment
 from recoflow.storage import configuration_store
 from recoflow.storage.lake.lake import TABLES, Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Workbench:
         settings: the environment's configuration.
     """
 
-    def __init__(self, layout: Layout, settings: environment.Environment) -> None:
+    def __init__(self, layout: Paths, settings: environment.Environment) -> None:
         self.layout = layout
         self.environment = settings
         self.lake = Lake(layout.lake(settings.name))
@@ -69,7 +69,7 @@ class Workbench:
         from recoflow.models.store import versions  # noqa: PLC0415
 
         folder = self.layout.models(self.environment.name)
-        found = versions.champion(folder) if version is None else bundle_store.load_bundle(folder / version)
+        found = versions.champion_bundle(folder) if version is None else bundle_store.load_bundle(folder / version)
         if found is None:
             cure = f"Materialize factors and champion of {self.environment.name} first"
             raise ModelError(str(folder), "has no champion", cure)
@@ -107,7 +107,7 @@ class Workbench:
         if isinstance(users, str):
             raise CampaignError("users", "is one text, not a list of user ids", f"Write [{users!r}]")
         settings = configuration_store.effective(
-            self.environment, configuration_store.Register(self.lake).history(), as_of
+            self.environment, configuration_store.ConfigurationStore(self.lake).history(), as_of
         )
         model = ServingModel(self.bundle(), settings, self.lake, inputs.current_tables(self.lake))
         rows = _request_file(self.environment.name, users, size, list_name, configuration_id)
@@ -134,8 +134,8 @@ def open_environment(name: str, data: str | Path | None = None) -> Workbench:
     Raises:
         ConfigurationError: when the environment's file is missing or wrong.
     """
-    layout = Layout.of_process(os.environ) if data is None else Layout(Path(data).absolute())
-    return Workbench(layout, environment.load(layout.environments / f"{name}.yaml"))
+    layout = Paths.of_process(os.environ) if data is None else Paths(Path(data).absolute())
+    return Workbench(layout, environment.load_environment(layout.environments / f"{name}.yaml"))
 
 
 def _request_file(

@@ -32,7 +32,7 @@ from recoflow.commands import (
 from recoflow.commands.terminal import DATA, Data, Name, Port, console, environment_of, errors
 from recoflow.errors import RecoflowError
 from recoflow.storage import permissions
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.scratch import Scratch
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def compile_loops(data: Data = DATA) -> None:
 
     # Images that set PYTHONDONTWRITEBYTECODE would translate our modules anew in every process.
     compileall.compile_dir(Path(__file__).parent, quiet=2)
-    for found in environment.load_all(Layout(data).environments):
+    for found in environment.load_all(Paths(data).environments):
         with Scratch() as folder:
             begin = time.monotonic()
             rows = warm_up.rehearse(found, Path(folder))
@@ -91,7 +91,7 @@ def check(data: Data = DATA) -> None:
     """Read every environment's file; exit 2 with file, line, key and cure when one is wrong."""
     from recoflow.settings import environment
 
-    folder = Layout(data).environments
+    folder = Paths(data).environments
     table = Table("environment", "title", "SFTP account", "models", "training", title=str(folder))
     for found in environment.load_all(folder):
         account = f"{found.sftp.username}@{found.sftp.host}:{found.sftp.port}"
@@ -104,7 +104,7 @@ def demo(data: Data = DATA) -> None:
     """Run the main job to its end on the sample world: real daemon, real sensor, real SFTP client."""
     from recoflow.sandbox import demo as main_job
 
-    main_job.run(Path.cwd(), Layout(data.absolute()), console)
+    main_job.run_demo(Path.cwd(), Paths(data.absolute()), console)
 
 
 @app.command()
@@ -115,8 +115,8 @@ def up(data: Data = DATA) -> None:
     """
     from recoflow.server import up as installation
 
-    installation.run(
-        Path.cwd(), Layout(data.absolute()), lambda line: console.print(line, markup=False, soft_wrap=True)
+    installation.run_until_stopped(
+        Path.cwd(), Paths(data.absolute()), lambda line: console.print(line, markup=False, soft_wrap=True)
     )
 
 
@@ -136,7 +136,7 @@ def gateway(
     from recoflow.gateway import server
     from recoflow.settings.environment import load_all
 
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     server.serve(load_all(layout.environments), layout, host, port, lambda url: console.print(f"Gateway {url}"))
 
 
@@ -149,7 +149,7 @@ def pubsub(
     """Take events from a Google Pub/Sub subscription until Ctrl-C; what is acknowledged is on disk."""
     from recoflow.gateway.subscriber import Subscriber
 
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     limits = environment_of(environment, data).gateway
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,7 +167,7 @@ def sandbox_sftp(data: Data = DATA, port: Port = 2222) -> None:
     from recoflow.settings.environment import load_all
     from recoflow.storage.atomic_files import write_atomic
 
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     settings = [found.sftp for found in load_all(layout.environments) if found.sftp.embedded]
     accounts = [found.username for found in settings]
     largest = {found.username: found.max_bytes for found in settings}
@@ -195,7 +195,7 @@ def sandbox_world(  # noqa: PLR0917 - typer makes options of them
 
     last = end.replace(tzinfo=UTC) if end else main_job.last_full_hour()
     sample = world.generate(seed=seed, users=users, items=items, events=events, end=last)
-    counts = world.write(sample, folder)
+    counts = world.write_world(sample, folder)
     (folder / world.request_name(sample)).write_text(world.request(sample), encoding="utf-8", newline="\n")
     console.print(f"{len(counts)} files in {folder}: {sample.expected}")
 

@@ -13,16 +13,16 @@ from recoflow.defs import build, warehouse
 from recoflow.defs.resources import Installation, checker
 from recoflow.settings import environment
 from recoflow.storage import permissions, stack_lock
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
-def registry(data: Path) -> dg.Definitions:
+def build_definitions(data: Path) -> dg.Definitions:
     """Definitions of all environments whose files lie under `data`.
 
     Raises:
         ConfigurationError: when an environment's file is wrong, naming file, line, key and cure.
     """
-    environments = environment.load_all(Layout(data).environments)
+    environments = environment.load_all(Paths(data).environments)
     installation = Installation(data=str(data))
     shared = dg.Definitions(
         resources={
@@ -43,4 +43,4 @@ def defs() -> dg.Definitions:
     """What `dg`, the daemon, the web server and each run worker load."""
     os.umask(permissions.UMASK)  # for workers that no `recoflow up` started
     stack_lock.join(os.environ)  # the one place that a run worker always passes before it works
-    return registry(Layout.of_process(os.environ).root)
+    return build_definitions(Paths.of_process(os.environ).root)

@@ -13,12 +13,12 @@ import dagster as dg
 import paramiko
 import yaml
 
-from recoflow.definitions import registry
+from recoflow.definitions import build_definitions
 from recoflow.defs import names
 from recoflow.sandbox import feeder, keys, sftp_server
 from recoflow.settings import environment
 from recoflow.storage.alerts import read_alerts
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.clock import SystemClock
 from recoflow.storage.sftp.ledger import Ledger
 
@@ -30,17 +30,17 @@ TICKS = 40
 class Scenario:
     """One installation with its SFTP server running."""
 
-    layout: Layout
+    layout: Paths
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     port: int
 
     def environment(self, name: str) -> environment.Environment:
-        return environment.load(self.layout.environments / f"{name}.yaml")
+        return environment.load_environment(self.layout.environments / f"{name}.yaml")
 
     def reload(self) -> None:
         """Read the environments' files again, as the code server does when it is reloaded."""
-        self.definitions = registry(self.layout.root)
+        self.definitions = build_definitions(self.layout.root)
 
     @contextmanager
     def customer(self, name: str = "lorem") -> Iterator[paramiko.SFTPClient]:
@@ -139,14 +139,14 @@ class Scenario:
 
     def select(self, request: dg.RunRequest, asset: str, account: str = "lorem") -> dg.ExecuteInProcessResult:
         """One asset of a campaign alone, as the UI's button materializes it."""
-        key = names.key(self.environment(account), asset)
+        key = names.asset_key(self.environment(account), asset)
         return self.run(f"{account}_campaign", request, asset_selection=[key])
 
 
 @contextmanager
 def installed(root: Path, *environments: str, template: Path | None = None) -> Iterator[Scenario]:
     """A new installation under `root`, with the lake and the models of `template` when one is given."""
-    layout = Layout(root)
+    layout = Paths(root)
     layout.environments.mkdir(parents=True)
     for name in environments:
         write_environment(layout, name)
@@ -155,10 +155,10 @@ def installed(root: Path, *environments: str, template: Path | None = None) -> I
     accounts = keys.prepare(layout.sftp, environments)
     with sftp_server.serve(layout.sftp, accounts, 0) as server, dg.instance_for_test(temp_dir=None) as instance:
         layout.sftp_port.write_text(str(server.port))
-        yield Scenario(layout, registry(root), instance, server.port)
+        yield Scenario(layout, build_definitions(root), instance, server.port)
 
 
-def write_environment(layout: Layout, name: str) -> None:
+def write_environment(layout: Paths, name: str) -> None:
     """The sample environment under another name, with no quiet time."""
     settings = yaml.safe_load((REPOSITORY / "data/environments/lorem.yaml").read_text())
     settings["name"] = settings["sftp"]["username"] = name

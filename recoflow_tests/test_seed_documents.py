@@ -105,8 +105,8 @@ def reply(ask, bundle, tmp_path):
         asked = ask(content, name=name, **campaigns)
         assert asked.rejection is None, asked.rejection
         settings = environment(**campaigns)
-        staged = build_lists.answer(asked, bundle, settings, tmp_path / "staging", NOW, threads=1)
-        return render.write(staged, tmp_path / "response").path.read_text(encoding="utf-8")
+        staged = build_lists.build_lists(asked, bundle, settings, tmp_path / "staging", NOW, threads=1)
+        return render.write_response(staged, tmp_path / "response").path.read_text(encoding="utf-8")
 
     return parse_and_answer
 
@@ -134,17 +134,17 @@ def codes(asked):
 
 
 def test_a_weekly_mail_would_look_like_the_example():
-    parsed = filename.parse(NAME, "lorem")
+    parsed = filename.parse_filename(NAME, "lorem")
     assert (parsed.campaign, parsed.date) == ("weekly_mail", datetime(2020, 2, 2, 20, 22, 2, tzinfo=UTC))
 
 
 def test_the_request_filename_has_to_contain_the_date_of_the_campaign():
     with pytest.raises(RequestRejectedError):
-        filename.parse("lorem_weekly_mail.csv", "lorem")
+        filename.parse_filename("lorem_weekly_mail.csv", "lorem")
 
 
 def test_the_filename_of_the_response_matches_the_one_provided(ask, bundle, tmp_path):
-    staged = build_lists.answer(ask(REQUEST), bundle, environment(), tmp_path / "staging", NOW, threads=1)
+    staged = build_lists.build_lists(ask(REQUEST), bundle, environment(), tmp_path / "staging", NOW, threads=1)
     assert response_files.render_files(staged, tmp_path)[-1][1] == NAME
 
 

@@ -21,7 +21,7 @@ FILE = "docket.json"
 
 
 @dataclass(frozen=True)
-class Docket:
+class CampaignRecord:
     """One campaign, known by its key.
 
     Args:
@@ -58,7 +58,7 @@ class Docket:
         return path
 
 
-def open_for(
+def open_record(
     campaigns: Path,
     environment: str,
     path: Path,
@@ -68,22 +68,22 @@ def open_for(
     revision: int,
     received_at: datetime,
     claim_id: str | None = None,
-) -> Docket:
+) -> CampaignRecord:
     """The docket of a request file, made when there is none; one that is there keeps its time of receipt."""
     key = filename.campaign_key(environment, name, sha256, revision)
     try:
-        found = load(campaigns, key)
+        found = load_record(campaigns, key)
     except CampaignError:
         found = None
     if found is not None and found.claim_id == claim_id and Path(found.path) == path:
         return found
     received = found.received_at if found else received_at.isoformat()
-    docket = Docket(key, name, str(path), sha256, received, claim_id)
+    docket = CampaignRecord(key, name, str(path), sha256, received, claim_id)
     atomic_files.write_atomic(campaigns / key / FILE, json.dumps(asdict(docket), indent=1, sort_keys=True).encode())
     return docket
 
 
-def load(campaigns: Path, key: str) -> Docket:
+def load_record(campaigns: Path, key: str) -> CampaignRecord:
     """Read a docket.
 
     Raises:
@@ -91,7 +91,7 @@ def load(campaigns: Path, key: str) -> Docket:
     """
     path = campaigns / key / FILE
     try:
-        return Docket(**json.loads(path.read_bytes()))
+        return CampaignRecord(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         problem = f"is no docket ({error})"
         raise CampaignError(str(path), problem, "Drop the request file again; its sensor makes the docket") from None

@@ -61,7 +61,7 @@ def with_current_items(bundle: Bundle, lake: Lake, tables: Mapping[str, int | No
     return _with_more_items(bundle, items, places)
 
 
-def with_current_people(
+def fold_in_new_events(
     bundle: Bundle, people: pl.DataFrame | None, lake: Lake, tables: Mapping[str, int | None]
 ) -> Bundle:
     """The bundle with what the people of a request did until this version of the tables, and with nobody else.
@@ -87,10 +87,10 @@ def with_current_people(
         bundle = replace(bundle, devices=_devices(bundle, people, lake, tables))
     with sql.connect() as connection:
         lake.view(connection, "interactions", tables["interactions"])
-        wanted = _everybody(connection, bundle) if people is None else subjects(people, bundle.devices)
+        wanted = _everybody(connection, bundle) if people is None else request_subjects(people, bundle.devices)
         connection.register("wanted", pl.DataFrame({"subject": wanted}).to_arrow())
         connection.execute(_WANTED)
-        now = signature.of(connection, "rows_now")
+        now = signature.signatures_of(connection, "rows_now")
         rows = bundle.rows_of(wanted)
         known = pl.DataFrame({"subject": wanted.gather(np.flatnonzero(rows >= 0)), "row": rows[rows >= 0]})
         known = known.with_columns(pl.Series("before", bundle.signatures[known["row"].to_numpy()], pl.UInt64))
@@ -120,7 +120,7 @@ def _devices(bundle: Bundle, people: pl.DataFrame, lake: Lake, tables: Mapping[s
     return lake.scan("identity", version=tables["identity"]).join(named, on="device_id", how="semi").collect()
 
 
-def subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
+def request_subjects(people: pl.DataFrame, devices: pl.DataFrame) -> pl.Series:
     """Everybody that the lists of a request may be about, sorted."""
     named = people.select("user_id", "device_id").unique()
     owners = identity.subject_of(named["user_id"], named["device_id"], devices)

@@ -64,7 +64,7 @@ class Inputs:
             raise CampaignError(f"{FILE} of this campaign", problem, cure) from None
 
 
-def in_service(models: Path, lake: Lake, environment: Environment) -> Inputs:
+def inputs_in_service(models: Path, lake: Lake, environment: Environment) -> Inputs:
     """What a campaign that begins now is answered from.
 
     Args:
@@ -78,15 +78,15 @@ def in_service(models: Path, lake: Lake, environment: Environment) -> Inputs:
     champion = versions.champion_version(models)
     if champion is None:
         raise ModelError(str(models), "has no champion", f"Materialize factors and champion of {models.name}")
-    return of_version(champion, lake, environment)
+    return inputs_of_version(champion, lake, environment)
 
 
-def of_version(model_version: str, lake: Lake, environment: Environment) -> Inputs:
+def inputs_of_version(model_version: str, lake: Lake, environment: Environment) -> Inputs:
     """What a campaign that begins now is answered from when this model serves."""
     return Inputs(model_version, current_tables(lake), environment.model_dump(mode="json"))
 
 
-def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
+def choose_inputs(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
     """The inputs of a campaign: those that it has, else those of now, which it has from then on.
 
     Args:
@@ -106,7 +106,7 @@ def choose(folder: Path, models: Path, lake: Lake, now: Inputs) -> Inputs:
     return chosen
 
 
-def load(folder: Path) -> Inputs:
+def load_inputs(folder: Path) -> Inputs:
     """The inputs that a campaign has.
 
     Raises:
@@ -135,7 +135,7 @@ def _read(folder: Path) -> Inputs | None:
 
 def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, now: Inputs) -> str | None:
     """Why a campaign is not to be answered from its inputs any more, None when it is."""
-    if inputs.model_version not in versions.known(models):
+    if inputs.model_version not in versions.known_versions(models):
         return f"model version {inputs.model_version} is gone"
     if not response_files.is_rendered(folder):
         if inputs.model_version != now.model_version:

@@ -16,7 +16,7 @@ from recoflow.campaigns.publishing import render
 from recoflow.campaigns.serving_model import ServingModel
 from recoflow.models.store.bundle_store import load_bundle
 from recoflow.storage import atomic_files, configuration_store
-from recoflow.storage.configuration_store import Register
+from recoflow.storage.configuration_store import ConfigurationStore
 from recoflow.storage.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from recoflow.campaigns.requests.model import Request
     from recoflow.settings.environment import Environment
     from recoflow.storage.lake.lake import Lake
-    from recoflow.storage.paths import Layout
+    from recoflow.storage.paths import Paths
 
 
-class Trial:
+class RequestPreview:
     """A request file and the model that would answer it if it arrived now.
 
     Args:
@@ -45,10 +45,10 @@ class Trial:
         ModelError: there is no model yet.
     """
 
-    def __init__(self, path: Path, environment: Environment, layout: Layout, lake: Lake, now: datetime) -> None:
+    def __init__(self, path: Path, environment: Environment, layout: Paths, lake: Lake, now: datetime) -> None:
         self._now = now
-        settings = configuration_store.effective(environment, Register(lake).history())
-        chosen = inputs.in_service(layout.models(environment.name), lake, settings)
+        settings = configuration_store.effective(environment, ConfigurationStore(lake).history())
+        chosen = inputs.inputs_in_service(layout.models(environment.name), lake, settings)
         bundle = load_bundle(layout.models(environment.name) / chosen.model_version)
         self._model = ServingModel(bundle, settings, lake, chosen.tables)
         self.request: Request = self._model.parse(path, name=path.name, sha256=atomic_files.sha256(path))

@@ -23,27 +23,27 @@ from recoflow.campaigns.publishing import audience_audit, audit, checks, deliver
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.serving_model import FOLDING_IN, ServingModel
 from recoflow.campaigns.staging import staged
-from recoflow.campaigns.staging.staged import STAGING, Staged
+from recoflow.campaigns.staging.staged import STAGING, StagedLists
 from recoflow.errors import ModelError, RecoflowError
 from recoflow.models.store import versions
 from recoflow.models.store.bundle_store import load_bundle
 from recoflow.quality.finding import Finding
 from recoflow.storage import configuration_store
-from recoflow.storage.configuration_store import Register
+from recoflow.storage.configuration_store import ConfigurationStore
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from recoflow.campaigns.campaign_record import Docket
+    from recoflow.campaigns.campaign_record import CampaignRecord
     from recoflow.campaigns.inputs import Inputs
     from recoflow.campaigns.publishing.response_files import Files
-    from recoflow.compute.stage_timer import Stopwatch
+    from recoflow.compute.stage_timer import StageTimer
     from recoflow.models.store.bundle import Bundle
     from recoflow.quality.gx_runner import Validate
     from recoflow.settings.environment import Environment
     from recoflow.storage.lake.lake import Lake
     from recoflow.storage.lake.staging import StagedFile
-    from recoflow.storage.paths import Layout
+    from recoflow.storage.paths import Paths
     from recoflow.storage.sftp.claims import State
     from recoflow.storage.sftp.mailbox import Mailbox
 
@@ -61,7 +61,7 @@ class PreparedCampaign:
         request: as it was understood; possibly rejected as a whole.
     """
 
-    record: Docket
+    record: CampaignRecord
     inputs: Inputs
     environment: Environment
     request: Request
@@ -71,17 +71,17 @@ class PreparedCampaign:
 class BuiltCampaign:
     """A campaign whose lists are staged; `answer` is the request where it was rejected as a whole."""
 
-    record: Docket
+    record: CampaignRecord
     environment: Environment
-    answer: Staged | StagedAudiences | Request
+    answer: StagedLists | StagedAudiences | Request
 
 
 @dataclass(frozen=True)
 class RenderedCampaign:
     """The audited files that answer a campaign, on this machine."""
 
-    record: Docket
-    answer: Staged | StagedAudiences | Request
+    record: CampaignRecord
+    answer: StagedLists | StagedAudiences | Request
     files: Files
 
 
@@ -99,7 +99,7 @@ class CampaignService:
     """
 
     def __init__(
-        self, environment: Environment, layout: Layout, lake: Lake, on_fault: Callable[[RecoflowError], None]
+        self, environment: Environment, layout: Paths, lake: Lake, on_fault: Callable[[RecoflowError], None]
     ) -> None:
         self.folder = layout.campaigns(environment.name)
         self._environment = environment
@@ -110,7 +110,7 @@ class CampaignService:
         self._serving: tuple[Inputs, ServingModel] | None = None  # the last one, of these inputs
         self._folded: tuple[str, Bundle] | None = None  # the last one, of this campaign
 
-    def prepare(self, key: str, watch: Stopwatch) -> PreparedCampaign:
+    def prepare(self, key: str, watch: StageTimer) -> PreparedCampaign:
         """Read a request file with the inputs that the campaign has from now on.
 
         Raises:
@@ -119,15 +119,15 @@ class CampaignService:
         """
         return self._prepare(key, self._choose(key), watch)
 
-    def prepared(self, key: str, watch: Stopwatch) -> PreparedCampaign:
+    def prepared(self, key: str, watch: StageTimer) -> PreparedCampaign:
         """The campaign as it was prepared; prepared now if it was not, or if other inputs answer it meanwhile."""
         chosen = self._choose(key)
         return self._read(key, chosen) or self._prepare(key, chosen, watch)
 
-    def build(self, prepared: PreparedCampaign, watch: Stopwatch) -> BuiltCampaign:
+    def build(self, prepared: PreparedCampaign, watch: StageTimer) -> BuiltCampaign:
         """Rank and stage every list of a request."""
         request, record = prepared.request, prepared.record
-        answer: Staged | StagedAudiences | Request = request
+        answer: StagedLists | StagedAudiences | Request = request
         if request.rejection is None:
             with watch.stage("load model"):
                 model = self._serving_model(prepared.inputs)
@@ -135,36 +135,36 @@ class CampaignService:
             answer = model.build(request, bundle, self.folder / record.key / STAGING, record.as_of, watch)
         return BuiltCampaign(record, prepared.environment, answer)
 
-    def render(self, key: str, watch: Stopwatch) -> RenderedCampaign:
+    def render(self, key: str, watch: StageTimer) -> RenderedCampaign:
         """Write the files that answer a campaign which was built, audited meanwhile.
 
         Raises:
             AuditError: the staged campaign is not fit for publication.
             CampaignError: nothing is staged.
         """
-        chosen = inputs.load(self.folder / key)
+        chosen = inputs.load_inputs(self.folder / key)
         prepared = self._read(key, chosen) or self._prepare(key, chosen, watch)
         request = prepared.request
         if request.rejection is not None:
             with watch.stage("write files"):
                 files = response_files.render_files(request, self.folder / key)
             return RenderedCampaign(prepared.record, request, files)
-        kind: type[Staged | StagedAudiences] = StagedAudiences if request.is_for_audiences else Staged
-        answer = staged.load(self.folder / key / STAGING, kind)
+        kind: type[StagedLists | StagedAudiences] = StagedAudiences if request.is_for_audiences else StagedLists
+        answer = staged.load_staged(self.folder / key / STAGING, kind)
         bundle = self._fold_in(prepared, watch)
 
         def audited() -> None:
             with watch.stage("audit"):
-                if isinstance(answer, Staged):
-                    audit.audit(answer, bundle)
+                if isinstance(answer, StagedLists):
+                    audit.audit_lists(answer, bundle)
                 else:
-                    audience_audit.audit(answer, bundle)
+                    audience_audit.audit_audiences(answer, bundle)
 
         with watch.stage("write files"):
             files = response_files.render_files(answer, self.folder / key, audited)
         return RenderedCampaign(prepared.record, answer, files)
 
-    def publish(self, campaign: RenderedCampaign, mailbox: Mailbox, watch: Stopwatch) -> State:
+    def publish(self, campaign: RenderedCampaign, mailbox: Mailbox, watch: StageTimer) -> State:
         """Upload the files, rename them into responses/, and note in the lake what people were given.
 
         Args:
@@ -174,7 +174,7 @@ class CampaignService:
         """
         claim, answer = campaign.record.claim_id, campaign.answer
         assert claim is not None
-        reference = campaign.record.key if isinstance(answer, Staged) else None
+        reference = campaign.record.key if isinstance(answer, StagedLists) else None
         with ThreadPoolExecutor(1) as beside:
             published_at = mailbox.ready(claim, campaign.files, reference=reference)
             rows = beside.submit(self._stage_rows, answer, published_at, watch)
@@ -194,9 +194,9 @@ class CampaignService:
         return state
 
     def _stage_rows(
-        self, answer: Staged | StagedAudiences | Request, published_at: datetime, watch: Stopwatch
+        self, answer: StagedLists | StagedAudiences | Request, published_at: datetime, watch: StageTimer
     ) -> list[StagedFile]:
-        if not isinstance(answer, Staged):
+        if not isinstance(answer, StagedLists):
             return []
         with watch.stage("stage rows of the lake"):
             return deliveries.stage_rows(answer, published_at, self._lake)
@@ -204,28 +204,28 @@ class CampaignService:
     @cached_property
     def _in_service(self) -> Inputs:
         """What campaigns that begin now are answered from."""
-        environment = configuration_store.effective(self._environment, Register(self._lake).history())
-        serving = versions.serving(self._models)
+        environment = configuration_store.effective(self._environment, ConfigurationStore(self._lake).history())
+        serving = versions.serving_bundle(self._models)
         if serving is None:
-            return inputs.in_service(self._models, self._lake, environment)  # it says what is missing
+            return inputs.inputs_in_service(self._models, self._lake, environment)  # it says what is missing
         bundle, fault = serving
         if fault is not None:
             cure = f"{bundle.version} serves meanwhile. Put its files back, or train again"
             self._on_fault(ModelError(fault.culprit, fault.problem, cure))
         self._bundles = {bundle.version: bundle}
-        return inputs.of_version(bundle.version, self._lake, environment)
+        return inputs.inputs_of_version(bundle.version, self._lake, environment)
 
     def _choose(self, key: str) -> Inputs:
-        return inputs.choose(self.folder / key, self._models, self._lake, self._in_service)
+        return inputs.choose_inputs(self.folder / key, self._models, self._lake, self._in_service)
 
     def _read(self, key: str, chosen: Inputs) -> PreparedCampaign | None:
         request = load_prepared(self.folder / key / PREPARED, chosen)
         if request is None:
             return None
-        return PreparedCampaign(campaign_record.load(self.folder, key), chosen, chosen.environment(), request)
+        return PreparedCampaign(campaign_record.load_record(self.folder, key), chosen, chosen.environment(), request)
 
-    def _prepare(self, key: str, chosen: Inputs, watch: Stopwatch) -> PreparedCampaign:
-        record = campaign_record.load(self.folder, key)
+    def _prepare(self, key: str, chosen: Inputs, watch: StageTimer) -> PreparedCampaign:
+        record = campaign_record.load_record(self.folder, key)
         with watch.stage("load model"):
             model = self._serving_model(chosen)
         with watch.stage("parse request"):
@@ -242,7 +242,7 @@ class CampaignService:
             self._serving = chosen, model
         return self._serving[1]
 
-    def _fold_in(self, prepared: PreparedCampaign, watch: Stopwatch) -> Bundle:
+    def _fold_in(self, prepared: PreparedCampaign, watch: StageTimer) -> Bundle:
         key = prepared.record.key
         if self._folded is None or self._folded[0] != key:
             model = self._serving_model(prepared.inputs)
@@ -253,14 +253,14 @@ class CampaignService:
 
 def check_campaigns(built: Mapping[str, BuiltCampaign], validate: Validate) -> dict[str, list[Finding]]:
     """Key → a finding for each of `checks.CHECKS`; campaigns that must look alike are checked together."""
-    staged_answers: dict[str, tuple[Staged | StagedAudiences, Environment]] = {}
+    staged_answers: dict[str, tuple[StagedLists | StagedAudiences, Environment]] = {}
     findings: dict[str, list[Finding]] = {}
     for key, campaign in built.items():
         if isinstance(campaign.answer, Request):
             findings[key] = _not_applicable(campaign.answer)
         else:
             staged_answers[key] = campaign.answer, campaign.environment
-    return findings | checks.check(staged_answers, validate)
+    return findings | checks.check_staged(staged_answers, validate)
 
 
 def _not_applicable(request: Request) -> list[Finding]:

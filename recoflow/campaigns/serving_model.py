@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from recoflow.campaigns import freshness
 from recoflow.campaigns.audiences import build_audiences
-from recoflow.campaigns.audiences.select import Catalogue
+from recoflow.campaigns.audiences.select import AudienceItems
 from recoflow.campaigns.lists import build_lists, explanations, item_filters
 from recoflow.campaigns.requests import request_parser
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.compute.stage_timer import StageTimer
 
 if TYPE_CHECKING:
     from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
     from recoflow.campaigns.requests.model import Request
-    from recoflow.campaigns.staging.staged import Staged
+    from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.models.store.bundle import Bundle
     from recoflow.settings.environment import Environment
     from recoflow.storage.lake.lake import Lake
@@ -65,7 +65,7 @@ class ServingModel:
     def fold_in(self, request: Request) -> Bundle:
         """The bundle with what the people of a request did since the training."""
         people = None if request.is_for_audiences else request.rows
-        return freshness.with_current_people(self.bundle, people, self._lake, self._tables)
+        return freshness.fold_in_new_events(self.bundle, people, self._lake, self._tables)
 
     def build(
         self,
@@ -73,8 +73,8 @@ class ServingModel:
         bundle: Bundle,
         staging: Path,
         as_of: datetime,
-        stopwatch: Stopwatch | None = None,
-    ) -> Staged | StagedAudiences:
+        stopwatch: StageTimer | None = None,
+    ) -> StagedLists | StagedAudiences:
         """Rank and stage what a request asks for.
 
         Args:
@@ -84,12 +84,14 @@ class ServingModel:
             as_of: the moment that item age is counted from.
             stopwatch: counts the stages.
         """
-        watch = stopwatch or Stopwatch()
+        watch = stopwatch or StageTimer()
         if request.is_for_audiences:
-            return build_audiences.answer(request, bundle, self._environment, staging, stopwatch=watch)
+            return build_audiences.build_audiences(request, bundle, self._environment, staging, stopwatch=watch)
         with watch.stage(FOLDING_IN):
-            weights = explanations.weights(bundle, request.rows, self._environment, self._lake, self._tables)
-        return build_lists.answer(
+            weights = explanations.explanation_weights(
+                bundle, request.rows, self._environment, self._lake, self._tables
+            )
+        return build_lists.build_lists(
             request,
             bundle,
             self._environment,
@@ -105,5 +107,5 @@ class ServingModel:
         return item_filters.attribute_names(self.bundle.items)
 
     @cached_property
-    def _catalogue(self) -> Catalogue:
-        return Catalogue(self.bundle)
+    def _catalogue(self) -> AudienceItems:
+        return AudienceItems(self.bundle)

@@ -10,7 +10,7 @@ import typer
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
 from recoflow.models.store import bundle_store
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 SHOWN = 20
 
@@ -36,12 +36,12 @@ def audience(  # noqa: PLR0917 - typer makes options of them
     from recoflow.storage.lake.lake import Lake
 
     settings = terminal.environment_of(environment, data)
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     lake, models = Lake(layout.lake(environment)), layout.models(environment)
-    chosen = inputs.in_service(models, lake, settings)
+    chosen = inputs.inputs_in_service(models, lake, settings)
     bundle = bundle_store.load_bundle(models / chosen.model_version)
     model = ServingModel(bundle, settings, lake, chosen.tables).bundle
-    found = audiences.choose(item, size, model, audiences.consumers(item, lake, settings))
+    found = audiences.choose_audience(item, size, model, audiences.consumers(item, lake, settings))
     if out is not None:
         atomic_files.write_atomic(out.absolute(), found.write_csv().encode())
     if is_json:

@@ -17,7 +17,7 @@ import typer
 
 from recoflow.commands.terminal import DATA, Data, cell, console, errors
 from recoflow.errors import MailboxError
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
     from recoflow.settings.environment import Environment
@@ -34,7 +34,7 @@ def backup(
     """
     from recoflow.operations import backup as operations
 
-    made = operations.backup(Layout(data.absolute()), _home(), target.absolute(), datetime.now(UTC))
+    made = operations.back_up(Paths(data.absolute()), _home(), target.absolute(), datetime.now(UTC))
     console.print(f"{len(made.files)} files in {cell(str(target))}, as of {made.created_at}")
 
 
@@ -52,8 +52,8 @@ def restore(
     """
     from recoflow.operations import restore as operations
 
-    layout = Layout(data.absolute())
-    restored = operations.restore(source.absolute(), layout, _home(), erasures and erasures.absolute())
+    layout = Paths(data.absolute())
+    restored = operations.restore_backup(source.absolute(), layout, _home(), erasures and erasures.absolute())
     console.print(f"The installation is as it was at {restored.created_at}.")
     if erasures is None and not layout.erasures.exists():
         console.print("No record of erased people was found: whoever was erased since then is back. See --erasures.")
@@ -77,7 +77,7 @@ def _home() -> Path:
 
 
 @contextlib.contextmanager
-def _serving(layout: Layout, environments: Sequence[Environment]) -> Iterator[None]:
+def _serving(layout: Paths, environments: Sequence[Environment]) -> Iterator[None]:
     """The embedded SFTP server, for those environments that use it."""
     from recoflow.sandbox import keys, sftp_server
     from recoflow.storage.atomic_files import write_atomic

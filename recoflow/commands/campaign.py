@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recoflow.commands.terminal import DATA, Data, Name, console, environment_of
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -32,13 +32,13 @@ def retry(
     from recoflow.storage.sftp.ledger import Ledger
     from recoflow.storage.sftp.mailbox import Mailbox
 
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     account = Account.of(environment_of(environment, data), layout)
     folder = layout.mailbox(environment)
     with Ledger(folder / "ledger.sqlite") as ledger, Mailbox(account, ledger, folder / "inbox") as mailbox:
         claim = mailbox.newest(campaign)
         if claim is None and (layout.campaigns(environment) / campaign / campaign_record.FILE).is_file():
-            claim = campaign_record.load(layout.campaigns(environment), campaign).claim_id
+            claim = campaign_record.load_record(layout.campaigns(environment), campaign).claim_id
         if claim is None:
             cure = "Name a request file that arrived by SFTP, or the partition that the Dagster UI shows"
             raise CampaignError(f"campaign {campaign}", f"is not known in {environment}", cure)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from recoflow.commands.terminal import DATA, AsJson, Data, console, print_json, table
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
 def doctor(
@@ -30,7 +30,7 @@ def doctor(
     from recoflow.operations import finding
 
     home = Path(os.environ.get("DAGSTER_HOME", Path.cwd()))
-    findings = operations.examine(Layout(data.absolute()), home, datetime.now(UTC), is_repairing=repair)
+    findings = operations.examine_installation(Paths(data.absolute()), home, datetime.now(UTC), is_repairing=repair)
     is_healthy = finding.is_healthy(findings)
     if as_json:
         print_json({"is_healthy": is_healthy, "findings": [each.as_json() for each in findings]})

@@ -22,7 +22,7 @@ def validate(paths: Files, environment: Name, is_json: AsJson = False, data: Dat
 
     settings = terminal.environment_of(environment, data)
     with terminal.reading(paths) as watch:
-        found = dry_run.validate(paths, settings, datetime.now(UTC), watch=watch)
+        found = dry_run.dry_run(paths, settings, datetime.now(UTC), watch=watch)
     if is_json:
         terminal.print_json(found.as_json())
     else:

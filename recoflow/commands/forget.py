@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from recoflow.commands.terminal import DATA, AsJson, Data, Name, console, environment_of, print_json, table
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
 def forget(
@@ -31,13 +31,13 @@ def forget(
     from recoflow.settings.environment import load_all
     from recoflow.storage.lake.lake import Lake
 
-    layout = Layout(data.absolute())
+    layout = Paths(data.absolute())
     environment = environment_of(name, data)
     lakes = {each.name: Lake(layout.lake(each.name)) for each in load_all(layout.environments)}
     users, devices = frozenset(user_id or ()), frozenset(device_id or ())
-    report = privacy.forget(layout, environment, lakes, user_ids=users, device_ids=devices)
+    report = privacy.erase(layout, environment, lakes, user_ids=users, device_ids=devices)
     if not report.is_forgotten:
-        erasure_requests.file(layout, name, users, devices)
+        erasure_requests.submit(layout, name, users, devices)
     if as_json:
         print_json(report.as_json())
     else:

@@ -12,10 +12,10 @@ from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
 from recoflow.errors import ModelError
 from recoflow.models.store import bundle_store
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
-    from recoflow.models.store.versions import Entry, Service
+    from recoflow.models.store.versions import ServingState, VersionSummary
 
 app = typer.Typer(no_args_is_help=True, help="Versions of a model: look at them, compare, pin, and go back.")
 
@@ -30,7 +30,7 @@ def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
     from recoflow.models.store import versions
 
     folder = _folder(environment, data)
-    found = versions.entries(folder)[::-1]
+    found = versions.version_summaries(folder)[::-1]
     service, problem = _service(folder)
     if is_json:
         state = None if service is None else dataclasses.asdict(service)
@@ -63,7 +63,7 @@ def compare(  # noqa: PLR0917 - typer makes options of them
     folder, settings = _folder(environment, data), terminal.environment_of(environment, data)
     ours, theirs = bundle_store.load_bundle(folder / first), bundle_store.load_bundle(folder / second)
     overlap = compare.overlap(ours, theirs, settings.training.seed, users=users)
-    entries = [versions.entry(folder, version) for version in (first, second)]
+    entries = [versions.version_summary(folder, version) for version in (first, second)]
     if is_json:
         told = {"versions": [dataclasses.asdict(each) for each in entries], "overlap": dataclasses.asdict(overlap)}
         terminal.print_json(told)
@@ -88,7 +88,7 @@ def pin(
     """Keep a version in service: trainings go on and are judged, but none replaces it until `unpin`."""
     from recoflow.models.store import versions
 
-    service = versions.pin(_folder(environment, data), version, is_forced=is_forced)
+    service = versions.pin_version(_folder(environment, data), version, is_forced=is_forced)
     terminal.console.print(f"{service.version} serves and is pinned; candidates are trained, judged and wait.")
 
 
@@ -111,7 +111,7 @@ def rollback(
     """Put an earlier version in service again, after its files were read whole; campaigns use it from now on."""
     from recoflow.models.store import versions
 
-    service = versions.rollback(_folder(environment, data), version, is_forced=is_forced)
+    service = versions.roll_back(_folder(environment, data), version, is_forced=is_forced)
     terminal.console.print(
         f"{service.version} serves. The next training may replace it: `recoflow models pin` keeps it."
     )
@@ -119,20 +119,20 @@ def rollback(
 
 def _folder(environment: str, data: Path) -> Path:
     terminal.environment_of(environment, data)
-    return Layout(data).models(environment)
+    return Paths(data).models(environment)
 
 
-def _service(folder: Path) -> tuple[Service | None, ModelError | None]:
+def _service(folder: Path) -> tuple[ServingState | None, ModelError | None]:
     """Which version serves, or why that cannot be told: people look at the list to mend just that."""
     from recoflow.models.store import versions
 
     try:
-        return versions.in_service(folder), None
+        return versions.serving_state(folder), None
     except ModelError as error:
         return None, error
 
 
-def _row(entry: Entry, service: Service | None) -> tuple[object, ...]:
+def _row(entry: VersionSummary, service: ServingState | None) -> tuple[object, ...]:
     metrics = entry.metrics
     ndcg, recall, coverage = (_number(metrics.get(name)) for name in ("ndcg", "recall", "coverage"))
     if metrics.get("ndcg_low") is not None:
@@ -140,12 +140,12 @@ def _row(entry: Entry, service: Service | None) -> tuple[object, ...]:
     return (entry.version, _called(entry), _state(entry, service), ndcg, recall, coverage)
 
 
-def _called(entry: Entry) -> str:
+def _called(entry: VersionSummary) -> str:
     name, algorithm = entry.model.get("name", ""), entry.model.get("algorithm", "")
     return name if name == algorithm else f"{name} ({algorithm})"
 
 
-def _state(entry: Entry, service: Service | None) -> str:
+def _state(entry: VersionSummary, service: ServingState | None) -> str:
     states = []
     if service is not None and service.version == entry.version:
         states.append("in service, pinned" if service.is_pinned else "in service")
@@ -158,19 +158,19 @@ def _state(entry: Entry, service: Service | None) -> str:
     return "; ".join(states)
 
 
-def _settings(entry: Entry) -> dict[str, Any]:
+def _settings(entry: VersionSummary) -> dict[str, Any]:
     recipe = {"name": entry.model.get("name"), "algorithm": entry.model.get("algorithm")}
     trained = {"trained at": entry.trained_at}
     return recipe | {key: _number(value) for key, value in entry.model.get("parameters", {}).items()} | trained
 
 
-def _metrics(entry: Entry) -> dict[str, Any]:
+def _metrics(entry: VersionSummary) -> dict[str, Any]:
     first = [name for name in METRICS if name in entry.metrics]
     others = [name for name in entry.metrics if name not in {*METRICS, "model", "role"}]
     return {name: _number(entry.metrics[name]) for name in (*first, *others)}
 
 
-def _segments(entry: Entry) -> dict[str, Any]:
+def _segments(entry: VersionSummary) -> dict[str, Any]:
     return {
         row["segment"]: f"{row['ndcg']:.4f} ({row['ndcg_low']:.4f} … {row['ndcg_high']:.4f}, {row['users']:,} users)"
         for row in entry.segments

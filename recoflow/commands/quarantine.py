@@ -9,7 +9,7 @@ import typer
 
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
     from recoflow.ingest.quarantine import Selection
@@ -62,7 +62,7 @@ def export(  # noqa: PLR0917
     from recoflow.ingest import quarantine
 
     rejects = quarantine.listing(*_opened(environment, data, file, code, field))
-    quarantine.export(rejects, target.absolute())
+    quarantine.export_quarantine(rejects, target.absolute())
     terminal.console.print(f"{rejects.height:,} events in {target}", markup=False)
 
 
@@ -103,7 +103,7 @@ def _opened(
     from recoflow.storage.lake.lake import Lake
 
     terminal.environment_of(environment, data)
-    return Lake(Layout(data).lake(environment)), Selection(file=file, code=code, field=field)
+    return Lake(Paths(data).lake(environment)), Selection(file=file, code=code, field=field)
 
 
 def _first_line(path: Path) -> str:

@@ -14,10 +14,10 @@ from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data
 from recoflow.errors import ConfigurationError
 from recoflow.printable import printable
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.preview import Trial
+    from recoflow.campaigns.preview import RequestPreview
     from recoflow.campaigns.requests.model import Request
 
 app = typer.Typer(no_args_is_help=True, help="Request files: what they would be answered, before they are uploaded.")
@@ -70,16 +70,16 @@ def preview(  # noqa: PLR0917 - typer makes options of them
         terminal.table(f"{path.name}: its first {rows} rows, campaign {trial.request.campaign_id}", cells, shown)
 
 
-def _trial(path: Path, name: str | None, data: Path) -> Trial:
-    from recoflow.campaigns.preview import Trial
+def _trial(path: Path, name: str | None, data: Path) -> RequestPreview:
+    from recoflow.campaigns.preview import RequestPreview
     from recoflow.storage.lake.lake import Lake
 
-    layout = Layout(data)
+    layout = Paths(data)
     found = terminal.environment_of(name or _environment_in(path.name, layout), data)
-    return Trial(path, found, layout, Lake(layout.lake(found.name)), datetime.now(UTC))
+    return RequestPreview(path, found, layout, Lake(layout.lake(found.name)), datetime.now(UTC))
 
 
-def _environment_in(name: str, layout: Layout) -> str:
+def _environment_in(name: str, layout: Paths) -> str:
     """The environment that a file's name begins with; the longest of several."""
     from recoflow.settings.environment import load_all
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recoflow.commands.terminal import DATA, Data, console, environment_of
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 
 app = typer.Typer(no_args_is_help=True, help="The SFTP accounts that recoflow itself uses.")
@@ -27,10 +27,10 @@ def trust(
     from recoflow.storage.sftp import connection
 
     account = _account(name, data)
-    key = connection.host_key(account.host, account.port)
+    key = connection.fetch_host_key(account.host, account.port)
     console.print(f"{account.host}:{account.port} shows {key.get_name()} {key.fingerprint}")
     if yes or typer.confirm("Is this what the server's administrator tells you?"):
-        connection.pin(account.known_hosts, account.host, account.port, key, replace=replace)
+        connection.pin_host_key(account.known_hosts, account.host, account.port, key, replace=replace)
         console.print(f"Pinned in {account.known_hosts}")
 
 
@@ -40,11 +40,11 @@ def rebuild(name: Name, data: Data = DATA) -> None:
     from recoflow.storage.sftp.ledger import Ledger
     from recoflow.storage.sftp.mailbox import Mailbox
 
-    folder = Layout(data.absolute()).mailbox(name)
+    folder = Paths(data.absolute()).mailbox(name)
     account = _account(name, data)
     with Ledger(folder / "ledger.sqlite") as ledger, Mailbox(account, ledger, folder / "inbox") as mailbox:
         console.print(f"{mailbox.rebuild()} files were taken up again")
 
 
 def _account(name: str, data: Path) -> Account:
-    return Account.of(environment_of(name, data), Layout(data.absolute()))
+    return Account.of(environment_of(name, data), Paths(data.absolute()))

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from recoflow.printable import printable
-from recoflow.storage.paths import DATA_FOLDER, DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_FOLDER, DATA_VARIABLE, Paths
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +58,7 @@ def environment_of(name: str, data: Path) -> Environment:
     """
     from recoflow.settings import environment
 
-    return environment.load(Layout(data).environments / f"{name}.yaml")
+    return environment.load_environment(Paths(data).environments / f"{name}.yaml")
 
 
 def print_json(value: Any) -> None:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data
 from recoflow.errors import ConfigurationError
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
     from recoflow.models.training.search import Result
@@ -47,7 +47,7 @@ def tune(  # noqa: PLR0917 - typer makes options of them
     from recoflow.storage.lake.lake import Lake
 
     search.require()
-    layout, settings = Layout(data), terminal.environment_of(environment, data)
+    layout, settings = Paths(data), terminal.environment_of(environment, data)
     names = _tunable(settings, model)
     lake = Lake(layout.lake(environment))
     interactions, items = lake.scan("interactions").collect(), lake.scan("items").collect()
@@ -57,7 +57,7 @@ def tune(  # noqa: PLR0917 - typer makes options of them
     for number, name in enumerate(names):
         seconds = None if trials else max(1.0, (end - time.monotonic()) / (len(names) - number))
         with _searching(name, trials, seconds) as on_trial:
-            result = search.search(
+            result = search.search_settings(
                 name,
                 settings.training.models[name],
                 hold,
@@ -142,7 +142,7 @@ def _changed(path: Path, text: str, settings: Environment, found: Sequence[Resul
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / path.name
             copy.write_text(changed, encoding="utf-8")
-            if environment.load(copy) == wanted:
+            if environment.load_environment(copy) == wanted:
                 return changed
     lines = "; ".join(f"{name}: {after}" for name, after in better.items())
     raise ConfigurationError(f"{path}: training.models", "cannot be changed in place", f"Write it yourself: {lines}")

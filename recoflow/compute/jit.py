@@ -58,12 +58,12 @@ _IS_CACHED = ensure_cache_folder()
 load_blas_alone()
 
 
-def compiled(kernel: Callable[..., Any]) -> Any:
+def jit(kernel: Callable[..., Any]) -> Any:
     """Compile at the first call, once per machine."""
     return numba.njit(cache=_IS_CACHED, nogil=True)(kernel)
 
 
-def lean(kernel: Callable[..., Any]) -> Any:
+def jit_no_refcount(kernel: Callable[..., Any]) -> Any:
     """Compile a kernel that makes no arrays, so that nothing has to count who holds those it is given.
 
     Counting is what a short function with several returns otherwise does most of its time.
@@ -71,11 +71,11 @@ def lean(kernel: Callable[..., Any]) -> Any:
     return numba.njit(cache=_IS_CACHED, nogil=True, _nrt=False)(kernel)
 
 
-def inlined(kernel: Callable[..., Any]) -> Any:
+def jit_inline(kernel: Callable[..., Any]) -> Any:
     """The same, compiled into each caller: for short kernels, where handing over arrays takes longer than the work."""
     return numba.njit(cache=_IS_CACHED, nogil=True, forceinline=True, _nrt=False)(kernel)
 
 
-def compiled_loosely(kernel: Callable[..., Any]) -> Any:
+def jit_fastmath(kernel: Callable[..., Any]) -> Any:
     """Compile for numbers that are finite, with sums in whatever order the processor's vectors like."""
     return numba.njit(cache=_IS_CACHED, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})(kernel)

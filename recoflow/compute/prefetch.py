@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(series: Iterable[T], most: int = 1) -> Generator[T, None, None]:
+def prefetch(series: Iterable[T], most: int = 1) -> Generator[T, None, None]:
     """The same series; at most `most` things of it wait to be used.
 
     What the series raises is raised here, at its place. Who may stop early closes it, and waits for what is being made.

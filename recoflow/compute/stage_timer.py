@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Stopwatch:
+class StageTimer:
     """Seconds by stage, in the order in which the stages first ended.
 
     Stages that run in several threads overlap: their seconds may add up to more than what passed.

@@ -20,7 +20,7 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+def thread_pool(most: int | None = None) -> Iterator[ThreadPoolExecutor]:
     """At most so many threads, by default one for each core.
 
     BLAS has one thread meanwhile: more of them would compete with ours, and could change the last bits of a sum.

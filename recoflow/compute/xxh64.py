@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.compute.unaligned import load_at, store
 
 _U = np.uint64
@@ -46,7 +46,7 @@ def of_texts(
     return found
 
 
-@lean
+@jit_no_refcount
 def _of_views(views, addresses, word_data, starts, codes, scratch, text, found):  # noqa: PLR0917 (a kernel takes arrays)
     size_of_one = len(scratch) // _AT_ONCE
     for block in range(0, len(found), _AT_ONCE):
@@ -63,7 +63,7 @@ def _of_views(views, addresses, word_data, starts, codes, scratch, text, found):
             found[index] = digest(scratch, (index - block) * size_of_one, size, _U(0))
 
 
-@inlined
+@jit_inline
 def _copy_view(head, tail, addresses, text, at):
     """Write the text of Arrow's string view: up to 12 bytes stand in it, longer ones where it says."""
     length = np.uintp(head & _LENGTH)
@@ -80,7 +80,7 @@ def _copy_view(head, tail, addresses, text, at):
     store(text, at + last, load_at(begin + last))
 
 
-@lean
+@jit_no_refcount
 def digest(words64, first, size, seed):
     """XXH64 of the `size` bytes from the word `first` on."""
     word = np.uintp(first)
@@ -118,11 +118,11 @@ def digest(words64, first, size, seed):
     return total ^ (total >> np.uint64(32))
 
 
-@inlined
+@jit_inline
 def _round(lane, word):
     return _rotate(lane + word * _P2, 31) * _P1
 
 
-@inlined
+@jit_inline
 def _rotate(value, bits):
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))

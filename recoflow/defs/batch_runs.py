@@ -16,15 +16,15 @@ from typing import Any
 import dagster as dg
 
 from recoflow.campaigns.service import BuiltCampaign, check_campaigns
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.defs import campaign_metadata, names
 from recoflow.defs.campaigns import CHECKING, published
 from recoflow.defs.resources import Installation, checker
-from recoflow.defs.run_reports import Reports
+from recoflow.defs.run_reports import RunReports
 from recoflow.quality.checker_process import Checker
 from recoflow.quality.gx_runner import Validate
 from recoflow.settings.environment import Environment
-from recoflow.storage.sftp.mailbox import Intake
+from recoflow.storage.sftp.mailbox import IncomingFile
 from recoflow.storage.sftp.protocol import LinkLostError
 
 FILES = 128  # of one burst
@@ -34,20 +34,20 @@ LARGE = 1 << 20  # a larger file gets a run of its own, so that small ones do no
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 
-class Burst(dg.Config):
+class BatchRun(dg.Config):
     """The campaigns of a run, by their keys."""
 
     campaigns: list[str]
 
 
-def share(due: Iterable[Intake]) -> list[list[Intake]]:
+def share(due: Iterable[IncomingFile]) -> list[list[IncomingFile]]:
     """The runs that answer request files, in their order; none is left out.
 
     Files whose run was lost share the next one with fewer others, a quarter with each loss: where it is one file that
     ends the worker, it is alone at last.
     """
-    runs: list[list[Intake]] = []
-    open_runs: dict[int, tuple[list[Intake], int]] = {}  # runs lost so far → run that has room, bytes in it
+    runs: list[list[IncomingFile]] = []
+    open_runs: dict[int, tuple[list[IncomingFile], int]] = {}  # runs lost so far → run that has room, bytes in it
     for intake in due:
         run, size = open_runs.get(intake.lost, ([], 0))
         room = max(1, FILES >> 2 * intake.lost)
@@ -68,10 +68,10 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
 
     @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
     def answer_burst(
-        context: dg.OpExecutionContext, config: Burst, installation: Installation, checker: dg.ResourceParam[Checker]
+        context: dg.OpExecutionContext, config: BatchRun, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> Iterator[Event]:
         failures: dict[str, str] = {}
-        reports = Reports(environment, installation, context.log)
+        reports = RunReports(environment, installation, context.log)
         reports.begin(config.campaigns)
         try:
             yield from _answer(
@@ -125,21 +125,21 @@ def _answer(
     *,
     validate: Validate,
     failures: dict[str, str],
-    reports: Reports,
+    reports: RunReports,
 ) -> Iterator[Event]:
     """All steps of all campaigns; what goes wrong with one is noted in `failures` and stops no other."""
     service = installation.campaigns(environment)
     built: dict[str, BuiltCampaign] = {}
-    watches: dict[str, Stopwatch] = {}
+    watches: dict[str, StageTimer] = {}
     for key in keys:
-        watch = watches[key] = Stopwatch()
+        watch = watches[key] = StageTimer()
         with _noting(key, failures, reports):
             prepared = service.prepare(key, watch)
             read = campaign_metadata.of_request(environment, prepared, watch)
             built[key] = service.build(prepared, watch)
         if key in built:
             yield _materialized(read, key)
-    checking = Stopwatch()
+    checking = StageTimer()
     with checking.stage(CHECKING):
         findings = check_campaigns(built, validate)
     recommended = {}
@@ -161,7 +161,7 @@ def _answer(
 
 
 @contextmanager
-def _noting(key: str, failures: dict[str, str], reports: Reports) -> Iterator[None]:
+def _noting(key: str, failures: dict[str, str], reports: RunReports) -> Iterator[None]:
     try:
         yield
     except LinkLostError:  # it is away for all of them

@@ -41,7 +41,7 @@ def build_environment(environment: Environment, installation: Installation) -> d
     jobs = {
         name: dg.define_asset_job(
             names.job(environment, name),
-            selection=dg.AssetSelection.assets(*(names.key(environment, asset) for asset in stage)),
+            selection=dg.AssetSelection.assets(*(names.asset_key(environment, asset) for asset in stage)),
             description=f"{environment.title or environment.name}: {', '.join(stage)}.",
             tags={names.ENVIRONMENT_TAG: environment.name},
             executor_def=dg.in_process_executor,

@@ -14,8 +14,8 @@ from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.publishing.checks import CHECKS
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.service import BuiltCampaign, PreparedCampaign, RenderedCampaign
-from recoflow.campaigns.staging.staged import Staged
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.campaigns.staging.staged import StagedLists
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.defs import metadata, names
 from recoflow.quality.finding import Finding
 from recoflow.settings.environment import Environment
@@ -24,14 +24,14 @@ from recoflow.storage.sftp.claims import State
 SHOWN_ERRORS = 20
 
 
-def of_request(environment: Environment, campaign: PreparedCampaign, watch: Stopwatch) -> dg.MaterializeResult:
+def of_request(environment: Environment, campaign: PreparedCampaign, watch: StageTimer) -> dg.MaterializeResult:
     """`campaign_request`: what was asked for, and which rows cannot be answered and why."""
     request = campaign.request
     shown: dict[str, Any] = {
         "stages": metadata.stages(watch),
         "inputs": dg.MetadataValue.json({**asdict(campaign.inputs), "settings": "see inputs.json of the campaign"}),
         "campaign_id": request.campaign_id,
-        "file": metadata.text(request.name),
+        "file": metadata.harmless_text(request.name),
         "rows_read": request.counts.read,
         "rows_accepted": request.counts.accepted,
         "rows_failed": request.counts.failed,
@@ -41,15 +41,15 @@ def of_request(environment: Environment, campaign: PreparedCampaign, watch: Stop
         "errors": metadata.preview(request.errors, SHOWN_ERRORS),
     }
     if request.rejection is not None:
-        shown["rejected"] = metadata.text(f"{request.rejection.code}: {request.rejection.message}")
-    return dg.MaterializeResult(names.key(environment, "campaign_request"), metadata=shown)
+        shown["rejected"] = metadata.harmless_text(f"{request.rejection.code}: {request.rejection.message}")
+    return dg.MaterializeResult(names.asset_key(environment, "campaign_request"), metadata=shown)
 
 
 def of_recommendations(
-    environment: Environment, campaign: BuiltCampaign, findings: Sequence[Finding], watch: Stopwatch
+    environment: Environment, campaign: BuiltCampaign, findings: Sequence[Finding], watch: StageTimer
 ) -> dg.MaterializeResult:
     """`campaign_recommendations`: what is staged, and its checks; one that failed is in the result, not an error."""
-    key, answer = names.key(environment, "campaign_recommendations"), campaign.answer
+    key, answer = names.asset_key(environment, "campaign_recommendations"), campaign.answer
     about: dict[str, Any] = {"campaign": campaign.record.key, "campaign_id": answer.campaign_id}
     shown: dict[str, Any] = {"stages": metadata.stages(watch)}
     if isinstance(answer, Request):
@@ -60,8 +60,8 @@ def of_recommendations(
         preview = pl.scan_parquet(list(answer.parts)).head(metadata.PREVIEW_ROWS).collect()
         shown |= {
             **_counts(answer),
-            "champion": dg.MetadataValue.asset(names.key(environment, "champion")),
-            "catalogue": dg.MetadataValue.asset(names.key(environment, "items")),
+            "champion": dg.MetadataValue.asset(names.asset_key(environment, "champion")),
+            "catalogue": dg.MetadataValue.asset(names.asset_key(environment, "items")),
             "preview": metadata.preview(preview),
         }
     results = metadata.check_results(findings, CHECKS, key, about)
@@ -69,7 +69,7 @@ def of_recommendations(
 
 
 def of_response(
-    environment: Environment, campaign: RenderedCampaign, state: State | None, watch: Stopwatch
+    environment: Environment, campaign: RenderedCampaign, state: State | None, watch: StageTimer
 ) -> dg.MaterializeResult:
     """`campaign_response`: the files that were published; `state` of the claim, None where there is none."""
     answer, (path, name) = campaign.answer, campaign.files[-1]
@@ -83,19 +83,19 @@ def of_response(
         "bytes": path.stat().st_size,
         "published_files": [name for _, name in campaign.files],
     }
-    if isinstance(answer, Staged):
+    if isinstance(answer, StagedLists):
         shown |= {"dagster/row_count": answer.counts.items, "dagster/table_name": f"{environment.name}.responses"}
     if isinstance(answer, StagedAudiences):
         shown["dagster/row_count"] = answer.counts.people
     if not isinstance(answer, Request):
         shown |= {
             "model_version": answer.model_version,
-            "champion": dg.MetadataValue.asset(names.key(environment, "champion")),
+            "champion": dg.MetadataValue.asset(names.asset_key(environment, "champion")),
         }
-    return dg.MaterializeResult(names.key(environment, "campaign_response"), metadata=shown)
+    return dg.MaterializeResult(names.asset_key(environment, "campaign_response"), metadata=shown)
 
 
-def _counts(answer: Staged | StagedAudiences) -> dict[str, int]:
+def _counts(answer: StagedLists | StagedAudiences) -> dict[str, int]:
     if isinstance(answer, StagedAudiences):
         return {"dagster/row_count": answer.counts.people, **asdict(answer.counts)}
     return {

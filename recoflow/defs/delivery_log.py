@@ -31,7 +31,7 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
         with installation.mailbox(environment) as mailbox:
             for delivery in mailbox.delivered():
                 try:
-                    deliveries.note(delivery, folder, lake)
+                    deliveries.note_delivery(delivery, folder, lake)
                 except CampaignError as error:  # a person of that campaign was forgotten meanwhile
                     context.log.warning(f"campaign {delivery.reference} was published, not noted: {error}")
                 mailbox.acknowledge(delivery)
@@ -52,10 +52,10 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
 def run_requests(instance: dg.DagsterInstance, environment: Environment, moment: datetime) -> list[dg.RunRequest]:
     """One run for deliveries that no run is going to note; none while one is under way, or failed a moment ago."""
     job = names.job(environment, "deliveries")
-    records = reruns.latest(instance, job)
+    records = reruns.latest_runs(instance, job)
     if records and records[0].dagster_run.status in retries.ACTIVE:
         return []
-    failed = reruns.failed(records)
+    failed = reruns.failures_at_head(records)
     if failed is not None and failed.rests(PAUSES, moment):
         return []
     return [dg.RunRequest(job_name=job)]

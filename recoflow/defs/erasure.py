@@ -11,15 +11,15 @@ from recoflow.erasure import erase, erasure_requests, request_file
 from recoflow.errors import RecoflowError, SourceError
 from recoflow.ingest import file_hash
 from recoflow.ingest.file_hash import ArrivalError, ChangedFileError
-from recoflow.ingest.pending_files import Arrival
+from recoflow.ingest.pending_files import PendingFile
 from recoflow.printable import printable
 from recoflow.settings import environment as environments
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.mailbox import Mailbox
 
 
-def split(arrived: Sequence[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
+def split(arrived: Sequence[PendingFile]) -> tuple[list[PendingFile], list[PendingFile]]:
     """Files of events and items, and requests to forget people."""
     asked = [arrival for arrival in arrived if request_file.is_request(arrival.name)]
     others = [arrival for arrival in arrived if arrival not in asked]
@@ -31,7 +31,7 @@ def carry_out(
     installation: Installation,
     environment: Environment,
     mailbox: Mailbox,
-    asked: Sequence[Arrival],
+    asked: Sequence[PendingFile],
 ) -> tuple[list[dict[str, object]], list[str], list[RecoflowError]]:
     """Forget the people of each request.
 
@@ -58,7 +58,7 @@ def _carry_out_one(
     installation: Installation,
     environment: Environment,
     mailbox: Mailbox,
-    arrival: Arrival,
+    arrival: PendingFile,
 ) -> dict[str, object]:
     """What was done for one request.
 
@@ -94,26 +94,26 @@ def _carry_out_one(
     }
 
 
-def _unfinished(installation: Installation, environment: Environment) -> list[Arrival]:
+def _unfinished(installation: Installation, environment: Environment) -> list[PendingFile]:
     folder = erasure_requests.unfinished(installation.layout, environment.name)
-    return [Arrival(path.name, path) for path in sorted(folder.glob("*"))] if os.access(folder, os.R_OK) else []
+    return [PendingFile(path.name, path) for path in sorted(folder.glob("*"))] if os.access(folder, os.R_OK) else []
 
 
-def _is_unfinished(arrival: Arrival, layout: Layout, environment: Environment) -> bool:
+def _is_unfinished(arrival: PendingFile, layout: Paths, environment: Environment) -> bool:
     return arrival.path.parent == erasure_requests.unfinished(layout, environment.name)
 
 
-def _end(arrival: Arrival, layout: Layout, environment: Environment, mailbox: Mailbox) -> None:
+def _end(arrival: PendingFile, layout: Paths, environment: Environment, mailbox: Mailbox) -> None:
     if _is_unfinished(arrival, layout, environment):
         arrival.path.unlink()
     else:
         arrival.done(mailbox)
 
 
-def _forget(installation: Installation, environment: Environment, arrival: Arrival) -> erase.Report:
+def _forget(installation: Installation, environment: Environment, arrival: PendingFile) -> erase.Report:
     layout = installation.layout
     erasure_requests.begin(layout, environment.name, arrival.name)
     with file_hash.steady(arrival.path, arrival.name):
-        users, devices = request_file.read(arrival.path, arrival.name)
+        users, devices = request_file.read_request_file(arrival.path, arrival.name)
     lakes = {each.name: installation.lake(each) for each in environments.load_all(layout.environments)}
-    return erase.forget(layout, environment, lakes, user_ids=users, device_ids=devices, request=arrival.path)
+    return erase.erase(layout, environment, lakes, user_ids=users, device_ids=devices, request=arrival.path)

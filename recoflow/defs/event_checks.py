@@ -28,33 +28,33 @@ def build_checks(environment: Environment) -> list[dg.AssetChecksDefinition]:
 
 
 def _of_events(environment: Environment) -> dg.AssetChecksDefinition:
-    key = names.key(environment, "events")
+    key = names.asset_key(environment, "events")
     about = {"window_days": environment.quality.window_days}
 
     @dg.multi_asset_check(
         name=f"{environment.name}__check_events",
-        specs=_specs(key, event_checks.CHECKS, [names.key(environment, name) for name in JOINED]),
+        specs=_specs(key, event_checks.CHECKS, [names.asset_key(environment, name) for name in JOINED]),
     )
     def check_events(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
         with duckdb.get_connection() as connection:
             installation.lake(environment).views(connection, "events", "items", "identity", "responses")
-            findings = event_checks.check(connection, environment, now())
+            findings = event_checks.check_events(connection, environment, now())
         yield from metadata.check_results(findings, event_checks.CHECKS, key, about)
 
     return check_events
 
 
 def _of_interactions(environment: Environment) -> dg.AssetChecksDefinition:
-    key = names.key(environment, "interactions")
+    key = names.asset_key(environment, "interactions")
 
     @dg.multi_asset_check(
         name=f"{environment.name}__check_interactions",
-        specs=_specs(key, interaction_checks.CHECKS, [names.key(environment, "items")]),
+        specs=_specs(key, interaction_checks.CHECKS, [names.asset_key(environment, "items")]),
     )
     def check_interactions(installation: Installation, duckdb: DuckDBResource) -> Iterator[dg.AssetCheckResult]:
         with duckdb.get_connection() as connection:
             installation.lake(environment).views(connection, "interactions", "items")
-            findings = interaction_checks.check(connection, environment, now())
+            findings = interaction_checks.check_interactions(connection, environment, now())
         yield from metadata.check_results(findings, interaction_checks.CHECKS, key, {})
 
     return check_interactions
@@ -64,11 +64,11 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     """`readiness` of one environment."""
 
     @dg.asset(
-        key=names.key(environment, "readiness"),
-        deps=[names.key(environment, "events")],
+        key=names.asset_key(environment, "readiness"),
+        deps=[names.asset_key(environment, "events")],
         description="Go-live readiness: what is seen of each event type, at what rate, and how well it is attributed.",
         metadata={"dagster/column_schema": metadata.column_schema(readiness.TABLE)},
-        **names.shown(environment, "performance", {"duckdb"}),
+        **names.common_spec_args(environment, "performance", {"duckdb"}),
     )
     def readiness_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         with duckdb.get_connection() as connection:

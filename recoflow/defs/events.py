@@ -14,7 +14,7 @@ from recoflow.errors import MailboxError, RecoflowError, SourceError
 from recoflow.ingest import pending_files
 from recoflow.ingest import quarantine as quarantined
 from recoflow.ingest.file_hash import ArrivalError, ChangedFileError
-from recoflow.ingest.pending_files import Arrival
+from recoflow.ingest.pending_files import PendingFile
 from recoflow.ingest.run import FileReport, ingest_file
 from recoflow.printable import printable
 from recoflow.settings.environment import Environment
@@ -30,8 +30,8 @@ REJECT_COLUMNS = ("received_at", "file", "line", "field", "code")  # the other t
 
 def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
     """`events` and `quarantine` of one environment, filled by one step."""
-    events, quarantine = names.key(environment, "events"), names.key(environment, "quarantine")
-    shown = names.shown(environment, "events", {"polars", "deltalake"})
+    events, quarantine = names.asset_key(environment, "events"), names.asset_key(environment, "quarantine")
+    shown = names.common_spec_args(environment, "events", {"polars", "deltalake"})
 
     @dg.multi_asset(
         name=f"{environment.name}__ingest",
@@ -67,7 +67,7 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
         quiet = environment.sftp.quiet_seconds
         with installation.mailbox(environment) as mailbox:
             folder = installation.layout.inbox(environment.name)
-            arrived, asked = erasure.split(pending_files.waiting(mailbox, folder, quiet, now()).arrivals)
+            arrived, asked = erasure.split(pending_files.pending_files(mailbox, folder, quiet, now()).arrivals)
             segments = pending_files.segments(installation.layout.spool(environment.name))
             taking = _Taking(environment, lake, mailbox, context.log)
             for arrival in [*segments, *arrived]:
@@ -123,7 +123,7 @@ class _Taking:
     refused: list[str] = field(default_factory=list)  # files that cannot be read as events
     failures: list[RecoflowError] = field(default_factory=list)  # files that the installation could not take
 
-    def take(self, arrival: Arrival) -> None:
+    def take(self, arrival: PendingFile) -> None:
         """Take one file in.
 
         Raises:
@@ -137,7 +137,7 @@ class _Taking:
             self.log.warning(str(error))  # an alert at the end of the run
             self.failures.append(error)
 
-    def _take(self, arrival: Arrival) -> None:
+    def _take(self, arrival: PendingFile) -> None:
         received_at, name, dialect = arrival.received_at(now()), arrival.name, arrival.dialect
         try:
             report = ingest_file(arrival.path, self.environment, self.lake, received_at, name=name, dialect=dialect)
@@ -170,7 +170,7 @@ def _files_readable(refused: list[str], key: dg.AssetKey) -> dg.AssetCheckResult
         check_name=FILES_READABLE,
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"refused": len(refused), "errors": metadata.text("\n".join(refused))},
+        metadata={"refused": len(refused), "errors": metadata.harmless_text("\n".join(refused))},
     )
 
 

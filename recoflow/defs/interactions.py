@@ -21,11 +21,11 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
 
 def _items(environment: Environment) -> dg.AssetsDefinition:
     @dg.asset(
-        key=names.key(environment, "items"),
-        deps=[names.key(environment, "events")],
+        key=names.asset_key(environment, "items"),
+        deps=[names.asset_key(environment, "events")],
         description="The catalogue: item updates folded field by field, the latest timestamp wins.",
         metadata={"dagster/column_schema": metadata.column_schema(schema.ITEMS)},
-        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+        **names.common_spec_args(environment, "interactions", {"duckdb", "deltalake"}),
     )
     def items(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)
@@ -49,20 +49,20 @@ def _items(environment: Environment) -> dg.AssetsDefinition:
 
 def _identity(environment: Environment) -> dg.AssetsDefinition:
     @dg.asset(
-        key=names.key(environment, "identity"),
-        deps=[names.key(environment, "events")],
+        key=names.asset_key(environment, "identity"),
+        deps=[names.asset_key(environment, "events")],
         description=(
             "Which user a device belongs to. A device on which one user was ever seen belongs to that user, with what"
             " happened on it before the log-in; a device with two or more users stands for itself."
         ),
         metadata={"dagster/column_schema": metadata.column_schema(schema.IDENTITY)},
-        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+        **names.common_spec_args(environment, "interactions", {"duckdb", "deltalake"}),
     )
     def identity_(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)
         with duckdb.get_connection() as connection:
             lake.views(connection, "events")
-            frame = identity.resolve(connection)
+            frame = identity.resolve_devices(connection)
         version = lake.overwrite("identity", frame)
         return dg.MaterializeResult(
             metadata={
@@ -80,12 +80,12 @@ def _identity(environment: Environment) -> dg.AssetsDefinition:
 
 def _interactions(environment: Environment) -> dg.AssetsDefinition:
     @dg.asset(
-        key=names.key(environment, "interactions"),
-        deps=[names.key(environment, "events"), names.key(environment, "identity")],
+        key=names.asset_key(environment, "interactions"),
+        deps=[names.asset_key(environment, "events"), names.asset_key(environment, "identity")],
         description="One row per subject and item: weight per event type × time decay, and the types that happened.",
         metadata={"dagster/column_schema": metadata.column_schema(schema.INTERACTIONS)},
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
-        **names.shown(environment, "interactions", {"duckdb", "deltalake"}),
+        **names.common_spec_args(environment, "interactions", {"duckdb", "deltalake"}),
     )
     def interactions(installation: Installation, duckdb: DuckDBResource) -> dg.MaterializeResult:
         lake = installation.lake(environment)

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.printable import printable
 from recoflow.quality.finding import Finding
 from recoflow.storage.lake.lake import Lake
@@ -44,7 +44,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = Non
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def text(value: str) -> str:
+def harmless_text(value: str) -> str:
     """A text from outside where the UI may render Markdown: no link, image or HTML comes of it."""
     value = printable(value, keep="\n")
     for markup, harmless in _BREAKS:
@@ -57,7 +57,7 @@ def picture(svg: str, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
 
 
-def stages(watch: Stopwatch) -> dg.MetadataValue:
+def stages(watch: StageTimer) -> dg.MetadataValue:
     """Where the time went, as a table; stages that overlap are each told whole."""
     return table([{"stage": name, "seconds": f"{seconds:.2f}"} for name, seconds in watch.seconds.items()])
 
@@ -97,7 +97,7 @@ def check_results(
             check_name=finding.check,
             passed=finding.passed,
             severity=dg.AssetCheckSeverity.ERROR if finding.severity == "error" else dg.AssetCheckSeverity.WARN,
-            description=text(finding.message),
+            description=harmless_text(finding.message),
             metadata={**about, **finding.metadata},
         )
         for finding in everything

@@ -36,16 +36,16 @@ def build_assets(environment: Environment) -> list[dg.AssetsDefinition]:
 
 
 def _factors(environment: Environment) -> dg.AssetsDefinition:
-    key = names.key(environment, "factors")
+    key = names.asset_key(environment, "factors")
 
     @dg.asset(
         key=key,
-        deps=[names.key(environment, name) for name in TRAINED_ON],
+        deps=[names.asset_key(environment, name) for name in TRAINED_ON],
         description="The candidate that is best on the hold-out, refitted on everything; it does not serve.",
         check_specs=metadata.check_specs(key, pipeline.CHECKS),
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
         pool="training",
-        **names.shown(environment, "models", {"python", "numpy"}),
+        **names.common_spec_args(environment, "models", {"python", "numpy"}),
     )
     def factors(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         lake = installation.lake(environment)
@@ -70,7 +70,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
             metadata={
                 **about,
                 "quality": metadata.picture(
-                    charts.candidates(
+                    charts.candidates_chart(
                         training.metrics,
                         training.decision.chosen,
                         [name for finding in training.findings for name in finding.metadata.get("refused", ())],
@@ -93,7 +93,7 @@ def _factors(environment: Environment) -> dg.AssetsDefinition:
 def _in_service(folder: Path, warn: Callable[[str], None]) -> Bundle | None:
     """The model to beat. Where none can be read, that is no obstacle to its replacement."""
     try:
-        serving = versions.serving(folder)
+        serving = versions.serving_bundle(folder)
     except ModelError as error:
         warn(str(error))
         return None
@@ -106,14 +106,14 @@ def _in_service(folder: Path, warn: Callable[[str], None]) -> Bundle | None:
 
 
 def _champion(environment: Environment) -> dg.AssetsDefinition:
-    key = names.key(environment, "champion")
+    key = names.asset_key(environment, "champion")
 
     @dg.asset(
         key=key,
-        deps=[names.key(environment, "factors")],
+        deps=[names.asset_key(environment, "factors")],
         description="The bundle that answers campaigns; its files and its decision are read again before it serves.",
         check_specs=metadata.check_specs(key, SERVICE, warn=SERVICE),
-        **names.shown(environment, "models", {"python", "numpy"}),
+        **names.common_spec_args(environment, "models", {"python", "numpy"}),
     )
     def champion(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         folder = installation.layout.models(environment.name)
@@ -131,10 +131,10 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
                 "model": serving.manifest["model"],
                 "metrics": metadata.table(serving.manifest["metrics"]),
                 "versions": metadata.picture(
-                    charts.versions(versions.entries(folder)[-SHOWN:], versions.in_service(folder)),
+                    charts.versions(versions.version_summaries(folder)[-SHOWN:], versions.serving_state(folder)),
                     "NDCG of the last versions",
                 ),
-                **_served(versions.entry(folder, serving.version)),
+                **_served(versions.version_summary(folder, serving.version)),
                 "path": dg.MetadataValue.path(str(folder / serving.version)),
                 "removed_versions": removed,
             },
@@ -146,7 +146,7 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
 
 def _promotable(folder: Path) -> str:
     """The newest version, unless its own checks refused it."""
-    known = versions.known(folder)
+    known = versions.known_versions(folder)
     if not known:
         raise AuditError(str(folder), "holds no bundle", "Materialize factors first")
     refused_by = bundle_store.load_bundle(folder / known[-1]).manifest["refused_by"]
@@ -158,7 +158,7 @@ def _promotable(folder: Path) -> str:
 
 def _pinned(folder: Path) -> Bundle | None:
     """The champion when a person pinned it."""
-    service = versions.in_service(folder)
+    service = versions.serving_state(folder)
     return bundle_store.load_bundle(folder / service.version) if service is not None and service.is_pinned else None
 
 
@@ -180,7 +180,7 @@ def _numbers(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:
     return {name: value for numbers in (*best, *named) for name, value in numbers.items()}
 
 
-def _served(entry: versions.Entry) -> dict[str, float]:
+def _served(entry: versions.VersionSummary) -> dict[str, float]:
     interval = {name: entry.metrics[name] for name in ("ndcg_low", "ndcg_high") if name in entry.metrics}
     return _plotted(entry.metrics) | interval
 

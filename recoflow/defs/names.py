@@ -12,12 +12,12 @@ ENVIRONMENT_TAG = "recoflow/environment"
 UNTAKEN_TAG = "recoflow/untaken"  # how many files an ingest could not take for reasons of the installation
 
 
-def key(environment: Environment, name: str) -> dg.AssetKey:
+def asset_key(environment: Environment, name: str) -> dg.AssetKey:
     """The key of an environment's asset."""
     return dg.AssetKey([environment.name, name])
 
 
-def shown(environment: Environment, stage: str, kinds: set[str]) -> dict[str, Any]:
+def common_spec_args(environment: Environment, stage: str, kinds: set[str]) -> dict[str, Any]:
     """What every asset of a stage carries: group, owners, kinds and the environment's tag."""
     return {
         "group_name": f"{environment.name}_{stage}",
@@ -27,7 +27,7 @@ def shown(environment: Environment, stage: str, kinds: set[str]) -> dict[str, An
     }
 
 
-def campaigns(environment: Environment) -> dg.DynamicPartitionsDefinition:
+def campaign_partitions(environment: Environment) -> dg.DynamicPartitionsDefinition:
     """One partition per claimed request file; keys are made by `campaigns.filename` only."""
     return dg.DynamicPartitionsDefinition(name=partitions(environment))
 

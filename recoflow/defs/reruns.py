@@ -50,7 +50,7 @@ class Failed:
         return 0 <= moment.timestamp() - self.ended < pauses.after(self.failures).total_seconds()
 
 
-def failed(records: list[dg.RunRecord]) -> Failed | None:
+def failures_at_head(records: list[dg.RunRecord]) -> Failed | None:
     """The failures at the head of a job's runs, which are the newest first; None where the newest did not fail."""
     return _head(records, lambda run: run.status in FAILED)
 
@@ -65,7 +65,7 @@ def _head(records: list[dg.RunRecord], counts: Callable[[dg.DagsterRun], bool]) 
     return Failed(row[0].dagster_run.run_id, len(row), row[0].end_time or 0.0) if row else None
 
 
-def latest(instance: dg.DagsterInstance, job: str) -> list[dg.RunRecord]:
+def latest_runs(instance: dg.DagsterInstance, job: str) -> list[dg.RunRecord]:
     """The latest runs of a job, the newest first."""
     return list(instance.get_run_records(dg.RunsFilter(job_name=job), limit=LOOKED_AT))
 

@@ -17,9 +17,9 @@ from recoflow.errors import RecoflowError
 from recoflow.quality.checker_process import Checker
 from recoflow.settings.environment import Environment
 from recoflow.storage import alerts, configuration_store
-from recoflow.storage.configuration_store import Register
+from recoflow.storage.configuration_store import ConfigurationStore
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
@@ -67,9 +67,9 @@ class Installation(dg.ConfigurableResource):
             workers.sign(context.instance, context.run.run_id)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> Paths:
         """Folders under the data folder."""
-        return Layout(Path(self.data).absolute())
+        return Paths(Path(self.data).absolute())
 
     def lake(self, environment: Environment) -> Lake:
         """The Delta tables of one environment."""
@@ -77,7 +77,7 @@ class Installation(dg.ConfigurableResource):
 
     def effective(self, environment: Environment) -> Environment:
         """The environment with the configurations that are registered now."""
-        return configuration_store.effective(environment, Register(self.lake(environment)).history())
+        return configuration_store.effective(environment, ConfigurationStore(self.lake(environment)).history())
 
     def campaigns(self, environment: Environment) -> CampaignService:
         """What answers campaigns of the environment; one for all steps of a run, so that a model is loaded once."""

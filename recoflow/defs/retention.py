@@ -63,7 +63,7 @@ def _campaigns_op(environment: Environment) -> dg.OpDefinition:
             waiting = {intake.claim_id for intake in mailbox.pending()}
         for old in _older_than(folder, now() - timedelta(days=kept_for)):
             try:
-                if campaign_record.load(folder, old.name).claim_id in waiting:
+                if campaign_record.load_record(folder, old.name).claim_id in waiting:
                     continue
             except CampaignError as error:  # it is not ours, or nobody knows what it was for
                 context.log.warning(f"left alone: {error}")

@@ -14,7 +14,7 @@ from datetime import datetime
 import dagster as dg
 
 from recoflow.campaigns import campaign_record
-from recoflow.campaigns.campaign_record import Docket
+from recoflow.campaigns.campaign_record import CampaignRecord
 from recoflow.campaigns.requests import filename
 from recoflow.defs import batch_runs, names
 from recoflow.defs.resources import Installation
@@ -22,7 +22,7 @@ from recoflow.errors import RecoflowError
 from recoflow.settings.environment import Environment
 from recoflow.storage import alerts
 from recoflow.storage.sftp.claims import Delivery
-from recoflow.storage.sftp.mailbox import Intake, Mailbox
+from recoflow.storage.sftp.mailbox import IncomingFile, Mailbox
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -38,7 +38,9 @@ LOST = RecoflowError(
 )
 
 
-def due(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox, folder: str) -> list[Intake]:
+def due_files(
+    context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox, folder: str
+) -> list[IncomingFile]:
     """Files that a run must be started for: none is under way, and the last failed long enough ago.
 
     While a run of small files waits for a place, further small files wait too, and share the next run.
@@ -49,13 +51,19 @@ def due(context: dg.SensorEvaluationContext, environment: Environment, mailbox: 
     return [
         each
         for each in mailbox.pending(folder)
-        if each.is_due and key(environment, each) not in running and (each.size > batch_runs.LARGE or not is_full)
+        if each.is_due
+        and campaign_key_of(environment, each) not in running
+        and (each.size > batch_runs.LARGE or not is_full)
     ]
 
 
-def settle(
-    installation: Installation, environment: Environment, mailbox: Mailbox, due: Sequence[Intake], moment: datetime
-) -> list[Intake]:
+def give_up_hopeless(
+    installation: Installation,
+    environment: Environment,
+    mailbox: Mailbox,
+    due: Sequence[IncomingFile],
+    moment: datetime,
+) -> list[IncomingFile]:
     """Give up the hopeless ones of `due`, with an errors file for the customer; those that a run is to be started for.
 
     What an operator should know is an alert, once for each change: that a run was lost, that a file was given up.
@@ -70,7 +78,9 @@ def settle(
     return [intake for intake in due if not intake.is_hopeless]
 
 
-def orphans(context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox) -> list[Delivery]:
+def unnoted_deliveries(
+    context: dg.SensorEvaluationContext, environment: Environment, mailbox: Mailbox
+) -> list[Delivery]:
     """Deliveries whose campaign no run is at work at, so that none is going to note them."""
     if not mailbox.delivered():
         return []
@@ -79,14 +89,16 @@ def orphans(context: dg.SensorEvaluationContext, environment: Environment, mailb
     return [delivery for delivery in mailbox.delivered() if delivery.reference not in running]
 
 
-def key(environment: Environment, intake: Intake) -> str:
+def campaign_key_of(environment: Environment, intake: IncomingFile) -> str:
     """The key of the campaign that a request file asks for."""
     return filename.campaign_key(environment.name, intake.name, intake.sha256, intake.revision)
 
 
-def opened(environment: Environment, installation: Installation, intake: Intake, received_at: datetime) -> Docket:
+def record_of(
+    environment: Environment, installation: Installation, intake: IncomingFile, received_at: datetime
+) -> CampaignRecord:
     """The docket of the campaign that a request file asks for."""
-    return campaign_record.open_for(
+    return campaign_record.open_record(
         installation.layout.campaigns(environment.name),
         environment.name,
         intake.path,
@@ -118,11 +130,11 @@ def _waits(environment: Environment, run: dg.DagsterRun) -> bool:
     return run.status == dg.DagsterRunStatus.QUEUED and run.job_name in jobs and is_small
 
 
-def _suspect(mailbox: Mailbox, intake: Intake) -> bool:
+def _suspect(mailbox: Mailbox, intake: IncomingFile) -> bool:
     return mailbox.suspect(intake.claim_id, str(LOST))
 
 
-def _given_up(environment: Environment, intake: Intake) -> RecoflowError:
+def _given_up(environment: Environment, intake: IncomingFile) -> RecoflowError:
     cause = intake.problem or "each run ended without a report"
     cure = f"Mend the cause, then `recoflow campaign retry {intake.name} -e {environment.name}`"
     problem = f"was given up and answered with an errors file: {cause}"

@@ -14,7 +14,7 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.paths import DATA_FOLDER, Layout
+from recoflow.storage.paths import DATA_FOLDER, Paths
 
 
 def located(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def located(config: Mapping[str, Any]) -> dict[str, Any]:
     if folder.parts[:1] == DATA_FOLDER.parts:
         cure = f"Write {folder.relative_to(DATA_FOLDER)}: it is relative to the data folder"
         raise ConfigurationError("dagster.yaml", f"names {folder} as base_dir", cure)
-    return {**config, "base_dir": str(Layout.of_process(os.environ).root / folder)}
+    return {**config, "base_dir": str(Paths.of_process(os.environ).root / folder)}
 
 
 class Artifacts(LocalArtifactStorage):

@@ -44,7 +44,7 @@ OF_INSTALLATION: Final = (
 )
 
 
-class Reports:
+class RunReports:
     """The reports of one run on campaigns of one environment, by their keys."""
 
     def __init__(self, environment: Environment, installation: Installation, log: Logger) -> None:
@@ -84,7 +84,9 @@ class Reports:
 
     def refused(self, key: str, result: dg.MaterializeResult) -> str | None:
         """Report the blocking checks that a campaign did not pass; what they say, None when it passed all."""
-        refusals = [f"{each.check_name}: {each.description}" for each in result.check_results or () if blocks(each)]
+        refusals = [
+            f"{each.check_name}: {each.description}" for each in result.check_results or () if is_blocking(each)
+        ]
         if not refusals:
             return None
         problem = "; ".join(refusals)
@@ -96,12 +98,14 @@ class Reports:
 
     def _claim(self, key: str) -> str | None:
         try:
-            return campaign_record.load(self._installation.layout.campaigns(self._environment.name), key).claim_id
+            return campaign_record.load_record(
+                self._installation.layout.campaigns(self._environment.name), key
+            ).claim_id
         except CampaignError:  # the campaign fails because of that, and says so
             return None
 
 
-def blocks(result: dg.AssetCheckResult) -> bool:
+def is_blocking(result: dg.AssetCheckResult) -> bool:
     """Whether a check keeps a campaign from its publication."""
     return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
 

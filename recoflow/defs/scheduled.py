@@ -37,7 +37,7 @@ def build_jobs(environment: Environment) -> list[dg.JobDefinition]:
         content = scheduled.request_file(environment.name, campaign, users)
         with installation.mailbox(environment) as mailbox:
             intake = mailbox.deposit(scheduled.file_name(environment.name, name, at), content)
-            retries.opened(environment, installation, intake, at)
+            retries.record_of(environment, installation, intake, at)
         context.log.info(f"{intake.name}: {len(users)} users, {len(campaign.lists)} lists each")
 
     @dg.job(

@@ -23,7 +23,7 @@ from recoflow.ingest import pending_files
 from recoflow.models.store import versions
 from recoflow.settings.environment import Environment, load_all
 from recoflow.storage import alerts
-from recoflow.storage.sftp.mailbox import Intake, Mailbox
+from recoflow.storage.sftp.mailbox import IncomingFile, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
@@ -69,7 +69,7 @@ def _files(environment: Environment, installation: Installation, standing: Stand
             except RecoflowError as error:
                 lost = error  # an alert already; what is on this machine does not wait for the server
             is_more_coming = any(mailbox.expects(folder) for folder in pending_files.DUMP_FOLDERS)
-            waiting = pending_files.waiting(mailbox, installation.layout.inbox(environment.name), quiet, now())
+            waiting = pending_files.pending_files(mailbox, installation.layout.inbox(environment.name), quiet, now())
         standing.tell("inbox", waiting.problems)
         arrived = waiting.arrivals
         if not arrived and lost is not None:
@@ -143,7 +143,7 @@ def _interrupted_training(environment: Environment, installation: Installation) 
     )
     def interrupted_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         workers.end_lost_starts(context.instance, workers.process_start())  # this process is the code server
-        failed = reruns.failed(reruns.latest(context.instance, job))
+        failed = reruns.failures_at_head(reruns.latest_runs(context.instance, job))
         if failed is None:
             return dg.SkipReason("the latest training did not fail")
         reason = reruns.interruption(context.instance, failed.run_id)
@@ -183,15 +183,17 @@ def _requests(
                 context.log.warning(f"{name} is held back: {problem}")
             if pending and (wrong := _unreadable(installation)):
                 return dg.SkipReason(wrong)
-            orphans = retries.orphans(context, environment, mailbox)
+            orphans = retries.unnoted_deliveries(context, environment, mailbox)
             runs = delivery_log.run_requests(context.instance, environment, now()) if orphans else []
             has_model = versions.is_serving(installation.layout.models(environment.name))
-            due = retries.due(context, environment, mailbox, REQUESTS) if pending and has_model else []
-            due = retries.settle(installation, environment, mailbox, due, now())
+            due = retries.due_files(context, environment, mailbox, REQUESTS) if pending and has_model else []
+            due = retries.give_up_hopeless(installation, environment, mailbox, due, now())
             runs += [_run(environment, installation, mailbox, share) for share in batch_runs.share(due)]
         if not runs:
             return dg.SkipReason(_why_nothing(environment, len(pending), has_model=has_model))
-        added = names.campaigns(environment).build_add_request([retries.key(environment, intake) for intake in due])
+        added = names.campaign_partitions(environment).build_add_request(
+            [retries.campaign_key_of(environment, intake) for intake in due]
+        )
         return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[added])
 
     return requests
@@ -227,13 +229,13 @@ def _obstacle(installation: Installation, environment: Environment, instance: dg
     if wrong := _unreadable(installation):
         return wrong
     job = names.job(environment, "ingest")
-    records = reruns.latest(instance, job)
+    records = reruns.latest_runs(instance, job)
     if records and records[0].dagster_run.status in retries.ACTIVE:
         return "an ingest is running; the next one takes what arrives meanwhile"
     untaken = reruns.untaken(records)
     if untaken is not None and untaken.rests(INGEST_PAUSES, now()):
         return f"{untaken.failures} ingests in a row could not take a file; the next one begins after a pause"
-    failed = reruns.failed(records)
+    failed = reruns.failures_at_head(records)
     if failed is None:
         return None
     if failed.rests(INGEST_PAUSES, now()):
@@ -249,9 +251,11 @@ def _alert(installation: Installation, environment: Environment, error: Recoflow
     alerts.raise_alert(installation.layout.alerts, error, now(), environment.name)
 
 
-def _run(environment: Environment, installation: Installation, mailbox: Mailbox, share: list[Intake]) -> dg.RunRequest:
+def _run(
+    environment: Environment, installation: Installation, mailbox: Mailbox, share: list[IncomingFile]
+) -> dg.RunRequest:
     """A run for request files, with their dockets."""
-    keys = [retries.opened(environment, installation, intake, now()).key for intake in share]
+    keys = [retries.record_of(environment, installation, intake, now()).key for intake in share]
     # The attempt is part of the key: Dagster never starts a second run of the same key, not even of a failed one.
     run_keys = [f"{intake.claim_id}:{mailbox.attempted(intake.claim_id)}" for intake in share]
     size = "large" if max(intake.size for intake in share) > batch_runs.LARGE else "small"

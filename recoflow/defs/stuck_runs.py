@@ -23,7 +23,7 @@ def find(instance: dg.DagsterInstance, *, is_repairing: bool) -> list[dict[str, 
 
 
 def _runs(instance: dg.DagsterInstance, *, is_repairing: bool) -> Iterator[dict[str, Any]]:
-    for run, reason in workers.lost(instance, *UNDER_WAY):
+    for run, reason in workers.lost_runs(instance, *UNDER_WAY):
         if is_repairing:
             instance.report_run_failed(run, f"Ended by `recoflow doctor --repair`: {reason}")
         yield _finding(f"run {run.run_id} ({run.job_name})", f"is {run.status.value}, but {reason}", is_repairing)

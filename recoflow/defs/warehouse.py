@@ -15,7 +15,7 @@ def build_warehouse(environments: tuple[Environment, ...]) -> dg.Definitions:
     """`warehouse`, over the tables of every environment, and its hourly schedule."""
 
     @dg.asset(
-        deps=[names.key(environment, name) for environment in environments for name in SOURCES],
+        deps=[names.asset_key(environment, name) for environment in environments for name in SOURCES],
         group_name="warehouse",
         kinds={"duckdb"},
         description="data/warehouse.duckdb: one schema per environment. Swapped in by a rename, no reader blocks it.",
@@ -23,7 +23,7 @@ def build_warehouse(environments: tuple[Environment, ...]) -> dg.Definitions:
     def warehouse(installation: Installation) -> dg.MaterializeResult:
         path = installation.layout.warehouse
         lakes = {environment.name: installation.lake(environment) for environment in environments}
-        rows = marts.build(lakes, path, permissions.warehouse_mode(environments))
+        rows = marts.build_warehouse(lakes, path, permissions.warehouse_mode(environments))
         shown = [{"schema": schema, **counts} for schema, counts in rows.items()]
         return dg.MaterializeResult(
             metadata={

@@ -54,7 +54,7 @@ class Launcher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, problem)
 
 
-def lost(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterator[tuple[dg.DagsterRun, str]]:
+def lost_runs(instance: dg.DagsterInstance, *statuses: dg.DagsterRunStatus) -> Iterator[tuple[dg.DagsterRun, str]]:
     """Runs in one of the statuses whose worker has ended, each with what is known of its end."""
     for run in instance.get_runs(dg.RunsFilter(statuses=list(statuses))):
         if reason := _ended(instance, run):

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.models.store import bundle_store, versions
 from recoflow.models.store.bundle import Bundle
 
 
-def forget(models: Path, person: Person) -> dict[str, str]:
+def erase_from_bundles(models: Path, person: ErasureSubject) -> dict[str, str]:
     """Replace each bundle that knows the person by a version without it; returns old version → new version.
 
     A bundle never changes, so each gets a new version with the training time of the old one; the pointer names
@@ -30,7 +30,7 @@ def forget(models: Path, person: Person) -> dict[str, str]:
         ModelError: a bundle is damaged.
     """
     replaced = {}
-    for version in versions.known(models):
+    for version in versions.known_versions(models):
         remaining = without(bundle_store.load_bundle(models / version), person)
         if remaining is None:
             continue
@@ -43,7 +43,7 @@ def forget(models: Path, person: Person) -> dict[str, str]:
     return replaced
 
 
-def without(bundle: Bundle, person: Person) -> Bundle | None:
+def without(bundle: Bundle, person: ErasureSubject) -> Bundle | None:
     """The bundle without the person, None when it does not know it."""
     is_kept = ~np.isin(bundle.subjects, person.subjects)
     is_owned = pl.col("device_id").is_in(person.device_ids) | pl.col("user_id").is_in(person.user_ids).fill_null(False)

@@ -20,7 +20,7 @@ DAMAGE: Final = (EOFError, OSError, zlib.error, pa.ArrowException)  # what readi
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_compressed(path: Path) -> Iterator[BinaryIO]:
     """The content of a file, plain, gzip or zstd; a stream without `seek`.
 
     Raises:
@@ -44,7 +44,7 @@ def is_damaged(path: Path) -> bool:
         if _magic(file) is None:
             return False
     try:
-        with opened(path) as file:
+        with open_compressed(path) as file:
             while file.read(BLOCK):
                 pass
     except DAMAGE:
@@ -52,7 +52,7 @@ def is_damaged(path: Path) -> bool:
     return False
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def overlapping_blocks(path: Path) -> Iterator[bytes]:
     """The content of a file in blocks that overlap; of a damaged archive, what can be read."""
     tail = b""
     with path.open("rb") as file:

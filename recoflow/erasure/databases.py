@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.erasure import compressed_files
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import StorageError
 
 MAGIC: Final = b"SQLite format 3\x00"
@@ -34,7 +34,7 @@ def is_side_file(path: Path) -> bool:
     return path.name.endswith(SIDE_FILES)
 
 
-def redact(path: Path, person: Person) -> int:
+def redact_database(path: Path, person: ErasureSubject) -> int:
     """Blank the mentions in all texts of a database and return how many values changed.
 
     Raises:
@@ -60,7 +60,7 @@ def redact(path: Path, person: Person) -> int:
         ) from error
 
 
-def mentions(path: Path, person: Person) -> bool:
+def database_mentions(path: Path, person: ErasureSubject) -> bool:
     """Whether a text of a database mentions the person, or a part of its files that was freed."""
     if not _has(path, person.any_id_in):
         return False
@@ -78,7 +78,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
 
 
-def _mentions(connection: sqlite3.Connection, person: Person) -> Iterator[tuple[str, int, str, str]]:
+def _mentions(connection: sqlite3.Connection, person: ErasureSubject) -> Iterator[tuple[str, int, str, str]]:
     """Table, row, column and new text of each value that mentions the person."""
     tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -97,7 +97,7 @@ def _mentions(connection: sqlite3.Connection, person: Person) -> Iterator[tuple[
 
 def _has(path: Path, is_in: Callable[[bytes], bool]) -> bool:
     files = (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES))
-    return any(is_in(block) for file in files if file.exists() for block in compressed_files.blocks(file))
+    return any(is_in(block) for file in files if file.exists() for block in compressed_files.overlapping_blocks(file))
 
 
 def _empty_log(connection: sqlite3.Connection) -> None:

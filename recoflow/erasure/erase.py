@@ -19,12 +19,12 @@ from typing import Any, Final
 from recoflow.erasure import bundles, databases, erased_ids, files, logs, other_uses, remaining_mentions, tables
 from recoflow.erasure import request_file as requests
 from recoflow.erasure import subject as persons
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import StorageError
 from recoflow.settings.environment import Environment
 from recoflow.storage import atomic_files, spool, sql, warehouse
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.claims import FINAL, State
 from recoflow.storage.sftp.ledger import Ledger
 
@@ -87,8 +87,8 @@ class Report:
         }
 
 
-def forget(
-    layout: Layout,
+def erase(
+    layout: Paths,
     environment: Environment,
     lakes: Mapping[str, Lake],
     *,
@@ -116,7 +116,7 @@ def forget(
     claims = _claims(layout, name)
     with sql.connect() as connection:
         lake.views(connection)
-        person = persons.of(connection, user_ids, device_ids)
+        person = persons.resolve_subject(connection, user_ids, device_ids)
         names = [*lakes, *_names(layout, name), *claims.names]
         person = other_uses.with_ambiguous(person, connection, _arrived(layout, name), names)
     waiting = _other_requests(layout, name, request) | {path for path in claims.requests if path != request}
@@ -127,17 +127,19 @@ def forget(
         return is_refused or lake.has_transaction("ingests", atomic_files.sha256(path))
 
     removals = [*_from_files(layout, name, person, waiting | asked, is_expendable)]
-    replaced = bundles.forget(layout.models(name), person)
+    replaced = bundles.erase_from_bundles(layout.models(name), person)
     removals.append(Removal("models", "versions", len(replaced)))
-    removals += [Removal(f"lake/{table}", "rows", rows) for table, rows in tables.forget(lake, person).items()]
+    removals += [
+        Removal(f"lake/{table}", "rows", rows) for table, rows in tables.erase_from_tables(lake, person).items()
+    ]
     if layout.warehouse.exists():
-        warehouse.build(lakes, layout.warehouse)
+        warehouse.build_warehouse(lakes, layout.warehouse)
         removals.append(Removal("warehouse", "files", 1))
     removals += _from_history(layout, name, person)
     searched, remaining = _search(layout, name, person, waiting | asked)
     erased_ids.record(layout, name, person.user_ids, person.device_ids)
     if request is not None and not remaining:
-        files.redact(request, person, lambda _: True)
+        files.redact_file(request, person, lambda _: True)
     return Report(
         name,
         len(person.user_ids),
@@ -158,7 +160,7 @@ class _Claims:
     requests: frozenset[Path] = frozenset()  # to forget people, not carried out
 
 
-def _claims(layout: Layout, name: str) -> _Claims:
+def _claims(layout: Paths, name: str) -> _Claims:
     folder = layout.mailbox(name)
     if not (folder / "ledger.sqlite").exists():
         return _Claims()
@@ -176,17 +178,17 @@ def _claims(layout: Layout, name: str) -> _Claims:
     )
 
 
-def _arrived(layout: Layout, name: str) -> list[Path]:
+def _arrived(layout: Paths, name: str) -> list[Path]:
     folders = (layout.spool(name), layout.inbox(name), layout.mailbox(name) / "inbox")
     return [file for folder in folders for file in _shown(folder)]
 
 
-def _names(layout: Layout, name: str) -> list[str]:
+def _names(layout: Paths, name: str) -> list[str]:
     return [path.name for folder in (layout.inbox(name), layout.campaigns(name)) for path in folder.rglob("*")]
 
 
 def _from_files(
-    layout: Layout, name: str, person: Person, kept: set[Path], is_expendable: Callable[[Path], bool]
+    layout: Paths, name: str, person: ErasureSubject, kept: set[Path], is_expendable: Callable[[Path], bool]
 ) -> Iterator[Removal]:
     campaigns = _shown(layout.campaigns(name))
     places = {
@@ -195,7 +197,7 @@ def _from_files(
         "campaigns": [file for file in campaigns if file.suffix != ".parquet"],
     }
     for place, paths in places.items():
-        done = [files.redact(path, person, is_expendable) for path in paths if path not in kept]
+        done = [files.redact_file(path, person, is_expendable) for path in paths if path not in kept]
         found = [each for each in done if each is not None]
         yield Removal(place, "records", sum(each.records for each in found))
         yield Removal(place, "mentions in other records", sum(each.blanked for each in found))
@@ -209,22 +211,22 @@ def _from_files(
     yield Removal("campaigns/staging", "folders", len(staged))
 
 
-def _from_history(layout: Layout, name: str, person: Person) -> Iterator[Removal]:
+def _from_history(layout: Paths, name: str, person: ErasureSubject) -> Iterator[Removal]:
     """Clear Dagster's databases, the ledger and all logs; what cannot be cleared now is found by the search."""
     values = mentions = 0
     # Dagster's events without a run are in a database with the hidden name `.db`.
     history = (path for path in layout.dagster.rglob("*") if path.is_file())
     for path in (*history, *_shown(layout.logs), *_shown(layout.mailbox(name))):
         if path.suffix in remaining_mentions.LOGS or path == layout.alerts:
-            mentions += logs.redact(path, person)
+            mentions += logs.redact_log(path, person)
         elif not databases.is_side_file(path) and databases.is_database(path):
             with contextlib.suppress(StorageError):
-                values += databases.redact(path, person)
+                values += databases.redact_database(path, person)
     yield Removal("databases", "values", values)
     yield Removal("logs", "mentions", mentions)
 
 
-def _other_requests(layout: Layout, name: str, request: Path | None) -> set[Path]:
+def _other_requests(layout: Paths, name: str, request: Path | None) -> set[Path]:
     """Requests that wait: they keep the ids that they name until they are carried out themselves."""
     inbox = layout.inbox(name)
     found = (*inbox.glob("*"), *inbox.glob("unfinished/*"))
@@ -236,12 +238,12 @@ def _shown(folder: Path) -> list[Path]:
     return sorted(path for path in remaining_mentions.files_below(folder) if not path.name.startswith("."))
 
 
-def _search(layout: Layout, name: str, person: Person, waiting: set[Path]) -> tuple[int, list[str]]:
+def _search(layout: Paths, name: str, person: ErasureSubject, waiting: set[Path]) -> tuple[int, list[str]]:
     folders = [
         *(place(name) for place in (layout.lake, layout.models, layout.campaigns, layout.inbox, layout.mailbox)),
         *(layout.spool(name), layout.forgotten(name), layout.dagster, layout.logs),
     ]
-    searched, found = remaining_mentions.search(folders, person)
+    searched, found = remaining_mentions.search_mentions(folders, person)
     remaining = [str(path.relative_to(layout.root)) for path in found if path not in waiting]
     if remaining_mentions.in_warehouse(layout.warehouse, name, person):
         remaining.append(f"{layout.warehouse.name}: {name}")

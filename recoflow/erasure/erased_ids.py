@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.storage import atomic_files
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 USER, DEVICE = KINDS = ("user", "device")
 _KEY_BYTES: Final = 32
 
 
-def record(layout: Layout, environment: str, user_ids: Iterable[str], device_ids: Iterable[str]) -> None:
+def record(layout: Paths, environment: str, user_ids: Iterable[str], device_ids: Iterable[str]) -> None:
     """Note on disk that these ids were erased in an environment."""
     key = _key(layout, is_new=True)
     known = _known(layout, environment)
@@ -30,7 +30,7 @@ def record(layout: Layout, environment: str, user_ids: Iterable[str], device_ids
         atomic_files.write_atomic(_path(layout, environment), "\n".join(sorted(known | hashes)).encode() + b"\n")
 
 
-def matches(layout: Layout, environment: str, kind: str, ids: Iterable[str]) -> frozenset[str]:
+def matches(layout: Paths, environment: str, kind: str, ids: Iterable[str]) -> frozenset[str]:
     """Those of `ids` that were erased; `kind` is one of `KINDS`."""
     known = _known(layout, environment)
     if not known:
@@ -39,11 +39,11 @@ def matches(layout: Layout, environment: str, kind: str, ids: Iterable[str]) -> 
     return frozenset(each for each in ids if _hash(key, kind, each) in known)
 
 
-def _path(layout: Layout, environment: str) -> Path:
+def _path(layout: Paths, environment: str) -> Path:
     return layout.erasures / f"{environment}.txt"
 
 
-def _key(layout: Layout, *, is_new: bool = False) -> bytes:
+def _key(layout: Paths, *, is_new: bool = False) -> bytes:
     path = layout.erasures / "key"
     if is_new and not path.exists():
         layout.erasures.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def _key(layout: Layout, *, is_new: bool = False) -> bytes:
     return path.read_bytes()
 
 
-def _known(layout: Layout, environment: str) -> set[str]:
+def _known(layout: Paths, environment: str) -> set[str]:
     path = _path(layout, environment)
     return set(path.read_text(encoding="ascii").split()) if path.exists() else set()
 

@@ -20,13 +20,13 @@ from recoflow.erasure import request_file
 from recoflow.erasure.erase import Report
 from recoflow.errors import SourceError
 from recoflow.storage import atomic_files
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 WAITING, RUNNING, DONE, REFUSED = STATES = ("waiting", "running", "done", "refused")
 _ID: Final = frozenset("0123456789abcdef")
 
 
-def file(layout: Layout, environment: str, user_ids: frozenset[str], device_ids: frozenset[str]) -> str:
+def submit(layout: Paths, environment: str, user_ids: frozenset[str], device_ids: frozenset[str]) -> str:
     """Put a request where the next ingest finds it and return its id; it is on disk then.
 
     A request for the same ids that still waits is not filed again: its id is returned. One that has been taken up is no
@@ -48,7 +48,7 @@ def file(layout: Layout, environment: str, user_ids: frozenset[str], device_ids:
     return case
 
 
-def look_up(layout: Layout, environment: str, case: str) -> dict[str, Any] | None:
+def look_up(layout: Paths, environment: str, case: str) -> dict[str, Any] | None:
     """State and, when it was carried out, report of a request by the id that `file` gave; None when there is none."""
     if not case or set(case) - _ID:
         return None
@@ -57,7 +57,7 @@ def look_up(layout: Layout, environment: str, case: str) -> dict[str, Any] | Non
     return state(layout, environment, name) or waiting
 
 
-def state(layout: Layout, environment: str, name: str) -> dict[str, Any] | None:
+def state(layout: Paths, environment: str, name: str) -> dict[str, Any] | None:
     """What is known of the request that came under this name; None before an ingest has taken it up."""
     try:
         content = _path(layout, environment, name).read_bytes()
@@ -67,28 +67,28 @@ def state(layout: Layout, environment: str, name: str) -> dict[str, Any] | None:
     return found
 
 
-def begin(layout: Layout, environment: str, name: str) -> None:
+def begin(layout: Paths, environment: str, name: str) -> None:
     """A run takes the request up: what comes in from now on may escape it."""
     _write(layout, environment, name, {"state": RUNNING})
 
 
-def finish(layout: Layout, environment: str, name: str, report: Report) -> None:
+def finish(layout: Paths, environment: str, name: str, report: Report) -> None:
     """It was carried out."""
     _write(layout, environment, name, {"state": DONE, "report": report.as_json()})
 
 
-def put_aside(layout: Layout, environment: str, name: str, path: Path, report: Report) -> None:
+def put_aside(layout: Paths, environment: str, name: str, path: Path, report: Report) -> None:
     """Something of the people remains: keep the request for the next ingest. `path` is then no longer needed."""
     atomic_files.write_atomic(unfinished(layout, environment) / name, path.read_bytes())
     _write(layout, environment, name, {"state": RUNNING, "report": report.as_json()})
 
 
-def unfinished(layout: Layout, environment: str) -> Path:
+def unfinished(layout: Paths, environment: str) -> Path:
     """The folder of requests that every ingest repeats until nothing remains."""
     return layout.inbox(environment) / "unfinished"
 
 
-def refuse(layout: Layout, environment: str, name: str, problem: str) -> None:
+def refuse(layout: Paths, environment: str, name: str, problem: str) -> None:
     """It cannot be read as a request."""
     _write(layout, environment, name, {"state": REFUSED, "problem": problem})
 
@@ -97,17 +97,17 @@ def _name(environment: str, case: str) -> str:
     return f"{environment}_forget_{case}.csv"
 
 
-def _path(layout: Layout, environment: str, name: str) -> Path:
+def _path(layout: Paths, environment: str, name: str) -> Path:
     return layout.forgotten(environment) / f"{name}.json"
 
 
-def _write(layout: Layout, environment: str, name: str, content: dict[str, Any]) -> None:
+def _write(layout: Paths, environment: str, name: str, content: dict[str, Any]) -> None:
     atomic_files.write_atomic(_path(layout, environment, name), json.dumps(content, indent=2).encode())
 
 
 def _ids(path: Path) -> tuple[frozenset[str], frozenset[str]] | None:
     """Whom a filed request names; None when a run has just moved or emptied it."""
     try:
-        return request_file.read(path, path.name)
+        return request_file.read_request_file(path, path.name)
     except (FileNotFoundError, SourceError):
         return None

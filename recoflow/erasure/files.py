@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recoflow.erasure import compressed_files, records
 from recoflow.erasure.records import Tally
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.storage import atomic_files
 
 
@@ -26,7 +26,7 @@ class Redaction:
     is_removed: bool = False
 
 
-def redact(path: Path, person: Person, is_expendable: Callable[[Path], bool]) -> Redaction | None:
+def redact_file(path: Path, person: ErasureSubject, is_expendable: Callable[[Path], bool]) -> Redaction | None:
     """Clear a file of the person; None when nothing of the person is in it, or nothing can be done.
 
     A damaged archive cannot be written again: it is removed when it is expendable and stays otherwise.
@@ -36,7 +36,7 @@ def redact(path: Path, person: Person, is_expendable: Callable[[Path], bool]) ->
         person: to take out.
         is_expendable: whether the file is not needed any more.
     """
-    if not mentions(path, person):
+    if not file_mentions(path, person):
         return None
     if compressed_files.is_damaged(path):
         if not is_expendable(path):
@@ -50,9 +50,9 @@ def redact(path: Path, person: Person, is_expendable: Callable[[Path], bool]) ->
     return Redaction(path, tally.removed, tally.blanked)
 
 
-def mentions(path: Path, person: Person) -> bool:
+def file_mentions(path: Path, person: ErasureSubject) -> bool:
     """Whether anything of the person is in a file; of a damaged archive, in the part that can be read."""
-    if not any(map(person.may_be_in, compressed_files.blocks(path))):
+    if not any(map(person.may_be_in, compressed_files.overlapping_blocks(path))):
         return False
     if compressed_files.is_damaged(path):
         return True
@@ -60,5 +60,5 @@ def mentions(path: Path, person: Person) -> bool:
     return any(tally.removed or tally.blanked for _ in _cleaned(path, person, tally))
 
 
-def _cleaned(path: Path, person: Person, tally: Tally) -> Iterator[bytes]:
+def _cleaned(path: Path, person: ErasureSubject, tally: Tally) -> Iterator[bytes]:
     return records.cleaned(records.pieces(path, person), person, tally)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 
 
-def redact(path: Path, person: Person) -> int:
+def redact_log(path: Path, person: ErasureSubject) -> int:
     """Overwrite the mentions in a log and return how many there were."""
     if not path.stat().st_size:
         return 0
@@ -23,7 +23,7 @@ def redact(path: Path, person: Person) -> int:
     return len(spans)
 
 
-def mentions(path: Path, person: Person) -> bool:
+def log_mentions(path: Path, person: ErasureSubject) -> bool:
     """Whether a log mentions the person."""
     if not path.stat().st_size:
         return False

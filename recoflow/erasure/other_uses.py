@@ -14,7 +14,7 @@ from typing import Any, Final
 import duckdb
 
 from recoflow.erasure import compressed_files, records
-from recoflow.erasure.subject import Person, is_item, texts
+from recoflow.erasure.subject import ErasureSubject, is_item, texts_in_json
 from recoflow.storage import sql
 
 _TOKENS: Final = {  # table → columns that are about items: an id in a part of such a text means an item
@@ -43,8 +43,8 @@ FIELDS: Final = frozenset(
 
 
 def with_ambiguous(
-    person: Person, connection: duckdb.DuckDBPyConnection, paths: Iterable[Path], names: Iterable[str]
-) -> Person:
+    person: ErasureSubject, connection: duckdb.DuckDBPyConnection, paths: Iterable[Path], names: Iterable[str]
+) -> ErasureSubject:
     """The person with the ids that mean something else too.
 
     Args:
@@ -61,7 +61,7 @@ def with_ambiguous(
         rest = replace(person, ambiguous=frozenset(found))
         if (
             rest.distinctive
-            and any(map(rest.may_be_in, compressed_files.blocks(path)))
+            and any(map(rest.may_be_in, compressed_files.overlapping_blocks(path)))
             and not compressed_files.is_damaged(path)
         ):
             for part in records.pieces(path, rest):
@@ -69,17 +69,17 @@ def with_ambiguous(
     return replace(person, ambiguous=frozenset(found))
 
 
-def _of_names(person: Person, names: Iterable[str]) -> Iterator[str]:
+def _of_names(person: ErasureSubject, names: Iterable[str]) -> Iterator[str]:
     text = "\n".join(names)
     return (each for each in person.distinctive if _alone(person, each).is_in(text.encode("utf-8", "replace")))
 
 
-def _alone(person: Person, identity: str) -> Person:
+def _alone(person: ErasureSubject, identity: str) -> ErasureSubject:
     """The person by one id."""
-    return Person(person.user_ids & {identity}, person.device_ids & {identity})
+    return ErasureSubject(person.user_ids & {identity}, person.device_ids & {identity})
 
 
-def _is_in_lake(identity: str, person: Person, connection: duckdb.DuckDBPyConnection) -> bool:
+def _is_in_lake(identity: str, person: ErasureSubject, connection: duckdb.DuckDBPyConnection) -> bool:
     pattern = sql.quoted(_alone(person, identity).pattern)
     queries = [
         *(
@@ -99,15 +99,15 @@ def _is_in_lake(identity: str, person: Person, connection: duckdb.DuckDBPyConnec
     return any(connection.execute(f"{query} LIMIT 1").fetchone() for query in queries)
 
 
-def _of_records(person: Person, found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _of_records(person: ErasureSubject, found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for record in found:
         if is_item(record):
-            content = "\n".join(texts(dict(record))).encode("utf-8", "replace")
+            content = "\n".join(texts_in_json(dict(record))).encode("utf-8", "replace")
             yield from (each for each in person.distinctive if _alone(person, each).is_in(content))
         else:
             listed = record.get("items")  # of a ranking
             yield from person.distinctive.intersection(
                 text
                 for value in (*(record.get(name) for name in FIELDS), listed if isinstance(listed, list) else None)
-                for text in texts(value)
+                for text in texts_in_json(value)
             )

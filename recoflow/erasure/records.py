@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from recoflow.erasure import compressed_files
-from recoflow.erasure.subject import Person, is_item
+from recoflow.erasure.subject import ErasureSubject, is_item
 
 BOM: Final = "\ufeff"
 BLOCK: Final = 1 << 20  # bytes that are read at once
@@ -22,7 +22,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
-class Piece:
+class RecordPart:
     """A part of a file.
 
     Args:
@@ -48,7 +48,7 @@ class Tally:
     blanked: int = 0
 
 
-def pieces(path: Path, person: Person) -> Iterator[Piece]:
+def pieces(path: Path, person: ErasureSubject) -> Iterator[RecordPart]:
     """The parts of a file, plain or compressed, which together are its content.
 
     JSON values may be one to a line, several to a line or over several lines.
@@ -56,36 +56,36 @@ def pieces(path: Path, person: Person) -> Iterator[Piece]:
     Raises:
         One of `packing.DAMAGE`: the archive is damaged.
     """
-    with compressed_files.opened(path) as file:
+    with compressed_files.open_compressed(path) as file:
         head = file.read(4096).decode("utf-8", "surrogateescape").removeprefix(BOM).lstrip()
     if head[:1] not in {"{", "["}:
-        with compressed_files.opened(path) as file:
+        with compressed_files.open_compressed(path) as file:
             yield from _rows(file, person)
     elif _is_by_lines(path, person):
-        with compressed_files.opened(path) as file:
+        with compressed_files.open_compressed(path) as file:
             for line in _lines(file):
                 yield _json_piece(line.decode("utf-8", "surrogateescape"), person)
     else:
-        with compressed_files.opened(path) as file:
+        with compressed_files.open_compressed(path) as file:
             content = file.read()
         yield from _values(content.decode("utf-8", "surrogateescape"), person)
 
 
-def cleaned(parts: Iterable[Piece], person: Person, tally: Tally) -> Iterator[bytes]:
+def cleaned(parts: Iterable[RecordPart], person: ErasureSubject, tally: Tally) -> Iterator[bytes]:
     """The parts without the person, one for each; counts in `tally` what is missing."""
     for part in parts:
         text = _cleaned(part, person, tally) if part.is_candidate else part.text
         yield text.encode("utf-8", "surrogateescape")
 
 
-def of_text(text: str, person: Person) -> Piece:
+def of_text(text: str, person: ErasureSubject) -> RecordPart:
     """One text of a table as a part of a file: a JSON value, else a text without fields."""
     if text.lstrip()[:1] in {"{", "["}:
         return _json_piece(text, person)
-    return Piece(text, is_json=False, is_candidate=True)
+    return RecordPart(text, is_json=False, is_candidate=True)
 
 
-def _cleaned(part: Piece, person: Person, tally: Tally) -> str:
+def _cleaned(part: RecordPart, person: ErasureSubject, tally: Tally) -> str:
     own = [record for record in part.records if person.owns(record)]
     tally.removed += len(own)
     if own and part.is_whole:
@@ -107,7 +107,7 @@ def _without(text: str, own: list[Mapping[str, Any]]) -> str:
     return json.dumps(rest, ensure_ascii=False) + "\n"
 
 
-def _rows(file: BinaryIO, person: Person) -> Iterator[Piece]:
+def _rows(file: BinaryIO, person: ErasureSubject) -> Iterator[RecordPart]:
     csv.field_size_limit(2**31 - 1)
     consumed: list[str] = []
     header: list[str] = []
@@ -135,16 +135,16 @@ def _noted(lines: Iterable[str], consumed: list[str]) -> Iterator[str]:
         yield line
 
 
-def _row_piece(text: str, header: list[str], cells: list[str], person: Person) -> Piece:
+def _row_piece(text: str, header: list[str], cells: list[str], person: ErasureSubject) -> RecordPart:
     is_candidate = person.may_be_in(text.encode("utf-8", "surrogateescape"))
     record = (dict(zip(header, cells, strict=False)),) if is_candidate and cells else ()
-    return Piece(text, is_json=False, is_candidate=is_candidate, records=record)
+    return RecordPart(text, is_json=False, is_candidate=is_candidate, records=record)
 
 
-def _is_by_lines(path: Path, person: Person) -> bool:
+def _is_by_lines(path: Path, person: ErasureSubject) -> bool:
     """Whether every line that may have an id is a JSON value of its own."""
     try:
-        with compressed_files.opened(path) as file:
+        with compressed_files.open_compressed(path) as file:
             for line in _lines(file):
                 if person.may_be_in(line):
                     json.loads(line.decode("utf-8", "surrogateescape").removeprefix(BOM))
@@ -165,25 +165,25 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
     yield b"".join(begun)
 
 
-def _json_piece(text: str, person: Person) -> Piece:
+def _json_piece(text: str, person: ErasureSubject) -> RecordPart:
     if not person.may_be_in(text.encode("utf-8", "surrogateescape")):
-        return Piece(text, is_json=True)
+        return RecordPart(text, is_json=True)
     try:
         value = json.loads(text.removeprefix(BOM))
     except (ValueError, RecursionError):
-        return Piece(text, is_json=True, is_candidate=True)
+        return RecordPart(text, is_json=True, is_candidate=True)
     return _piece_of(text, value)
 
 
-def _piece_of(text: str, value: Any) -> Piece:
+def _piece_of(text: str, value: Any) -> RecordPart:
     elements = value.get("events") if isinstance(value, dict) else value
     is_whole = not isinstance(elements, list)
     listed = elements if isinstance(elements, list) else [value]
     records = tuple(each for each in listed if isinstance(each, dict))
-    return Piece(text, is_json=True, is_candidate=True, records=records, is_whole=is_whole)
+    return RecordPart(text, is_json=True, is_candidate=True, records=records, is_whole=is_whole)
 
 
-def _values(text: str, person: Person) -> Iterator[Piece]:
+def _values(text: str, person: ErasureSubject) -> Iterator[RecordPart]:
     """The JSON values in a text, whatever is between them; a line where none begins is a text."""
     at = 0
     while at < len(text):
@@ -196,9 +196,9 @@ def _values(text: str, person: Person) -> Iterator[Piece]:
             value, end = None, 0
         end = end or text.find("\n", begin) + 1 or len(text)
         if not person.may_be_in(text[at:end].encode("utf-8", "surrogateescape")):
-            yield Piece(text[at:end], is_json=True)
+            yield RecordPart(text[at:end], is_json=True)
         elif value is None:
-            yield Piece(text[at:end], is_json=True, is_candidate=True)
+            yield RecordPart(text[at:end], is_json=True, is_candidate=True)
         else:
             yield _piece_of(text[at:end], value)
         at = end

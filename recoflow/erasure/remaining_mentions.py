@@ -14,33 +14,33 @@ import numpy as np
 import polars as pl
 
 from recoflow.erasure import databases, files, logs
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.storage import sql
 
 LOGS: Final = frozenset({".log", ".out", ".err"})
 
 
-def search(paths: Iterable[Path], person: Person) -> tuple[int, list[Path]]:
+def search_mentions(paths: Iterable[Path], person: ErasureSubject) -> tuple[int, list[Path]]:
     """Look through files and folders, hidden ones too; returns how many files there were, and those with a mention."""
     found = sorted({file for path in paths for file in files_below(path)})
     return len(found), [file for file in found if mentions(file, person)]
 
 
-def mentions(path: Path, person: Person) -> bool:
+def mentions(path: Path, person: ErasureSubject) -> bool:
     """Whether a file has something of the person, or cannot be read; one that vanishes meanwhile has not."""
     try:
         if databases.is_side_file(path):
             return False  # searched with its database
         if databases.is_database(path):
-            return databases.mentions(path, person)
-        return _BY_SUFFIX.get(path.suffix, files.mentions)(path, person)
+            return databases.database_mentions(path, person)
+        return _BY_SUFFIX.get(path.suffix, files.file_mentions)(path, person)
     except FileNotFoundError:
         return False
     except pl.exceptions.ComputeError:  # e.g. the end is missing, because its writer was killed
         return True
 
 
-def in_warehouse(path: Path, schema: str, person: Person) -> bool:
+def in_warehouse(path: Path, schema: str, person: ErasureSubject) -> bool:
     """Whether a table of an environment in the warehouse mentions the person."""
     if not path.exists():
         return False
@@ -59,14 +59,14 @@ def in_warehouse(path: Path, schema: str, person: Person) -> bool:
         )
 
 
-def _sql_mention(column: str, person: Person) -> str:
+def _sql_mention(column: str, person: ErasureSubject) -> str:
     exact = _exact(column, person)
     if exact is not None:
         return f'"{column}" IN ({", ".join(map(sql.quoted, exact)) or "NULL"})'
     return f'regexp_matches("{column}", {sql.quoted(person.pattern)})'
 
 
-def _exact(column: str, person: Person) -> Iterable[str] | None:
+def _exact(column: str, person: ErasureSubject) -> Iterable[str] | None:
     """The values of a column for people that mean the person; None for another column."""
     return {
         "subject": person.subjects,
@@ -82,7 +82,7 @@ def files_below(path: Path) -> list[Path]:
     return [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
 
 
-def _in_parquet(path: Path, person: Person) -> bool:
+def _in_parquet(path: Path, person: ErasureSubject) -> bool:
     columns = pl.read_parquet_schema(path)
     if path.parent.name == "_delta_log":  # a checkpoint: nested, small
         rows = pl.read_parquet(path).select(pl.struct(pl.all()).struct.json_encode())
@@ -101,7 +101,7 @@ def _is_of_people(columns: Iterable[str]) -> pl.Expr:
     return pl.col("entity") == "user" if {"entity", "entity_id"} <= {*columns} else pl.lit(value=True)
 
 
-def _mention(name: str, person: Person) -> pl.Expr:
+def _mention(name: str, person: ErasureSubject) -> pl.Expr:
     exact = _exact(name, person)
     if exact is not None:
         return pl.col(name).is_in(sorted(exact)).fill_null(value=False)
@@ -110,9 +110,9 @@ def _mention(name: str, person: Person) -> pl.Expr:
     return pl.col(name).str.contains(person.pattern).fill_null(value=False)
 
 
-def _in_array(path: Path, person: Person) -> bool:
+def _in_array(path: Path, person: ErasureSubject) -> bool:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return array.dtype.kind == "U" and bool(np.isin(array, [*person.subjects, *sorted(person.distinctive)]).any())
 
 
-_BY_SUFFIX: Final = {".parquet": _in_parquet, ".npy": _in_array, **dict.fromkeys(LOGS, logs.mentions)}
+_BY_SUFFIX: Final = {".parquet": _in_parquet, ".npy": _in_array, **dict.fromkeys(LOGS, logs.log_mentions)}

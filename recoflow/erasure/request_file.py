@@ -25,7 +25,7 @@ def is_request(name: str) -> bool:
     return _NAME.search(name) is not None
 
 
-def read(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
+def read_request_file(path: Path, name: str) -> tuple[frozenset[str], frozenset[str]]:
     """The user ids and device ids of a request; rows may name one or both.
 
     Raises:

@@ -46,7 +46,7 @@ _JSON_VALUE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*', re.DOTA
 
 
 @dataclass(frozen=True)
-class Person:
+class ErasureSubject:
     """Ids of one person, or of several who are erased together.
 
     Args:
@@ -110,7 +110,7 @@ class Person:
         )
         return sorted({*found})
 
-    def without_numbers(self) -> Person:
+    def without_numbers(self) -> ErasureSubject:
         """The same person whose numbers are ambiguous."""
         numbers = {each for each in self.ids if _NUMBER.fullmatch(each)}
         return replace(self, ambiguous=self.ambiguous | numbers)
@@ -216,7 +216,9 @@ def is_item(record: Mapping[str, object]) -> bool:
     )
 
 
-def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_ids: Iterable[str]) -> Person:
+def resolve_subject(
+    connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_ids: Iterable[str]
+) -> ErasureSubject:
     """The person behind the ids: devices on which only that user was ever seen belong to it.
 
     Args:
@@ -238,7 +240,7 @@ def of(connection: duckdb.DuckDBPyConnection, user_ids: Iterable[str], device_id
     ).fetchall()
     owned = {device for device, is_owned in rows if is_owned}
     shared = {device for device, is_owned in rows if not is_owned} - devices
-    return Person(users, devices | owned, frozenset(shared))
+    return ErasureSubject(users, devices | owned, frozenset(shared))
 
 
 def listed(ids: Iterable[str]) -> str:
@@ -246,14 +248,14 @@ def listed(ids: Iterable[str]) -> str:
     return f"({', '.join(map(sql.quoted, sorted(ids))) or 'NULL'})"
 
 
-def texts(value: object) -> Iterator[str]:
+def texts_in_json(value: object) -> Iterator[str]:
     """The texts and numbers in a JSON value."""
     if isinstance(value, Mapping):
         for inner in value.values():
-            yield from texts(inner)
+            yield from texts_in_json(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from texts(inner)
+            yield from texts_in_json(inner)
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         yield str(value).strip(BLANK)
 
@@ -265,7 +267,7 @@ def _forms(ids: Iterable[str]) -> frozenset[str]:
 
 def _values(record: Mapping[str, Any], *names: str) -> set[str]:
     """What a record has in these fields, without texts for unknown visitors."""
-    found = {text for name in names for text in texts(record.get(name))}
+    found = {text for name in names for text in texts_in_json(record.get(name))}
     return {text for text in found if text and not is_nobody(text)}
 
 

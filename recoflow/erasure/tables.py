@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from recoflow.erasure import records
-from recoflow.erasure.subject import COLUMNS, Person, listed
+from recoflow.erasure.subject import COLUMNS, ErasureSubject, listed
 from recoflow.storage.lake import purge
 from recoflow.storage.lake.lake import TABLES, Lake
 
@@ -20,7 +20,7 @@ ORDER: Final = ("quarantine", "responses", "interactions", "identity", "updates"
 _BATCH: Final = 200  # texts in one statement
 
 
-def forget(lake: Lake, person: Person) -> dict[str, int]:
+def erase_from_tables(lake: Lake, person: ErasureSubject) -> dict[str, int]:
     """Delete the person's rows, blank mentions in others and purge every table; returns table → deleted rows.
 
     Events without a user on devices that the person shared are deleted too: they may be the person's, and must not
@@ -39,7 +39,7 @@ def forget(lake: Lake, person: Person) -> dict[str, int]:
     return removed
 
 
-def _predicates(lake: Lake, person: Person) -> Mapping[str, Sequence[str]]:
+def _predicates(lake: Lake, person: ErasureSubject) -> Mapping[str, Sequence[str]]:
     users, devices = listed(person.user_ids), listed(person.device_ids)
     owned = f"user_id IN {users} OR device_id IN {devices}"
     visitor = (
@@ -56,13 +56,13 @@ def _predicates(lake: Lake, person: Person) -> Mapping[str, Sequence[str]]:
     }
 
 
-def _own_raws(lake: Lake, person: Person) -> list[str]:
+def _own_raws(lake: Lake, person: ErasureSubject) -> list[str]:
     """Texts of refused events that belong to the person; a row of a CSV file has no names of fields."""
     candidates = _distinct(lake, "quarantine", "raw", pl.col("raw").str.contains_any([*person.forms, "\\u"]))
     return [text for text in candidates if any(map(person.owns, records.of_text(text, person).records))]
 
 
-def _blank(lake: Lake, table: str, person: Person) -> None:
+def _blank(lake: Lake, table: str, person: ErasureSubject) -> None:
     """Blank the mentions in all texts but those of items, and of fields for people, which decided already."""
     rows = {"items": "false", "updates": "entity = 'user'"}.get(table, "true")
     for column, dtype in TABLES[table].items():

@@ -37,7 +37,7 @@ CHECKS: Final = {check.name: check.description for check in tracking.CHECKS} | {
 }
 
 
-def check(connection: Connection, environment: Environment, as_of: datetime) -> list[Finding]:
+def check_events(connection: Connection, environment: Environment, as_of: datetime) -> list[Finding]:
     """Judge the events of the last `quality.window_days` before the latest event.
 
     Args:
@@ -49,7 +49,7 @@ def check(connection: Connection, environment: Environment, as_of: datetime) -> 
         A finding for each of CHECKS, severity warn: such events are odd, not wrong.
     """
     settings = environment.quality
-    until = latest(connection, as_of)
+    until = latest_event_time(connection, as_of)
     values: dict[str, Any] = {
         "since": (until or as_of) - timedelta(days=settings.window_days),
         "until": until or as_of,
@@ -58,7 +58,9 @@ def check(connection: Connection, environment: Environment, as_of: datetime) -> 
         "weighted": sorted({*environment.events.weights, *environment.events.consumed}),
     }
     connection.execute(tracking.RECENT, {name: values[name] for name in ("since", "until")})
-    findings = [ratio_check.judge(connection, each, getattr(settings, each.limit), values) for each in tracking.CHECKS]
+    findings = [
+        ratio_check.check_ratio(connection, each, getattr(settings, each.limit), values) for each in tracking.CHECKS
+    ]
     others: Sequence[Callable[[], Finding]] = (
         lambda: _kinds(connection),
         lambda: _positions(connection),
@@ -81,7 +83,7 @@ def fresh(name: str, latest: datetime | None, hours: float, as_of: datetime) -> 
     return _warn(name, age <= hours, message, {"age_hours": age, "limit_hours": hours, "latest": latest.isoformat()})
 
 
-def latest(connection: Connection, as_of: datetime) -> datetime | None:
+def latest_event_time(connection: Connection, as_of: datetime) -> datetime | None:
     """The time of the latest event that is not later than `as_of`, None when there is none."""
     [(found,)] = connection.execute("SELECT max(timestamp) FROM events WHERE timestamp <= $1", [as_of]).fetchall()
     return found.astimezone(UTC) if found else None

@@ -34,7 +34,9 @@ CHECKS: Final = {
 }
 
 
-def check(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> list[Finding]:
+def check_interactions(
+    connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime
+) -> list[Finding]:
     """Judge the table `interactions`.
 
     Args:
@@ -50,7 +52,7 @@ def check(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of
     return [
         _sound(connection),
         _enough(connection, environment),
-        ratio_check.judge(connection, KNOWN, settings.max_unknown_items_share, {}),
+        ratio_check.check_ratio(connection, KNOWN, settings.max_unknown_items_share, {}),
         fresh("interactions_fresh", latest.astimezone(UTC) if latest else None, settings.max_silence_hours, as_of),
     ]
 

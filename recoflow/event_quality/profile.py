@@ -42,7 +42,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Support:
     """Whether the files support a model, a KPI or a step of the go-live."""
 
     name: str
@@ -70,9 +70,9 @@ class Profile:
     counts: Counts
     reasons: pl.DataFrame  # code, events, example (its message): why events were refused, the most frequent first
     facts: Facts
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Support, ...]
 
-    def failed(self, required: Sequence[str] = REQUIRED) -> list[Verdict]:
+    def failed(self, required: Sequence[str] = REQUIRED) -> list[Support]:
         """Those of the required verdicts that are not possible.
 
         Raises:
@@ -110,7 +110,7 @@ def profile(
     """
     with dry_run.trial(paths, environment, received_at, watch=watch) as made, sql.connect() as connection:
         made.lake.views(connection)
-        found = counting.gather(connection, environment, received_at)
+        found = counting.gather_facts(connection, environment, received_at)
         reasons = made.rejects().group_by("code", maintain_order=True)
         return Profile(
             files=tuple(FileCounts(report.name, **vars(report.counts)) for report in made.reports),
@@ -123,9 +123,9 @@ def profile(
         )
 
 
-def _verdict(name: str, kind: str, needs: Sequence[Need]) -> Verdict:
+def _verdict(name: str, kind: str, needs: Sequence[Need]) -> Support:
     missing = [need.found for need in needs if not need.is_met]
-    return Verdict(name, kind, not missing, "; ".join(missing or (need.found for need in needs if need.found)))
+    return Support(name, kind, not missing, "; ".join(missing or (need.found for need in needs if need.found)))
 
 
 def _at_least(number: int, minimum: int, what: str) -> Need:

@@ -167,7 +167,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class CatalogueFacts:
     """What the item feed says."""
 
     items: int
@@ -199,7 +199,7 @@ class Facts:
     times: Times
     joins: tuple[Join, ...]
     fields: Fields
-    catalogue: Catalogue
+    catalogue: CatalogueFacts
     interactions: Interactions
 
     def events_of(self, event_type: str) -> int:
@@ -211,7 +211,7 @@ class Facts:
         return next(each for each in self.joins if each.name == name)
 
 
-def gather(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> Facts:
+def gather_facts(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> Facts:
     """Count what is in a lake.
 
     Args:
@@ -267,13 +267,13 @@ def _event_types(
     )
 
 
-def _catalogue(connection: duckdb.DuckDBPyConnection) -> Catalogue:
+def _catalogue(connection: duckdb.DuckDBPyConnection) -> CatalogueFacts:
     [counts] = _rows(
         connection,
         "SELECT count(*) AS items, count(*) FILTER (is_enabled AND is_available) AS recommendable,"
         " avg((published_at IS NOT NULL)::INT) AS with_publication FROM items",
     )
-    return Catalogue(**counts, attributes={row["name"]: row["share"] for row in _rows(connection, ATTRIBUTES)})
+    return CatalogueFacts(**counts, attributes={row["name"]: row["share"] for row in _rows(connection, ATTRIBUTES)})
 
 
 def _interactions(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of: datetime) -> Interactions:

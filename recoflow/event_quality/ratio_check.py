@@ -37,7 +37,9 @@ class ShareCheck:
     cure: str
 
 
-def judge(connection: duckdb.DuckDBPyConnection, check: ShareCheck, limit: float, values: Mapping[str, Any]) -> Finding:
+def check_ratio(
+    connection: duckdb.DuckDBPyConnection, check: ShareCheck, limit: float, values: Mapping[str, Any]
+) -> Finding:
     """Count, and show the first wrong examples in their order.
 
     Args:

@@ -92,7 +92,7 @@ def table(connection: duckdb.DuckDBPyConnection, environment: Environment, as_of
     Returns:
         TABLE.
     """
-    until = event_checks.latest(connection, as_of) or as_of
+    until = event_checks.latest_event_time(connection, as_of) or as_of
     days = environment.quality.window_days
     complete = " ".join(
         f"WHEN '{kind}' THEN {' AND '.join(f'{name} IS NOT NULL' for name in names)}"

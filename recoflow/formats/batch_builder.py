@@ -29,7 +29,7 @@ Value = str | int | float | None
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ParseContext:
     """Where and when a stretch of input arrived; the same for all of its events.
 
     `default_event_type` fills in for files whose name tells their purpose (purchases).
@@ -52,7 +52,7 @@ class Arrival:
         return times.latest(self.received_at)
 
 
-class Piece(NamedTuple):
+class RawRecord(NamedTuple):
     """One event as it was framed: its place, its text, and its value or why it has none."""
 
     line: int
@@ -61,17 +61,17 @@ class Piece(NamedTuple):
     record: int = 0  # place in its chunk, by which accepted rows keep the file's order
 
 
-class Dialect(Protocol):
+class EventFormat(Protocol):
     """The rules of one kind of input: adds the rows of one event to the collector or raises `EventError`."""
 
-    def __call__(self, value: object, arrival: Arrival, into: Collector, /) -> None:
+    def __call__(self, value: object, arrival: ParseContext, into: BatchBuilder, /) -> None:
         """Parse one event."""
 
 
-class Collector:
+class BatchBuilder:
     """Rows of accepted events and rejects, gathered one at a time."""
 
-    def __init__(self, arrival: Arrival) -> None:
+    def __init__(self, arrival: ParseContext) -> None:
         self._arrival = arrival
         self.event_records: list[int] = []  # for each row of events the record that it is from
         self.update_records: list[int] = []  # the same for updates
@@ -81,7 +81,7 @@ class Collector:
         self.size = 0  # characters of properties; one ranking has them for each of its items
         self._read = 0
 
-    def read(self, pieces: Iterable[Piece], dialect: Dialect) -> None:
+    def read(self, pieces: Iterable[RawRecord], dialect: EventFormat) -> None:
         """Parse each piece; a bad one becomes a reject and stops nothing."""
         for piece in pieces:
             self._read += 1
@@ -118,7 +118,7 @@ class Collector:
             ignored_keys=most_ignored(self._ignored),
         )
 
-    def _reject(self, piece: Piece, error: EventError) -> None:
+    def _reject(self, piece: RawRecord, error: EventError) -> None:
         self._rows["rejects"].add(
             {
                 "file": self._arrival.source,
@@ -131,12 +131,12 @@ class Collector:
         )
 
 
-def collected(pieces: Iterable[Piece], dialect: Dialect, arrival: Arrival) -> Iterator[Collector]:
+def collected(pieces: Iterable[RawRecord], dialect: EventFormat, arrival: ParseContext) -> Iterator[BatchBuilder]:
     """What the pieces give, in one part or, where that is much, in several of about `FULL` characters."""
     rest = iter(pieces)
     is_more = True
     while is_more:
-        is_more, collector = False, Collector(arrival)
+        is_more, collector = False, BatchBuilder(arrival)
         for piece in rest:
             collector.read((piece,), dialect)
             del piece  # a large one goes before the next one is made
@@ -148,7 +148,7 @@ def collected(pieces: Iterable[Piece], dialect: Dialect, arrival: Arrival) -> It
 class _Rows:
     """The rows of one table, which become columns a few at a time."""
 
-    def __init__(self, table: pl.Schema, arrival: Arrival) -> None:
+    def __init__(self, table: pl.Schema, arrival: ParseContext) -> None:
         self._table = table
         self._arrival = arrival
         self._waiting: list[Mapping[str, Value]] = []

@@ -33,7 +33,7 @@ def number_text(value: float) -> str:
     return str(bits)
 
 
-def text(fields: Iterable[tuple[str, str | int | float | None]]) -> str:
+def canonical_text(fields: Iterable[tuple[str, str | int | float | None]]) -> str:
     """Canonical text of `(name, value)` pairs; None is absent. Distinct events have distinct texts."""
     return SEPARATOR.join([f"{name}={_value_text(value)}" for name, value in fields if value is not None])
 

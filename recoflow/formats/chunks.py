@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.formats import buffers
-from recoflow.formats.batch_builder import Piece
+from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.rejects import EventError
 
 MAX_EVENT: Final = 8 * 1024**2  # bytes; a longer one is no event but a file without line ends
@@ -62,10 +62,10 @@ class Chunk(Protocol):
         """Where each record lies; those of blanks hold no event."""
 
     @property
-    def broken(self) -> Sequence[Piece]:
+    def broken(self) -> Sequence[RawRecord]:
         """Pieces of the file that could not be cut into records."""
 
-    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+    def pieces(self, indices: Iterable[int]) -> Iterator[RawRecord]:
         """The events of these records with their exact places, texts and values."""
 
 
@@ -93,10 +93,10 @@ def next_line(read: Read, size: int) -> bytes:
     return b""
 
 
-def too_long(text: Text, line: int) -> Piece:
+def too_long(text: Text, line: int) -> RawRecord:
     """The beginning of a record that has no end within `MAX_EVENT` bytes."""
     message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
-    return Piece(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
+    return RawRecord(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
 
 
 def last_place(text: Text, mark: bytes) -> int:

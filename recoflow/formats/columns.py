@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recoflow.formats.batch_builder import Arrival
+from recoflow.formats.batch_builder import ParseContext
 from recoflow.formats.chunks import Chunk
 
 MAX_NAMES: Final = 250  # names of fields that are looked for in a chunk of JSON
@@ -35,7 +35,7 @@ class Easy(NamedTuple):
     ignored_keys: dict[str, int]
 
 
-def typed(frame: pl.DataFrame, given: Mapping[str, pl.Expr], table: pl.Schema, arrival: Arrival) -> pl.DataFrame:
+def typed(frame: pl.DataFrame, given: Mapping[str, pl.Expr], table: pl.Schema, arrival: ParseContext) -> pl.DataFrame:
     """All columns of a table: those given, else those of the frame, else null, with source and time of receipt."""
     given = {**given, "source": pl.lit(arrival.source), "received_at": pl.lit(arrival.received_micros)}
     columns = {name: given.get(name, pl.col(name) if name in frame.columns else pl.lit(None)) for name in table}

@@ -25,7 +25,7 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 @contextmanager
-def opened(path: Path, name: str, max_bytes: int) -> Iterator[Read]:
+def open_input(path: Path, name: str, max_bytes: int) -> Iterator[Read]:
     """A reader of the file's content, unpacked where its first bytes say gzip or zstd.
 
     Raises:

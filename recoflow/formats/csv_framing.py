@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.errors import SourceError
-from recoflow.formats.batch_builder import Piece
+from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.chunks import (
     MAX_EVENT,
     Read,
@@ -48,7 +48,7 @@ class CsvChunk:
     header: tuple[str, ...]
     text: Text
     first_line: int
-    broken: tuple[Piece, ...] = ()
+    broken: tuple[RawRecord, ...] = ()
 
     @cached_property
     def survey(self) -> Survey:
@@ -73,7 +73,7 @@ class CsvChunk:
                 ends[line] = ends[covered]
         return Records(begins[is_begin], ends[is_begin], numbers[is_begin])
 
-    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+    def pieces(self, indices: Iterable[int]) -> Iterator[RawRecord]:
         """These records with their exact places, texts and cells by name; empty cells are None, blank lines nothing."""
         records = self.records
         for index in indices:
@@ -91,19 +91,19 @@ class CsvChunk:
                 return line - start + 1 if is_record else 1
         return 1
 
-    def _piece(self, raw: bytes, line: int) -> Piece:
+    def _piece(self, raw: bytes, line: int) -> RawRecord:
         text = raw.decode("utf-8", errors="replace").removesuffix("\r")
         try:
             cells = _cells(raw)
         except EventError as error:
-            return Piece(line, text, error)
+            return RawRecord(line, text, error)
         if _is_header(cells, self.header):
             message = f"a second header at line {line}; remove it, or send each export as a file of its own"
-            return Piece(line, text, EventError("second_header", None, message))
+            return RawRecord(line, text, EventError("second_header", None, message))
         if len(cells) != len(self.header):
             message = f"the row has {len(cells)} fields, the header has {len(self.header)}; quote texts with commas"
-            return Piece(line, text, EventError("wrong_field_count", None, message))
-        return Piece(line, text, {name: cell or None for name, cell in zip(self.header, cells, strict=True)})
+            return RawRecord(line, text, EventError("wrong_field_count", None, message))
+        return RawRecord(line, text, {name: cell or None for name, cell in zip(self.header, cells, strict=True)})
 
 
 def header_of(line: bytes, place: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.formats.chunks import Text, count, places
 from recoflow.formats.wide import WIDTH, copy_bytes
 
@@ -30,7 +30,7 @@ def spelled_out(text: Text) -> Text:
     return out[: _spell_out(data, places(text, b"\\", backslashes), _HARMLESS, out)].tobytes()
 
 
-@lean
+@jit_no_refcount
 def _spell_out(data, marks, harmless, out):
     source = at = 0
     for index in range(len(marks)):
@@ -44,7 +44,7 @@ def _spell_out(data, marks, harmless, out):
     return copy_bytes(data, source, len(data) - source, out, at)
 
 
-@inlined
+@jit_inline
 def _character(data, at, harmless):
     """The character that is escaped here, or _STAYS; and how many bytes the escape takes."""
     if at + 1 >= len(data):
@@ -59,7 +59,7 @@ def _character(data, at, harmless):
     return _of_pair(data, at, code) if 0xD800 <= code <= 0xDFFF else (code, 6)
 
 
-@inlined
+@jit_inline
 def _of_pair(data, at, high):
     """The character beyond the first 65,536, which takes two escapes."""
     low = _code_unit(data, at + 6)
@@ -68,7 +68,7 @@ def _of_pair(data, at, high):
     return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), 12
 
 
-@inlined
+@jit_inline
 def _code_unit(data, at):
     """The number of an escape with four hexadecimal digits, _STAYS when there is none here."""
     if at + 6 > len(data) or data[at] != _BACKSLASH or data[at + 1] != _U:
@@ -86,7 +86,7 @@ def _code_unit(data, at):
     return code
 
 
-@inlined
+@jit_inline
 def _write_utf8(character, out, at):
     if character < 0x80:
         out[at] = character

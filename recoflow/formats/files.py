@@ -31,7 +31,7 @@ from recoflow.formats import (
     json_framing,
     metarank,
 )
-from recoflow.formats.batch_builder import Arrival, Collector, Dialect
+from recoflow.formats.batch_builder import BatchBuilder, EventFormat, ParseContext
 from recoflow.formats.chunks import Chunk, Read, refilled
 from recoflow.formats.columns import Easy
 from recoflow.formats.csv_framing import CsvChunk
@@ -47,7 +47,7 @@ HOPELESS: Final = 1_000_000  # records that are refused and no other ones: what 
 HEAD_BYTES: Final = 1024**2
 EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
 WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
-BY_COLUMNS: Final = (froomle.parse, metarank.parse)
+BY_COLUMNS: Final = (froomle.parse_froomle, metarank.parse_metarank)
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
 
 _UTF8 = b"\xef\xbb\xbf"
@@ -55,13 +55,13 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _EXACT = threading.Lock()  # one at a time: the interpreter runs no two at once, and each may need much memory
 
 
-def read(
+def read_events(
     path: Path,
     environment: Environment,
     received_at: datetime,
     *,
     name: str | None = None,
-    dialect: Dialect | None = None,
+    dialect: EventFormat | None = None,
 ) -> Iterator[ParsedBatch]:
     """Read a file of Froomle events, Froomle items or Metarank events in batches of about a hundred thousand rows.
 
@@ -77,7 +77,7 @@ def read(
         SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
     """
     shown = name or path.name
-    with buffers.kept(), compressed_input.opened(path, shown, environment.sftp.max_bytes) as stream:
+    with buffers.kept(), compressed_input.open_input(path, shown, environment.sftp.max_bytes) as stream:
         first = bytes(refilled(b"", stream, HEAD_BYTES)[0])
         if first.startswith(_UTF16):
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
@@ -86,7 +86,7 @@ def read(
         if head:
             chunks, found = _framed(head, line, more, shown, dialect)
             default = "purchase" if dialects.is_of_purchases(shown) else None
-            arrival = Arrival(environment, shown, received_at, default_event_type=default)
+            arrival = ParseContext(environment, shown, received_at, default_event_type=default)
             yield from _batches(_parsed(chunks, found, arrival), shown)
 
 
@@ -103,7 +103,9 @@ def _head(read: Read) -> tuple[bytes, int]:
     return head, line
 
 
-def _framed(head: bytes, line: int, more: Read, name: str, dialect: Dialect | None) -> tuple[Iterator[Chunk], Dialect]:
+def _framed(
+    head: bytes, line: int, more: Read, name: str, dialect: EventFormat | None
+) -> tuple[Iterator[Chunk], EventFormat]:
     if _is_csv(name, head):
         place = f"{name}:{line}"
         first, newline, rest = head.partition(b"\n")
@@ -118,7 +120,7 @@ def _framed(head: bytes, line: int, more: Read, name: str, dialect: Dialect | No
     return json_framing.chunks(_rejoined(head, more), head, CHUNK_BYTES, line), dialect
 
 
-def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iterator[ParsedBatch]:
+def _parsed(chunks: Iterator[Chunk], dialect: EventFormat, arrival: ParseContext) -> Iterator[ParsedBatch]:
     """Parse chunks in their order, a few at a time: the compiled path holds no interpreter lock."""
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[Iterable[ParsedBatch]]] = deque()
@@ -130,7 +132,7 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
             yield from waiting.popleft().result()
 
 
-def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Iterable[ParsedBatch]:
+def _parse_chunk(chunk: Chunk, dialect: EventFormat, arrival: ParseContext) -> Iterable[ParsedBatch]:
     """The rows of a chunk in the file's order. Of what gives many, more are parsed as they are asked for."""
     most = dialect.most if isinstance(dialect, Mixed) else dialect
     if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
@@ -142,7 +144,7 @@ def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Iterable[P
     return chain([_batch(chunk, next(parts))], (_batch(chunk, part) for part in parts))
 
 
-def _batch(chunk: Chunk, exact: Collector) -> ParsedBatch:
+def _batch(chunk: Chunk, exact: BatchBuilder) -> ParsedBatch:
     return replace(
         exact.batch(),
         event_lines=_lines(chunk, exact.event_records),
@@ -155,7 +157,9 @@ def _has_rows(chunk: Chunk) -> bool:
     return not isinstance(chunk, CsvChunk) or len(chunk.header) * len(chunk.records.begins) <= len(chunk.text)
 
 
-def _exactly(chunk: Chunk, indices: NDArray[np.int64], dialect: Dialect, arrival: Arrival) -> Iterator[Collector]:
+def _exactly(
+    chunk: Chunk, indices: NDArray[np.int64], dialect: EventFormat, arrival: ParseContext
+) -> Iterator[BatchBuilder]:
     """These records and what is broken, one at a time, in one part or several."""
     parts = batch_builder.collected(chain(chunk.pieces(indices.tolist()), chunk.broken), dialect, arrival)
     while True:
@@ -166,7 +170,7 @@ def _exactly(chunk: Chunk, indices: NDArray[np.int64], dialect: Dialect, arrival
         yield part
 
 
-def _in_file_order(chunk: Chunk, easy: Easy, collector: Collector) -> ParsedBatch:
+def _in_file_order(chunk: Chunk, easy: Easy, collector: BatchBuilder) -> ParsedBatch:
     """The easy records, which were read by columns, and the others, which were read one at a time."""
     exact = collector.batch()
     events, event_lines = _in_order(chunk, easy.events, easy.event_records, exact.events, collector.event_records)
@@ -182,13 +186,13 @@ def _in_file_order(chunk: Chunk, easy: Easy, collector: Collector) -> ParsedBatc
     )
 
 
-def _easy(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Easy:
+def _easy(chunk: Chunk, dialect: EventFormat, arrival: ParseContext) -> Easy:
     """What loads numba, each part only where it is needed."""
     if isinstance(chunk, JsonChunk) and chunk.survey.backslashes:
         from recoflow.formats import escapes  # noqa: PLC0415
 
         chunk = replace(chunk, text=escapes.spelled_out(chunk.text))
-    if dialect is froomle.parse:
+    if dialect is froomle.parse_froomle:
         from recoflow.formats import froomle_columns  # noqa: PLC0415
 
         return froomle_columns.parse(chunk, arrival)

@@ -19,9 +19,9 @@ import msgspec
 from recoflow import schema
 from recoflow.errors import SourceError
 from recoflow.formats import canonical, jsontext, times
-from recoflow.formats.batch_builder import Arrival, Collector, Value
+from recoflow.formats.batch_builder import BatchBuilder, ParseContext, Value
 from recoflow.formats.fields import BLANK, check_environment, is_nobody, named_text, number
-from recoflow.formats.rejects import EventError, shortened, unknown
+from recoflow.formats.rejects import EventError, shortened, unknown_value
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
@@ -89,12 +89,12 @@ def from_api(body: bytes, environment: Environment, received_at: datetime, *, so
     except (msgspec.MsgspecError, KeyError, RecursionError) as error:
         problem = f"is not JSON with a list of events: {error}"
         raise SourceError("the request's body", problem, 'Send {"events": [ … ]}') from None
-    collector = Collector(Arrival(environment, source, received_at, is_timestamp_required=False))
-    collector.read((jsontext.piece(bytes(event), index) for index, event in enumerate(events)), parse)
+    collector = BatchBuilder(ParseContext(environment, source, received_at, is_timestamp_required=False))
+    collector.read((jsontext.piece(bytes(event), index) for index, event in enumerate(events)), parse_froomle)
     return collector.batch()
 
 
-def parse(value: object, arrival: Arrival, into: Collector) -> None:
+def parse_froomle(value: object, arrival: ParseContext, into: BatchBuilder) -> None:
     """Add the row of one event, a JSON object or the cells of a CSV row by name.
 
     Raises:
@@ -111,7 +111,7 @@ def parse(value: object, arrival: Arrival, into: Collector) -> None:
     row["rank"] = _rank(value)
     row["timestamp"] = stated = _timestamp(value, arrival)
     row["properties"] = _properties(value)
-    content = canonical.text((name, row[name]) for name in CONTENT)
+    content = canonical.canonical_text((name, row[name]) for name in CONTENT)
     if row["item_id"] is not None and row["item_type"] is None:
         row["item_type"] = arrival.environment.default_item_type
     _check_required(row, event_type)
@@ -121,7 +121,7 @@ def parse(value: object, arrival: Arrival, into: Collector) -> None:
     into.add_event(row | {"kind": "event", "part": 0, "content_hash": canonical.hash64(content)})
 
 
-def _generated_id(content: str, stated: int | None, arrival: Arrival) -> str:
+def _generated_id(content: str, stated: int | None, arrival: ParseContext) -> str:
     # Two page views with the same content are two events: when an event states no time, that of its receipt counts.
     if stated is not None:
         return canonical.identifier(content)
@@ -146,7 +146,7 @@ def _event_type(value: Value) -> str:
     if value is None:
         raise EventError("missing_field", "event_type", "event_type is missing; every event needs one")
     if value not in schema.EVENT_TYPES:
-        raise unknown("unknown_event_type", "event_type", str(value), schema.EVENT_TYPES)
+        raise unknown_value("unknown_event_type", "event_type", str(value), schema.EVENT_TYPES)
     return str(value)
 
 
@@ -164,7 +164,7 @@ def _check_vocabulary(row: Mapping[str, Value], environment: Environment) -> Non
     for name, known in (("channel", environment.channels), ("page_type", environment.page_types)):
         value = row[name]
         if value is not None and value not in known:
-            raise unknown(f"unknown_{name}", name, str(value), known)
+            raise unknown_value(f"unknown_{name}", name, str(value), known)
 
 
 def _check_required(row: Mapping[str, Value], event_type: str) -> None:
@@ -185,7 +185,7 @@ def _rank(event: Mapping[str, object]) -> int | None:
     return int(position)
 
 
-def _timestamp(event: Mapping[str, object], arrival: Arrival) -> int | None:
+def _timestamp(event: Mapping[str, object], arrival: ParseContext) -> int | None:
     value = event.get("timestamp")
     if value is None or (isinstance(value, str) and not value.strip(BLANK)):
         if arrival.is_timestamp_required:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.formats import canonical, froomle, spanevents, spanplan, spans
-from recoflow.formats.batch_builder import Arrival
+from recoflow.formats.batch_builder import ParseContext
 from recoflow.formats.chunks import Chunk
 from recoflow.formats.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.formats.csv_framing import CsvChunk
@@ -48,14 +48,14 @@ _REQUIRED: Final = sorted(frozenset[str]().union(*_NEEDS.values()))
 Bools = NDArray[np.bool_]
 
 
-def parse(chunk: Chunk, arrival: Arrival) -> Easy:
+def parse(chunk: Chunk, arrival: ParseContext) -> Easy:
     """Rows of the chunk's easy records."""
     events, is_easy = _best(chunk, arrival)
     updates = pl.DataFrame(schema=schema.UPDATES)
     return Easy(is_easy, events, updates, np.flatnonzero(is_easy), np.empty(0, np.int64), {})
 
 
-def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+def _best(chunk: Chunk, arrival: ParseContext) -> tuple[pl.DataFrame, Bools]:
     if isinstance(chunk, CsvChunk):
         return _parse(chunk, list(chunk.header), spans.csv_form(len(chunk.header)), arrival)
     count = len(chunk.records.begins)
@@ -68,11 +68,11 @@ def _best(chunk: Chunk, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
     return frame, is_easy
 
 
-def _parse_json(chunk: Chunk, names: list[str], arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+def _parse_json(chunk: Chunk, names: list[str], arrival: ParseContext) -> tuple[pl.DataFrame, Bools]:
     return _parse(chunk, names, spans.json_form(names), arrival)
 
 
-def _parse(chunk: Chunk, names: list[str], form: Form, arrival: Arrival) -> tuple[pl.DataFrame, Bools]:
+def _parse(chunk: Chunk, names: list[str], form: Form, arrival: ParseContext) -> tuple[pl.DataFrame, Bools]:
     data = np.frombuffer(chunk.text, np.uint8)
     is_odd = is_not_utf8(chunk)
     fields = [name for name in _ORDER if name in _ALWAYS or _columns(name, names)]
@@ -93,7 +93,7 @@ def _columns(field: str, names: list[str]) -> list[int]:
     return [names.index(name) for name in froomle.ALIASES.get(field, (field,)) if name in names]
 
 
-def _rules(fields: list[str], names: list[str], arrival: Arrival) -> Rules:
+def _rules(fields: list[str], names: list[str], arrival: ParseContext) -> Rules:
     """What is to be read into these fields from a chunk with these names, and what must hold."""
     others = _columns("properties", names)
     words = _words(arrival.environment) | {
@@ -157,7 +157,7 @@ def _series(fields: list[str], found: Columns, data: Bytes, rules: Rules) -> dic
     return columns
 
 
-def _complete(frame: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
+def _complete(frame: pl.DataFrame, arrival: ParseContext) -> pl.DataFrame:
     """All columns of `schema.EVENTS`."""
     given = {
         "kind": pl.lit("event"),

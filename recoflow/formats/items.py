@@ -17,7 +17,7 @@ import msgspec
 
 from recoflow.errors import SourceError
 from recoflow.formats import canonical, jsontext, times
-from recoflow.formats.batch_builder import Arrival, Collector, Piece
+from recoflow.formats.batch_builder import BatchBuilder, ParseContext, RawRecord
 from recoflow.formats.fields import AVAILABILITIES, BLANK, availability, check_environment, named_text, parsed_number
 from recoflow.formats.rejects import EventError, shortened
 from recoflow.schema import ParsedBatch
@@ -34,7 +34,7 @@ def from_api(
     Raises:
         SourceError: when the body is not a JSON object.
     """
-    collector = Collector(Arrival(environment, "api", received_at, is_timestamp_required=False))
+    collector = BatchBuilder(ParseContext(environment, "api", received_at, is_timestamp_required=False))
     row: object = {}
     if body is not None:
         try:
@@ -45,11 +45,11 @@ def from_api(
         raise SourceError("the request's body", "is no JSON object", 'Send e.g. {"title": "Jeans"}')
     raw = "" if body is None else body.decode()
     request = {"delete" if body is None else "put": {**row, "item_id": item_id, "item_type": item_type}}
-    collector.read([Piece(0, raw, request)], parse_request)
+    collector.read([RawRecord(0, raw, request)], parse_request)
     return collector.batch()
 
 
-def parse(value: object, arrival: Arrival, into: Collector) -> None:
+def parse_item(value: object, arrival: ParseContext, into: BatchBuilder) -> None:
     """Add the update of one item, a JSON object or the cells of a CSV row by name.
 
     Raises:
@@ -62,7 +62,7 @@ def parse(value: object, arrival: Arrival, into: Collector) -> None:
     _add(value, "upsert", canonical.json_text(known), arrival, into)
 
 
-def parse_request(value: object, arrival: Arrival, into: Collector) -> None:
+def parse_request(value: object, arrival: ParseContext, into: BatchBuilder) -> None:
     """Add the update of one request of the items API, `{"put": {row}}` or `{"delete": {row}}`.
 
     Raises:
@@ -74,10 +74,10 @@ def parse_request(value: object, arrival: Arrival, into: Collector) -> None:
     if operation == "delete" and isinstance(row, dict):
         _add(row, "delete", "{}", arrival, into)
     else:
-        parse(row, arrival, into)
+        parse_item(row, arrival, into)
 
 
-def _add(row: Mapping[str, object], operation: str, fields: str, arrival: Arrival, into: Collector) -> None:
+def _add(row: Mapping[str, object], operation: str, fields: str, arrival: ParseContext, into: BatchBuilder) -> None:
     check_environment(named_text(row, "environment"), "environment", arrival.environment.name)
     item_id = named_text(row, "item_id")
     item_type = named_text(row, "item_type") or arrival.environment.default_item_type
@@ -85,7 +85,7 @@ def _add(row: Mapping[str, object], operation: str, fields: str, arrival: Arriva
         if needed is None:
             raise EventError("missing_field", name, f"{name} is missing; every item needs one")
     moment = _timestamp(row, arrival)
-    content = canonical.text(
+    content = canonical.canonical_text(
         [
             ("entity", "item"),
             ("entity_id", item_id),
@@ -109,7 +109,7 @@ def _add(row: Mapping[str, object], operation: str, fields: str, arrival: Arriva
     )
 
 
-def _timestamp(row: Mapping[str, object], arrival: Arrival) -> int:
+def _timestamp(row: Mapping[str, object], arrival: ParseContext) -> int:
     value = row.get("timestamp")
     if value is None or value == "":
         return arrival.received_micros

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from recoflow.formats import jsontext
-from recoflow.formats.batch_builder import Piece
+from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.chunks import (
     MAX_EVENT,
     Read,
@@ -50,7 +50,7 @@ class JsonChunk:
     text: Text
     first_line: int = 1
     numbers: list[int] | None = None
-    broken: list[Piece] = field(default_factory=list)
+    broken: list[RawRecord] = field(default_factory=list)
 
     @cached_property
     def survey(self) -> Survey:
@@ -65,7 +65,7 @@ class JsonChunk:
         begins, ends, places = lines(self.text, self.survey.line_ends, 0)
         return Records(begins, ends, np.array(self.numbers, np.int64)[places])
 
-    def pieces(self, indices: Iterable[int]) -> Iterator[Piece]:
+    def pieces(self, indices: Iterable[int]) -> Iterator[RawRecord]:
         """The events of these records with their exact places, texts and values; blank lines have none."""
         records = self.records
         for index in indices:
@@ -118,7 +118,7 @@ def _line_chunks(read: Read, size: int, line: int) -> Iterator[JsonChunk]:
 def _value_chunks(read: Read, size: int, first_line: int) -> Iterator[JsonChunk]:
     texts: list[bytes] = []
     numbers: list[int] = []
-    broken: list[Piece] = []
+    broken: list[RawRecord] = []
     length = 0
     for found in _Values(read, size, first_line):
         if isinstance(found.value, EventError):
@@ -148,7 +148,7 @@ class _Values:
         self._open: list[str] = []  # closing brackets that are still to come
         self._after_comma = False
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[RawRecord]:
         self._refill()
         if wrapper := _WRAPPER.match(self._text):
             self._open = ["}", "]"]
@@ -170,17 +170,17 @@ class _Values:
             error = EventError(
                 "json_truncated", None, f"the file ends before its closing {self._open[-1]}; send it whole"
             )
-            yield Piece(self._line, "", error)
+            yield RawRecord(self._line, "", error)
 
-    def _close(self) -> Iterator[Piece]:
+    def _close(self) -> Iterator[RawRecord]:
         if self._after_comma:
             message = f"the list has a comma before its closing {self._open[-1]}; remove the comma"
-            yield Piece(self._line, f",{self._open[-1]}", EventError("json_trailing_comma", None, message))
+            yield RawRecord(self._line, f",{self._open[-1]}", EventError("json_trailing_comma", None, message))
         self._after_comma = False
         self._open.pop()
         self._advance(self._at + 1)
 
-    def _value(self) -> Piece:
+    def _value(self) -> RawRecord:
         while True:
             try:
                 end = _DECODER.raw_decode(self._text, self._at)[1]  # the value goes before it is decoded strictly
@@ -244,7 +244,7 @@ class _Values:
         self._at = 0
 
 
-def _checked(raw: str, line: int) -> Piece:
+def _checked(raw: str, line: int) -> RawRecord:
     """A value by its framing; what strict decoding refuses is refused here, where its text is still as it arrived."""
     data = raw.encode("utf-8", errors="surrogateescape")
     if len(data) > MAX_EVENT:
@@ -252,5 +252,5 @@ def _checked(raw: str, line: int) -> Piece:
     try:
         jsontext.decode(data)
     except EventError as error:
-        return Piece(line, data.decode(errors="replace"), error)
-    return Piece(line, raw, None)
+        return RawRecord(line, data.decode(errors="replace"), error)
+    return RawRecord(line, raw, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from recoflow.formats.batch_builder import Piece
+from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.rejects import EventError
 
 _DECODER = json.JSONDecoder()
@@ -24,16 +24,16 @@ _FLAWS = (  # searched in the text without its strings, in this order
 )
 
 
-def piece(raw: bytes, line: int) -> Piece:
+def piece(raw: bytes, line: int) -> RawRecord:
     """The one value of a text, or why it has none."""
     text = raw.decode("utf-8", errors="replace")
     try:
-        return Piece(line, text, decode(raw))
+        return RawRecord(line, text, decode(raw))
     except EventError as error:
-        return Piece(line, text, error)
+        return RawRecord(line, text, error)
 
 
-def pieces(raw: bytes, line: int) -> Iterator[Piece]:
+def pieces(raw: bytes, line: int) -> Iterator[RawRecord]:
     """The events of one text: usually its value; several when values are concatenated or wrapped in `events`."""
     only = piece(raw, line)
     if isinstance(only.value, dict) and is_wrapper(only.value):

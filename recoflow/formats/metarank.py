@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from recoflow.formats import canonical, times
-from recoflow.formats.batch_builder import Arrival, Collector, Value
+from recoflow.formats.batch_builder import BatchBuilder, ParseContext, Value
 from recoflow.formats.fields import AVAILABILITIES, NO_IDENTITY, availability, check_environment, parsed_number
-from recoflow.formats.rejects import EventError, shortened, unknown
+from recoflow.formats.rejects import EventError, shortened, unknown_value
 
 LINKS: Final = ("ranking", "impression", "impression_id")
 EVENTS: Final[Mapping[str, str]] = {  # value of the key `event` → what it is
@@ -49,7 +49,7 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def parse(value: object, arrival: Arrival, into: Collector) -> None:
+def parse_metarank(value: object, arrival: ParseContext, into: BatchBuilder) -> None:
     """Add the rows of one event, a JSON object.
 
     Raises:
@@ -84,7 +84,7 @@ def classify(event: Mapping[str, object]) -> str:
         if isinstance(named, str) and named in EVENTS:
             return EVENTS[named]
         text = named if isinstance(named, str) else canonical.json_text(named)
-        raise unknown("unknown_event_type", "event", text, EVENTS)
+        raise unknown_value("unknown_event_type", "event", text, EVENTS)
     if "type" in event or any(link in event for link in LINKS):
         return "interaction"
     if "items" in event:
@@ -106,7 +106,7 @@ def event_type(interaction: str, *, is_linked: bool, configured: Mapping[str, st
 
 
 def _add_update(
-    what: str, event: Mapping[str, object], shared: dict[str, Value], into: Collector, ignored: list[str]
+    what: str, event: Mapping[str, object], shared: dict[str, Value], into: BatchBuilder, ignored: list[str]
 ) -> None:
     entity = _identifier(event, what)
     found = _fields(event, "fields", ignored)
@@ -114,7 +114,9 @@ def _add_update(
         if name in found:
             availability(found[name], f"fields: {name}")
     fields = canonical.json_text(found)
-    content = canonical.text([("entity", what), (what, entity), ("timestamp", shared["timestamp"]), ("fields", fields)])
+    content = canonical.canonical_text(
+        [("entity", what), (what, entity), ("timestamp", shared["timestamp"]), ("fields", fields)]
+    )
     into.add_update(
         shared
         | {
@@ -128,12 +130,12 @@ def _add_update(
 
 
 def _add_ranking(
-    event: Mapping[str, object], shared: dict[str, Value], arrival: Arrival, into: Collector, ignored: list[str]
+    event: Mapping[str, object], shared: dict[str, Value], arrival: ParseContext, into: BatchBuilder, ignored: list[str]
 ) -> None:
     shared |= _visitor(event)
     fields = _fields(event, "fields", ignored)
     items = list(_items(event, fields, ignored))
-    content = canonical.text(
+    content = canonical.canonical_text(
         [
             ("kind", "ranking"),
             *((name, shared[name]) for name in ("timestamp", "user_id", "session_id")),
@@ -153,7 +155,7 @@ def _add_ranking(
 
 
 def _add_interaction(
-    event: Mapping[str, object], shared: dict[str, Value], arrival: Arrival, into: Collector, ignored: list[str]
+    event: Mapping[str, object], shared: dict[str, Value], arrival: ParseContext, into: BatchBuilder, ignored: list[str]
 ) -> None:
     interaction = _required(event, "type")
     link = _link(event)
@@ -166,7 +168,7 @@ def _add_interaction(
         "properties": canonical.json_text(fields) if fields else None,
     }
     names = ("timestamp", "user_id", "session_id", "item_id", "interaction_type", "request_id", "properties")
-    content = canonical.text([("kind", "interaction"), *((name, shared[name]) for name in names)])
+    content = canonical.canonical_text([("kind", "interaction"), *((name, shared[name]) for name in names)])
     configured = arrival.environment.events.metarank_types
     into.add_event(
         shared
@@ -268,7 +270,7 @@ def _identifier(
     return value
 
 
-def _timestamp(event: Mapping[str, object], arrival: Arrival) -> int:
+def _timestamp(event: Mapping[str, object], arrival: ParseContext) -> int:
     if event.get("timestamp") is None:
         raise EventError("missing_field", "timestamp", "timestamp is missing; send milliseconds since 1970")
     return times.event_time(event["timestamp"], "timestamp", arrival.latest, has_seconds=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recoflow import schema
 from recoflow.formats import metarank, spanlists, spans, spanvalues
-from recoflow.formats.batch_builder import Arrival
+from recoflow.formats.batch_builder import ParseContext
 from recoflow.formats.chunks import Chunk
 from recoflow.formats.columns import Easy, is_not_utf8, sampled_names, typed
 from recoflow.formats.fields import NO_IDENTITY
@@ -29,7 +29,7 @@ FROOMLES: Final = ("event_type", "item_id", "action_item")  # a record that has 
 Bools = NDArray[np.bool_]
 
 
-def parse(chunk: Chunk, arrival: Arrival) -> Easy:
+def parse(chunk: Chunk, arrival: ParseContext) -> Easy:
     """Rows of the chunk's easy records."""
     data = np.frombuffer(chunk.text, np.uint8)
     others = sampled_names(chunk, np.arange(len(chunk.records.begins))) - {*NAMES}
@@ -92,7 +92,7 @@ def _classify(table: _Table) -> NDArray[np.int8]:
     return np.where(has_event, of_name[named], np.maximum(told, 0)).astype(np.int8)
 
 
-def _rows(table: _Table, what: NDArray[np.int8], arrival: Arrival) -> Easy:
+def _rows(table: _Table, what: NDArray[np.int8], arrival: ParseContext) -> Easy:
     texts = {name: table.texts(name) for name in TEXTS}
     tenant = spanvalues.codes(table.data, texts["tenant"], spans.words([arrival.environment.name]))
     moments = spanvalues.times(table.data, table.column("timestamp"), arrival.latest, has_seconds=False)
@@ -173,7 +173,7 @@ def _visitor(table: _Table, user: Column) -> Column:
     return user._replace(kinds=np.where(nobody, spans.ABSENT, user.kinds).astype(np.uint8))
 
 
-def _events(table: _Table, records: pl.DataFrame, found: spanlists.Lists, arrival: Arrival) -> pl.DataFrame:
+def _events(table: _Table, records: pl.DataFrame, found: spanlists.Lists, arrival: ParseContext) -> pl.DataFrame:
     rows = found.rows
     is_ranking = pl.col("what") == RANKING
     frame = records[rows.records].with_columns(
@@ -201,7 +201,7 @@ def _column(starts: NDArray[np.int32], lengths: NDArray[np.int32]) -> Column:
     return Column((lengths >= 0).astype(np.uint8), starts, lengths)
 
 
-def _event_type(frame: pl.DataFrame, arrival: Arrival) -> pl.Expr:
+def _event_type(frame: pl.DataFrame, arrival: ParseContext) -> pl.Expr:
     """What `metarank.event_type` makes of each interaction."""
     configured = arrival.environment.events.metarank_types
     names = frame.filter(what=INTERACTION)["interaction_type"].unique().drop_nulls().to_list()
@@ -218,7 +218,7 @@ def _event_type(frame: pl.DataFrame, arrival: Arrival) -> pl.Expr:
 
 
 def _updates(
-    records: pl.DataFrame, found: spanlists.Lists, indices: NDArray[np.int64], arrival: Arrival
+    records: pl.DataFrame, found: spanlists.Lists, indices: NDArray[np.int64], arrival: ParseContext
 ) -> pl.DataFrame:
     fields = spanvalues.strings(found.text, _column(found.field_starts, found.field_lengths))
     given = {

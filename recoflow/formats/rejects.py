@@ -68,7 +68,7 @@ class EventError(Exception):
         super().__init__(message)
 
 
-def unknown(code: str, field: str, value: str, known: Iterable[str]) -> EventError:
+def unknown_value(code: str, field: str, value: str, known: Iterable[str]) -> EventError:
     """A value outside of a vocabulary, with the nearest known one as the cure."""
     names = sorted(known)
     close = difflib.get_close_matches(shortened(value).lower(), names, n=1)

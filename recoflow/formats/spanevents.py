@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recoflow.compute import xxh64
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.formats import buffers
 from recoflow.formats.spanplan import (
     IDENTITY,
@@ -109,7 +109,7 @@ def texts(found: Columns, field: int, *data: Bytes) -> pl.Series:
     return of_views(len(found.moments), found.valid[field], found.views[field], *data)
 
 
-@lean
+@jit_no_refcount
 def _read_records(
     data, begins, ends, form, stretch, rules, found, is_odd, bits, work, known_words, seen, scratch, text
 ):  # fmt: skip
@@ -130,7 +130,7 @@ def _read_records(
             )
 
 
-@lean
+@jit_no_refcount
 def _read_field(
     data, field, stretch, rules, found, first, last, is_odd, bits, known_words, seen, end_of_objects
 ):  # fmt: skip
@@ -153,7 +153,7 @@ def _read_field(
     return end_of_objects
 
 
-@lean
+@jit_no_refcount
 def _sign_block(data, rules, stretch, found, first, block, end_of_block, is_odd, sizes, scratch, text):
     """Hashes and ids of some records: all their texts first, then the hash of each."""
     plan, (word_data, word_starts) = rules.plan, rules.words
@@ -181,7 +181,7 @@ def _sign_block(data, rules, stretch, found, first, block, end_of_block, is_odd,
             _sign(scratch, index * size_of_one, sizes[index], record, found.views, found.valid, found.hashes, found.ids)
 
 
-@inlined
+@jit_inline
 def _write_content(data, word_data, word_starts, objects, plan, part_begins, part_lengths, row, text, at):
     """Write the canonical text; where it ends."""
     begin_of_text = at
@@ -204,7 +204,7 @@ def _write_content(data, word_data, word_starts, objects, plan, part_begins, par
     return at
 
 
-@inlined
+@jit_inline
 def _sign(scratch, first, size, record, views, valid, hashes, ids):
     """The hash of the content, and an id made of it where the event has none."""
     hashes[record] = xxh64.digest(scratch, first, size, np.uint64(0))

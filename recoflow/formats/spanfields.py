@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from recoflow.compute.jit import lean
+from recoflow.compute.jit import jit_no_refcount
 from recoflow.formats.spans import (
     ABSENT,
     CLOSE,
@@ -37,14 +37,14 @@ MAX_FIELDS: Final = 64  # of one list; a longer one is odd
 NAME, NAME_LENGTH, VALUE, VALUE_LENGTH, KIND = range(5)
 
 
-@lean
+@jit_no_refcount
 def after_colon(data, at, end):
     """Position of the value behind a key; the end where there is no colon."""
     at = skip_blank(data, at, end)
     return skip_blank(data, at + 1, end) if at < end and data[at] == COLON else end
 
 
-@lean
+@jit_no_refcount
 def read_fields(data, at, end, entries):
     """Read the fields of a list into `entries`, sorted by name; how many there are (-1 when odd), and where it ends."""
     if at >= end or data[at] != OPEN_LIST:
@@ -67,7 +67,7 @@ def read_fields(data, at, end, entries):
     return -1, at
 
 
-@lean
+@jit_no_refcount
 def _entry(data, at, end, entry):
     """Read `{"name": …, "value": …}`; returns the position behind it, -1 when it is odd."""
     entry[NAME_LENGTH] = entry[VALUE_LENGTH] = -1
@@ -96,7 +96,7 @@ def _entry(data, at, end, entry):
     return at + 1 if is_whole else -1
 
 
-@lean
+@jit_no_refcount
 def _flat_list_end(data, at, end):
     """Position behind a list of texts or of numbers, -1 when it is another."""
     at = skip_blank(data, at + 1, end)
@@ -116,7 +116,7 @@ def _flat_list_end(data, at, end):
     return -1
 
 
-@lean
+@jit_no_refcount
 def _sort_last(data, entries, last):
     """Move the last entry to its place by name; false when the name stands twice."""
     place = last
@@ -134,7 +134,7 @@ def _sort_last(data, entries, last):
     return True
 
 
-@lean
+@jit_no_refcount
 def _compare(data, first, second):
     for index in range(min(first[NAME_LENGTH], second[NAME_LENGTH])):
         difference = np.int64(data[first[NAME] + index]) - np.int64(data[second[NAME] + index])
@@ -143,7 +143,7 @@ def _compare(data, first, second):
     return first[NAME_LENGTH] - second[NAME_LENGTH]
 
 
-@lean
+@jit_no_refcount
 def write_object(data, entries, count, text, at):
     """Write fields as a JSON object and return the position behind it."""
     text[at] = OPEN
@@ -159,7 +159,7 @@ def write_object(data, entries, count, text, at):
     return at + 1
 
 
-@lean
+@jit_no_refcount
 def _write_value(data, kind, begin, length, text, at):
     if kind == TEXT:
         return _write_text(data, begin, length, text, at)
@@ -181,7 +181,7 @@ def _write_value(data, kind, begin, length, text, at):
     return at + 1
 
 
-@lean
+@jit_no_refcount
 def _write_text(data, begin, length, text, at):
     text[at] = QUOTE
     at = copy_bytes(data, begin, length, text, at + 1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.compute import xxh64
-from recoflow.compute.jit import compiled, lean
+from recoflow.compute.jit import jit, jit_no_refcount
 from recoflow.formats.spanfields import (
     KIND,
     MAX_FIELDS,
@@ -109,7 +109,7 @@ def _first(rows: Rows, height: int) -> Rows:
     return Rows(*cut)
 
 
-@compiled
+@jit
 def _read_records(
     data, what, moments, starts, lengths, is_odd,
     records, parts, id_starts, id_lengths, relevancy, property_starts, property_lengths,
@@ -158,7 +158,7 @@ def _read_records(
     return row, size
 
 
-@lean
+@jit_no_refcount
 def _has_availability(data, entries, fields):
     """Whether one of the fields may be of `fields.AVAILABILITIES` and is no switch, so that its words must be read."""
     for index in range(fields):
@@ -172,12 +172,12 @@ def _has_availability(data, entries, fields):
     return False
 
 
-@compiled
+@jit
 def _grown(words64, size):
     return words64 if size // 8 + 2 <= len(words64) else np.zeros(size // 4 + 2, np.uint64)
 
 
-@lean
+@jit_no_refcount
 def _write_head(data, what, moment, starts, lengths, content):
     """What stands before the fields in the canonical text; returns its size."""
     if what == ITEM:
@@ -201,7 +201,7 @@ def _write_head(data, what, moment, starts, lengths, content):
     return at
 
 
-@lean
+@jit_no_refcount
 def _write_fields(what, text, first, last, content, at):
     if what <= USER:
         at = _put(content, at, b"\x1ffields=")
@@ -212,7 +212,7 @@ def _write_fields(what, text, first, last, content, at):
     return copy_bytes(text, first, last - first, content, at)
 
 
-@lean
+@jit_no_refcount
 def _read_items(
     data, at, end, entries, item, shared_start, shared, record, row,
     records, parts, id_starts, id_lengths, relevancy, property_starts, property_lengths,
@@ -250,7 +250,7 @@ def _read_items(
     return written + 1, part, size
 
 
-@lean
+@jit_no_refcount
 def _write_item(data, item, text, start, length, content, at):
     """The item as `canonical.json_text` writes it."""
     at = _put(content, at, b'{"item_id":"')
@@ -276,7 +276,7 @@ def _write_item(data, item, text, start, length, content, at):
     return at + 1
 
 
-@lean
+@jit_no_refcount
 def _item(data, at, end, entries, item):
     """Number of the item's own fields (-1 when odd) and the position behind the item."""
     item[_ID_LENGTH] = item[_SCORE_LENGTH] = -1
@@ -307,7 +307,7 @@ def _item(data, at, end, entries, item):
     return _take_relevancy(data, entries, max(fields, 0), item), at + 1
 
 
-@lean
+@jit_no_refcount
 def _take_relevancy(data, entries, fields, item):
     """Use a field `relevancy` where the item has no other; returns how many fields are left."""
     if item[_SCORE_LENGTH] >= 0:
@@ -324,20 +324,20 @@ def _take_relevancy(data, entries, fields, item):
     return fields
 
 
-@lean
+@jit_no_refcount
 def is_identifier(data, begin, length):
     """Whether the text is surely more than white space."""
     return length > 0 and data[begin] not in SPACE_LEADS
 
 
-@lean
+@jit_no_refcount
 def _put(text, at, literal):
     for index in range(len(literal)):
         text[at + index] = literal[index]
     return at + len(literal)
 
 
-@lean
+@jit_no_refcount
 def _put_text(text, at, name, data, begin, length):
     if length < 0:
         return at

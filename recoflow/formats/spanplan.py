@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.formats.spans import ABSENT, TEXT, Places, Spans, Words
 from recoflow.formats.spantext import write_object
 from recoflow.formats.spanvalues import MAX_INLINE, ODD, is_one_of, moment_of, number_of, view_of
@@ -63,7 +63,7 @@ def known(plan: Places, words: Words) -> Known:
     return found
 
 
-@lean
+@jit_no_refcount
 def read_texts(data, plan, words, field, stretch, first, last, is_odd, seen, views, valid):
     """Read a field that has any text from the records `first` to before `last`, and mark odd ones."""
     (kinds, starts, lengths, _), part_begins, part_lengths, _ = stretch
@@ -86,7 +86,7 @@ def read_texts(data, plan, words, field, stretch, first, last, is_odd, seen, vie
         put_view(views, valid, field, record, data, begin, length, 0)
 
 
-@lean
+@jit_no_refcount
 def read_words(data, plan, words, known, default, field, stretch, first, last, is_odd, views, valid):
     """The same for a field that has one of its words; the default where it is absent."""
     (kinds, starts, lengths, _), part_begins, part_lengths, types = stretch
@@ -109,7 +109,7 @@ def read_words(data, plan, words, known, default, field, stretch, first, last, i
             _put(views, valid, field, record, word_views[index, 0], word_views[index, 1])
 
 
-@lean
+@jit_no_refcount
 def read_numbers(data, plan, max_rank, field, stretch, first, last, is_odd, numbers, bits):
     """The same for a number; NaN where it is absent. Its bits stand in the canonical text, a rank as it is."""
     (kinds, starts, lengths, _), part_begins, part_lengths, _ = stretch
@@ -129,7 +129,7 @@ def read_numbers(data, plan, max_rank, field, stretch, first, last, is_odd, numb
         part_lengths[field, row] = 0
 
 
-@lean
+@jit_no_refcount
 def read_moments(data, plan, latest, field, stretch, first, last, is_odd, moments):
     """The same for a time; a record that has none is odd."""
     (kinds, starts, lengths, _), part_begins, part_lengths, _ = stretch
@@ -144,7 +144,7 @@ def read_moments(data, plan, latest, field, stretch, first, last, is_odd, moment
         part_lengths[field, row] = 0
 
 
-@lean
+@jit_no_refcount
 def write_objects(data, plan, words, others, field, stretch, first, last, is_odd, views, valid, objects, at):
     """Write the properties of these records behind those of others, and return where they end."""
     (kinds, starts, lengths, _), part_begins, part_lengths, _ = stretch
@@ -163,7 +163,7 @@ def write_objects(data, plan, words, others, field, stretch, first, last, is_odd
     return at
 
 
-@lean
+@jit_no_refcount
 def mark_incomplete(plan, needed, stretch, present, first, last, is_odd):
     """Mark records that lack what their event type needs, given bits of that per type; `present` is room for work."""
     _, _, part_lengths, types = stretch
@@ -178,26 +178,26 @@ def mark_incomplete(plan, needed, stretch, present, first, last, is_odd):
             is_odd[record] = types[row] < 0 or (present[row] & needed[types[row]]) != needed[types[row]]
 
 
-@inlined
+@jit_inline
 def _put_absent(views, part_lengths, field, record, row):
     part_lengths[field, row] = NOT_THERE
     views[field, record, 0] = views[field, record, 1] = 0
 
 
-@inlined
+@jit_inline
 def put_view(views, valid, field, record, data, begin, length, buffer):
     """Put the view of a text that is there; `buffer` tells which of the column's data it lies in."""
     head, tail = view_of(data, begin, length, buffer)
     _put(views, valid, field, record, head, tail)
 
 
-@inlined
+@jit_inline
 def _put(views, valid, field, record, head, tail):
     views[field, record, 0], views[field, record, 1] = head, tail
     valid[field, record >> 3] |= np.uint8(1 << (record & 7))
 
 
-@inlined
+@jit_inline
 def _column(kinds, lengths, first, second, row):
     """Which of a text's columns has it: NOT_THERE when none has, _UNKNOWN when both have or it is no text."""
     found = NOT_THERE
@@ -209,7 +209,7 @@ def _column(kinds, lengths, first, second, row):
     return found
 
 
-@inlined
+@jit_inline
 def _first_place(data, begin, length, seen, field):
     """Where the same text stood before, if that is remembered: rows with equal texts get equal views."""
     slot = _mixed(*_key(data, begin, length)) & np.uintp(seen.shape[1] - 1)
@@ -220,7 +220,7 @@ def _first_place(data, begin, length, seen, field):
     return begin
 
 
-@inlined
+@jit_inline
 def _known_word(data, begin, length, words, known, field):
     """Index of the field's word that the text is, _UNKNOWN when it is none."""
     (word_data, word_starts), (slots, keys, _) = words, known
@@ -236,7 +236,7 @@ def _known_word(data, begin, length, words, known, field):
     return _UNKNOWN
 
 
-@lean
+@jit_no_refcount
 def _fill(plan, words, known):
     (word_data, word_starts), (slots, keys, views) = words, known
     last_slot = np.uintp(slots.shape[1] - 1)
@@ -253,14 +253,14 @@ def _fill(plan, words, known):
                 slots[field, slot] = word
 
 
-@inlined
+@jit_inline
 def _key(data, begin, length):
     """A text's length and first four bytes, and its last eight: all of it when it has up to twelve."""
     head = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))
     return head, first_word(data, begin + max(length - 8, 0), length)
 
 
-@inlined
+@jit_inline
 def _mixed(head, tail):
     """Its hash; the lowest bits tell where it belongs in a table."""
     return np.uintp(((head ^ (tail * _HASH)) * _HASH) >> np.uint64(40))

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.formats import buffers
 from recoflow.formats.wide import CELL_WIDTH, WIDTH, cell_end, cell_marks, equals, next_mark, text_end
 
@@ -99,7 +99,7 @@ def of_chunk(data: Bytes, begins: Places, ends: Places, form: Form) -> Spans:
     return spans
 
 
-@lean
+@jit_no_refcount
 def find_spans(data, begins, ends, first, last, form, spans):
     """Write the spans of the records from `first` to before `last`."""
     kinds, starts, lengths, is_odd = spans
@@ -119,7 +119,7 @@ def find_spans(data, begins, ends, first, last, form, spans):
         )
 
 
-@inlined
+@jit_inline
 def find_word(data, begin, length, word_data, word_starts, first, last):
     """Index of the word from `first` to before `last` that equals the text, -1 when there is none."""
     for word in range(first, last):
@@ -129,7 +129,7 @@ def find_word(data, begin, length, word_data, word_starts, first, last):
     return -1
 
 
-@inlined
+@jit_inline
 def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, record, kinds, starts, lengths):
     at = skip_blank(data, at, end)
     place = 0
@@ -151,7 +151,7 @@ def _json_record(data, at, end, word_data, word_starts, has_lists, guesses, reco
     return place > 0 and at < end and data[at] == CLOSE and skip_blank(data, at + 1, end) == end
 
 
-@inlined
+@jit_inline
 def _json_key(data, at, end, word_data, word_starts, guesses, place):
     """Index of the key at this place (-1 when odd), and the position behind its colon."""
     if at >= end or data[at] != QUOTE or len(word_starts) == 1:
@@ -172,7 +172,7 @@ def _json_key(data, at, end, word_data, word_starts, guesses, place):
     return key, colon + 1
 
 
-@lean
+@jit_no_refcount
 def json_value(data, at, end):
     """Kind (-1 when odd), start and length of the value at this place, and where the text goes on."""
     if at >= end:
@@ -192,7 +192,7 @@ def json_value(data, at, end):
     return -1, 0, 0, at
 
 
-@lean
+@jit_no_refcount
 def _list_end(data, at, end):
     """Position behind the list that begins here, -1 when it does not end or has an escape."""
     depth = 0
@@ -212,7 +212,7 @@ def _list_end(data, at, end):
     return -1
 
 
-@inlined
+@jit_inline
 def _json_number(data, at, end):
     begin = at
     if data[at] == _MINUS:
@@ -236,31 +236,31 @@ def _json_number(data, at, end):
     return DECIMAL, after
 
 
-@inlined
+@jit_inline
 def _goes_on(data, at, end):
     """Whether something other than the end of the value follows: an exponent, a second point, letters."""
     return at < end and data[at] not in (COMMA, CLOSE, CLOSE_LIST, _SPACE, _TAB, _RETURN)
 
 
-@inlined
+@jit_inline
 def _digits_end(data, at, end):
     while at < end and _ZERO <= data[at] <= _NINE:
         at += 1
     return at
 
 
-@inlined
+@jit_inline
 def starts_with(data, at, end, literal):
     """Whether the literal stands at this place."""
     return at + len(literal) <= end and equals(data, at, literal, 0, len(literal))
 
 
-@inlined
+@jit_inline
 def _has_outer_space(data, begin, end):
     return begin < end and (data[begin] == _SPACE or data[end - 1] == _SPACE)
 
 
-@inlined
+@jit_inline
 def skip_blank(data, at, end):
     """Position of the next byte that is no blank."""
     while at < end and (data[at] == _SPACE or data[at] == _TAB or data[at] == _RETURN):
@@ -268,7 +268,7 @@ def skip_blank(data, at, end):
     return at
 
 
-@inlined
+@jit_inline
 def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     if end > at and data[end - 1] == _RETURN:
         end -= 1
@@ -279,7 +279,7 @@ def _csv_record(data, at, end, columns, record, kinds, starts, lengths):
     return _cells(data, at, end, columns, record, kinds, starts, lengths)
 
 
-@inlined
+@jit_inline
 def _bare_cells(data, at, end, columns, record, kinds, starts, lengths):
     """Read a record without quotes, many bytes at a time; False when one has to look closer."""
     begin, column = at, 0
@@ -295,7 +295,7 @@ def _bare_cells(data, at, end, columns, record, kinds, starts, lengths):
     return column == columns - 1 and _put_cell(data, begin, end, column, record, kinds, starts, lengths)
 
 
-@inlined
+@jit_inline
 def _cells(data, at, end, columns, record, kinds, starts, lengths):
     """The same one cell at a time, in quotes or not; False when the record is odd."""
     for column in range(columns):
@@ -313,7 +313,7 @@ def _cells(data, at, end, columns, record, kinds, starts, lengths):
     return False
 
 
-@inlined
+@jit_inline
 def _put_cell(data, begin, close, column, record, kinds, starts, lengths):
     """Write the span of a cell, ABSENT when it is empty; False when it has spaces around its text."""
     kinds[column, record] = TEXT if close > begin else ABSENT

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.compute.unaligned import store
 from recoflow.formats.spans import ABSENT, TEXT
 from recoflow.formats.wide import copy_bytes, digits_of_number
@@ -18,7 +18,7 @@ from recoflow.formats.wide import copy_bytes, digits_of_number
 _EIGHT_DIGITS = np.uint64(100_000_000)
 
 
-@lean
+@jit_no_refcount
 def write_whole(number, text, at):
     """Write the decimal digits of an integer and return the position behind them."""
     if number < 0:
@@ -48,7 +48,7 @@ def write_whole(number, text, at):
     return at + count
 
 
-@inlined
+@jit_inline
 def write_hexadecimal(number, text, at):
     """Write the 16 digits of a word."""
     for index in range(16):
@@ -56,7 +56,7 @@ def write_hexadecimal(number, text, at):
         text[at + index] = digit + np.uint8(0x30 if digit < 10 else 0x57)
 
 
-@inlined
+@jit_inline
 def write_object(data, kinds, starts, lengths, columns, word_data, word_starts, first_key, record, text, at):
     """Write a JSON object of a record's values in these columns, nothing when it has none; where it ends.
 

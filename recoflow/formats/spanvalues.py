@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.compute.unaligned import load
 from recoflow.formats.spans import ABSENT, DECIMAL, TEXT, WHOLE, Bytes, Words, find_word
 from recoflow.formats.times import EARLIEST, SECONDS_BELOW
@@ -78,13 +78,13 @@ def of_views(count: int, valid: Bytes, views: NDArray[np.uint64], *data: Bytes) 
     return pl.DataFrame(pa.record_batch([array], ["texts"]))["texts"]
 
 
-@lean
+@jit_no_refcount
 def _times(data, kinds, starts, lengths, latest, seconds_below, moments):
     for record in range(len(kinds)):
         moments[record] = moment_of(data, kinds[record], starts[record], lengths[record], latest, seconds_below)
 
 
-@inlined
+@jit_inline
 def moment_of(data, kind, begin, length, latest, seconds_below):
     """Microseconds since 1970 of one value, MISSING or ODD; whole numbers below the last argument are seconds."""
     end = begin + length
@@ -100,7 +100,7 @@ def moment_of(data, kind, begin, length, latest, seconds_below):
     return moment if EARLIEST <= moment <= latest else ODD
 
 
-@inlined
+@jit_inline
 def _digits(data, at, end):
     """The whole number of the digits from `at`, at most 18 of them, and where they end."""
     value = np.int64(0)
@@ -114,13 +114,13 @@ def _digits(data, at, end):
     return value, at
 
 
-@inlined
+@jit_inline
 def _two_digits(data, at):
     tens, ones = data[at] - 0x30, data[at + 1] - 0x30
     return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else 100
 
 
-@lean
+@jit_no_refcount
 def _iso_time(data, at, end):
     """`YYYY-MM-DDTHH:MM:SS`, up to six decimals, then `Z` or `±HH:MM`."""
     has_marks = end - at >= 20 and data[at + 4] == 0x2D and data[at + 7] == 0x2D and data[at + 10] == 0x54
@@ -148,7 +148,7 @@ def _iso_time(data, at, end):
     return seconds * _SECOND + fraction
 
 
-@lean
+@jit_no_refcount
 def _zone(data, at, end):
     """Minutes east of UTC."""
     if end - at == 1 and data[at] == 0x5A:
@@ -162,14 +162,14 @@ def _zone(data, at, end):
     return offset if data[at] == 0x2B else -offset
 
 
-@lean
+@jit_no_refcount
 def _days_of(year, month):
     if month == 2:
         return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
-@lean
+@jit_no_refcount
 def _days_since_1970(year, month, day):
     """Howard Hinnant, chrono-compatible low-level date algorithms: days_from_civil."""
     if month <= 2:
@@ -181,13 +181,13 @@ def _days_since_1970(year, month, day):
     return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
 
 
-@inlined
+@jit_inline
 def number_of(data, kind, begin, length):
     """A plain decimal number, NaN where there is none."""
     return plain_number(data, begin, begin + length) if kind in (TEXT, WHOLE, DECIMAL) and length > 0 else np.nan
 
 
-@inlined
+@jit_inline
 def plain_number(data, begin, end):
     """The number that plain decimal digits stand for, NaN for other texts; zero has no sign."""
     at = begin + 1 if data[begin] == 0x2D else begin
@@ -204,7 +204,7 @@ def plain_number(data, begin, end):
     return (-value if at > begin else value) + 0.0
 
 
-@lean
+@jit_no_refcount
 def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] == ABSENT:
@@ -215,7 +215,7 @@ def _codes(data, kinds, starts, lengths, word_data, word_starts, found):
         found[record] = word if word >= 0 else UNKNOWN
 
 
-@lean
+@jit_no_refcount
 def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
     for record in range(len(kinds)):
         if kinds[record] != ABSENT:
@@ -223,7 +223,7 @@ def _is_any_of(data, kinds, starts, lengths, word_data, word_starts, found):
             found[record] = is_one_of(data, starts[record], lengths[record], word_data, word_starts, 0, last)
 
 
-@inlined
+@jit_inline
 def is_one_of(data, begin, length, word_data, word_starts, first, last):
     """Whether the text is one of the words from `first` to before `last`, in any case of letters."""
     for word in range(first, last):
@@ -235,7 +235,7 @@ def is_one_of(data, begin, length, word_data, word_starts, first, last):
     return False
 
 
-@inlined
+@jit_inline
 def _is_lower(data, begin, length, word_data, word_start):
     for index in range(length):
         byte = data[begin + index]
@@ -246,14 +246,14 @@ def _is_lower(data, begin, length, word_data, word_start):
     return True
 
 
-@lean
+@jit_no_refcount
 def _views(data, kinds, starts, lengths, views):
     for record in range(len(kinds)):
         if kinds[record] != ABSENT:
             views[record, 0], views[record, 1] = view_of(data, starts[record], lengths[record], 0)
 
 
-@inlined
+@jit_inline
 def view_of(data, begin, length, buffer):
     """Arrow's string view as two words: length and the first four bytes, then the next eight or buffer and position."""
     head = np.uint64(length) | (first_word(data, begin, min(length, 4)) << np.uint64(32))

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from recoflow.compute.jit import inlined, lean
+from recoflow.compute.jit import jit_inline, jit_no_refcount
 from recoflow.compute.unaligned import load, pointer
 
 _U = np.uint64
@@ -102,7 +102,7 @@ def _bits(builder, booleans):
     return builder.zext(builder.bitcast(booleans, ir.IntType(_VECTOR.count)), _WORD)
 
 
-@lean
+@jit_no_refcount
 def count_byte(data, byte):
     """How often a byte stands in a text."""
     place, last, count = np.uintp(0), np.uintp(len(data)), np.uint64(0)
@@ -115,7 +115,7 @@ def count_byte(data, byte):
     return np.int64(count)
 
 
-@lean
+@jit_no_refcount
 def survey(data):
     """How many line ends, quotes and backslashes a text has, and whether all of it is ASCII."""
     place, last, is_ascii = np.uintp(0), np.uintp(len(data)), True
@@ -135,7 +135,7 @@ def survey(data):
     return np.int64(line_ends), np.int64(quotes), np.int64(backslashes), is_ascii
 
 
-@lean
+@jit_no_refcount
 def find_byte(data, byte, found):
     """Write the positions of a byte, so many as `found` holds."""
     place, last, count = np.uintp(0), np.uintp(len(data)), 0
@@ -153,7 +153,7 @@ def find_byte(data, byte, found):
         place += _ONE
 
 
-@inlined
+@jit_inline
 def text_end(data, at, end):
     """Position of the closing quote; -1 when there is none before a control character or an escape."""
     place, last = np.uintp(at), np.uintp(end)
@@ -174,7 +174,7 @@ def text_end(data, at, end):
     return -1
 
 
-@inlined
+@jit_inline
 def cell_end(data, at, end):
     """Position behind a bare cell of CSV; -1 when it has a quote, a control character or a backslash."""
     place, last = np.uintp(at), np.uintp(end)
@@ -193,7 +193,7 @@ def cell_end(data, at, end):
     return np.int64(place)
 
 
-@inlined
+@jit_inline
 def cell_marks(data, at, end):
     """Of the `CELL_WIDTH` bytes from a position on, all of them there: which ones before `end` are commas, and which
     are none that a bare cell may have. A bit for each, the first one lowest.
@@ -204,13 +204,13 @@ def cell_marks(data, at, end):
     return _places_of(data, place, _COMMA) & before_end, others & before_end
 
 
-@inlined
+@jit_inline
 def next_mark(at, marks):
     """Position of the first mark, of those from a position on, and the marks behind it."""
     return at + np.int64(_zeros_below(marks)), marks & (marks - _U(1))
 
 
-@inlined
+@jit_inline
 def equals(data, at, other, other_at, length):
     """Whether so many bytes are the same."""
     first, second, rest = np.uintp(at), np.uintp(other_at), np.uintp(length)
@@ -229,20 +229,20 @@ def equals(data, at, other, other_at, length):
     return True
 
 
-@inlined
+@jit_inline
 def low_bytes(word, count):
     """The first bytes of a word, 1 to 8 of them; the others 0."""
     return word & (~_U(0) >> ((_EIGHT - np.uintp(count)) << np.uintp(3)))
 
 
-@inlined
+@jit_inline
 def are_digits(word):
     """Whether all eight bytes are decimal digits: 0x30 to 0x39, which stay below 0x40 when 6 is added."""
     above = (word & _U(0xF0F0F0F0F0F0F0F0)) | ((word + _U(0x0606060606060606)) & _U(0xF0F0F0F0F0F0F0F0)) >> _U(4)
     return above == _U(0x3333333333333333)
 
 
-@inlined
+@jit_inline
 def number_of_digits(word):
     """The number that eight digits are: neighbours become pairs, these fours, and these one number."""
     pairs = (word & _U(0x0F0F0F0F0F0F0F0F)) * _U(10 * 256 + 1) >> _U(8) & _U(0x00FF00FF00FF00FF)
@@ -250,7 +250,7 @@ def number_of_digits(word):
     return np.int64(fours * _U(10000 * 4294967296 + 1) >> _U(32))
 
 
-@inlined
+@jit_inline
 def digits_of_number(number):
     """The eight digits of a number below 100,000,000: split into fours, these into pairs, and these into digits."""
     fours = number // _U(10000) | number % _U(10000) << _U(32)
@@ -260,7 +260,7 @@ def digits_of_number(number):
     return (tens | pairs - tens * _U(10) << _U(8)) + _U(0x3030303030303030)
 
 
-@inlined
+@jit_inline
 def copy_bytes(source, begin, length, target, at):
     """Copy so many bytes and return the position behind them; up to 31 bytes behind that may be overwritten."""
     first, to, rest = np.uintp(begin), np.uintp(at), np.uintp(length)
@@ -276,7 +276,7 @@ def copy_bytes(source, begin, length, target, at):
     return at + length
 
 
-@inlined
+@jit_inline
 def first_word(data, at, length):
     """The first bytes of a text, up to eight of them, as a word; 0 where the text has no more."""
     place, count = np.uintp(at), np.uintp(min(length, 8))

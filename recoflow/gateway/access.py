@@ -14,21 +14,23 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from recoflow.gateway.tokens import Access, Tokens
+from recoflow.gateway.tokens import TokenAccess, Tokens
 from recoflow.settings.environment import Environment
 
 PROXY_HEADERS: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
 _PORT: Final = re.compile(r":\d*$")
 
 
-class Right(Enum):
+class RequestRight(Enum):
     """What a request wants to do in an environment."""
 
     SEND = "send events and items"
     MANAGE = "everything else"
 
 
-def check(request: Request, environment: Environment, tokens: Tokens, right: Right, token: str | None) -> None:
+def check_access(
+    request: Request, environment: Environment, tokens: Tokens, right: RequestRight, token: str | None
+) -> None:
     """Refuse a request that may not do what it wants.
 
     Raises:
@@ -39,13 +41,13 @@ def check(request: Request, environment: Environment, tokens: Tokens, right: Rig
         _check_without_token(request, environment, right)
         return
     access = tokens.access(name, token)
-    if access is Access.UNKNOWN:
+    if access is TokenAccess.UNKNOWN:
         raise HTTPException(401, f"{name} needs a bearer token of its own", {"WWW-Authenticate": "Bearer"})
-    if access is Access.FOREIGN:
+    if access is TokenAccess.FOREIGN:
         raise HTTPException(403, f"This token is not for {name}")
 
 
-def _check_without_token(request: Request, environment: Environment, right: Right) -> None:
+def _check_without_token(request: Request, environment: Environment, right: RequestRight) -> None:
     """Refuse what an environment takes with a token only.
 
     Web pages in a browser of this machine reach loopback too. A browser names the page's site as Origin, or as Host
@@ -56,7 +58,7 @@ def _check_without_token(request: Request, environment: Environment, right: Righ
     """
     name, settings = environment.name, environment.gateway
     cure = f"send a bearer token: the one in data/tokens/{name}, or one that gateway.token_files of {name}.yaml names"
-    if right is not Right.SEND:
+    if right is not RequestRight.SEND:
         raise HTTPException(403, f"{name} takes this with a token only; {cure}")
     if not is_loopback(request.client.host if request.client else "") or is_forwarded(request):
         raise HTTPException(403, f"Without a token, {name} takes events and items from its own machine only; {cure}")

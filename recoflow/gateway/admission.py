@@ -34,7 +34,7 @@ class FullError(Exception):
     """The disk has too little space left."""
 
 
-class Intake:
+class AdmissionControl:
     """Where one environment's events are admitted and made durable.
 
     Args:

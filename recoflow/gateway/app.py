@@ -26,15 +26,15 @@ from starlette.types import ASGIApp
 from recoflow.erasure import erasure_requests
 from recoflow.errors import StorageError
 from recoflow.gateway import access, bodies, configurations, erasure, error_responses, openapi, pubsub, request_limits
-from recoflow.gateway.access import Right
-from recoflow.gateway.admission import Intake
-from recoflow.gateway.bodies import Accepted, RefusedError
+from recoflow.gateway.access import RequestRight
+from recoflow.gateway.admission import AdmissionControl
+from recoflow.gateway.bodies import Accepted, RefusedBodyError
 from recoflow.gateway.error_responses import AGAIN, GONE, Counted, json_answer
 from recoflow.gateway.metrics import CONTENT_TYPE, Metrics
-from recoflow.gateway.tokens import Access, Tokens
+from recoflow.gateway.tokens import TokenAccess, Tokens
 from recoflow.settings.environment import Environment
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 TEND_SECONDS: Final = 0.5
 JUDGES: Final = 4
@@ -52,7 +52,7 @@ class _Text(PathConvertor):
     regex = r"(?s:.*)"
 
 
-class Gateway:
+class GatewayApp:
     """All environments behind one door.
 
     Args:
@@ -63,14 +63,14 @@ class Gateway:
     """
 
     def __init__(
-        self, environments: Sequence[Environment], layout: Layout, tokens: Tokens, clock: Callable[[], datetime]
+        self, environments: Sequence[Environment], layout: Paths, tokens: Tokens, clock: Callable[[], datetime]
     ) -> None:
         self.is_stopping = False  # true: nothing new is taken
         self._metrics = Metrics()
         self._tokens = tokens
         self._layout = layout
         self._intakes = {
-            each.name: Intake(each, layout.spool(each.name), clock, self._metrics) for each in environments
+            each.name: AdmissionControl(each, layout.spool(each.name), clock, self._metrics) for each in environments
         }
         # Beside the event loop, so that health answers meanwhile; several, so that short bodies pass a long one.
         self._judge = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
@@ -149,9 +149,9 @@ class Gateway:
 
     async def post_forget(self, request: Request) -> Response:
         """A person is to be forgotten, with all events that were acknowledged until now."""
-        intake = self._intake(request, Right.MANAGE)
+        intake = self._intake(request, RequestRight.MANAGE)
 
-        async def keep(asked: erasure.Asked) -> str:
+        async def keep(asked: erasure.NamedSubject) -> str:
             await intake.seal()
             return await asyncio.to_thread(asked.file, self._layout)
 
@@ -159,7 +159,7 @@ class Gateway:
 
     async def get_forgotten(self, request: Request) -> Response:
         """What became of a request to forget a person."""
-        name, case = self._intake(request, Right.MANAGE).environment.name, request.path_params["request_id"]
+        name, case = self._intake(request, RequestRight.MANAGE).environment.name, request.path_params["request_id"]
         found = await asyncio.to_thread(erasure_requests.look_up, self._layout, name, case)
         if found is None:
             raise HTTPException(404, f"{name} knows no request of this id")
@@ -169,7 +169,7 @@ class Gateway:
         """The configurations of every environment that the token opens."""
         self._check_running()
         token = request_limits.bearer_token(request)
-        opened = [name for name in self._intakes if self._tokens.access(name, token) is Access.GRANTED]
+        opened = [name for name in self._intakes if self._tokens.access(name, token) is TokenAccess.GRANTED]
         if not opened:
             raise HTTPException(401, "A bearer token is needed", {"WWW-Authenticate": "Bearer"})
         found: list[configurations.Shown] = []
@@ -179,7 +179,7 @@ class Gateway:
 
     async def handle_configuration(self, request: Request) -> Response:
         """GET, PUT or DELETE of one configuration."""
-        intake, configuration_id = self._intake(request, Right.MANAGE), request.path_params["configuration_id"]
+        intake, configuration_id = self._intake(request, RequestRight.MANAGE), request.path_params["configuration_id"]
         about = *self._configured(intake.environment.name), configuration_id
         if request.method == "PUT":
 
@@ -225,7 +225,7 @@ class Gateway:
         self, request: Request, kind: str, parse: Parse[Accepted], pushed_token: str | None = None
     ) -> Response:
         """Events or items: answered with 200 when they are on disk."""
-        intake = self._intake(request, Right.SEND, pushed_token)
+        intake = self._intake(request, RequestRight.SEND, pushed_token)
 
         async def keep(accepted: Accepted) -> int:
             await intake.keep(kind, accepted)
@@ -235,7 +235,9 @@ class Gateway:
         self._metrics.add("recoflow_events_accepted_total", events, environment=intake.environment.name, kind=kind)
         return json_answer(200, {"accepted": events})
 
-    async def _read(self, request: Request, intake: Intake, parse: Parse[T], keep: Callable[[T], Awaitable[U]]) -> U:
+    async def _read(
+        self, request: Request, intake: AdmissionControl, parse: Parse[T], keep: Callable[[T], Awaitable[U]]
+    ) -> U:
         """Admit, read, judge, make durable."""
         name, limits = intake.environment.name, intake.environment.gateway
         request_limits.check_media_type(request)
@@ -248,7 +250,7 @@ class Gateway:
             work = partial(parse, body, intake.environment, intake.clock())
             try:
                 judged = await asyncio.get_running_loop().run_in_executor(self._judge, work)
-            except RefusedError as error:
+            except RefusedBodyError as error:
                 for flaw in error.flaws:
                     self._metrics.add("recoflow_events_refused_total", environment=name, code=flaw.code)
                 raise
@@ -261,7 +263,7 @@ class Gateway:
         if self.is_stopping:
             raise HTTPException(503, "The gateway is stopping; try again", AGAIN | GONE)
 
-    def _intake(self, request: Request, right: Right, pushed_token: str | None = None) -> Intake:
+    def _intake(self, request: Request, right: RequestRight, pushed_token: str | None = None) -> AdmissionControl:
         """The environment that a request names, when it may do there what it wants."""
         self._check_running()
         name = request.path_params["environment"]
@@ -269,5 +271,5 @@ class Gateway:
             raise HTTPException(404, f"There is no environment '{name}'")
         intake = self._intakes[name]
         token = pushed_token or request_limits.bearer_token(request)
-        access.check(request, intake.environment, self._tokens, right, token)
+        access.check_access(request, intake.environment, self._tokens, right, token)
         return intake

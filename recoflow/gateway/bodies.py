@@ -17,7 +17,7 @@ import msgspec
 
 from recoflow.errors import SourceError
 from recoflow.formats import froomle, items, metarank
-from recoflow.formats.batch_builder import Arrival, Dialect, Piece, collected
+from recoflow.formats.batch_builder import EventFormat, ParseContext, RawRecord, collected
 from recoflow.gateway.screen import Screen
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
@@ -27,7 +27,7 @@ UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True)
-class Flaw:
+class BodyFlaw:
     """Why one event is refused; `index` is its place in the request, from 0."""
 
     index: int
@@ -44,10 +44,10 @@ class TooManyError(Exception):
     """The body has more events than the environment takes at once."""
 
 
-class RefusedError(Exception):
+class RefusedBodyError(Exception):
     """The body is JSON and breaks rules: what is wrong as a whole, or the flaws of its events."""
 
-    def __init__(self, message: str, flaws: Sequence[Flaw] = ()) -> None:
+    def __init__(self, message: str, flaws: Sequence[BodyFlaw] = ()) -> None:
         self.flaws = tuple(flaws)
         super().__init__(message)
 
@@ -73,12 +73,12 @@ def events(body: bytes, environment: Environment, received_at: datetime) -> Acce
         raise NotJsonError(str(error)) from None
     found = decoded.get("events") if isinstance(decoded, dict) else None
     if not isinstance(found, list):
-        raise RefusedError('Events contain errors: the body has no list of events; send {"events": [ … ]}')
+        raise RefusedBodyError('Events contain errors: the body has no list of events; send {"events": [ … ]}')
     _check_count(found, environment)
     doubtful = Screen(environment, received_at).doubtful(found)
     if doubtful:
-        pieces = [Piece(index, "", found[index]) for index in doubtful]
-        _check(pieces, froomle.parse, environment, received_at)
+        pieces = [RawRecord(index, "", found[index]) for index in doubtful]
+        _check(pieces, froomle.parse_froomle, environment, received_at)
     return Accepted(_ENCODER.encode_lines(timed(found, received_at)), len(found))
 
 
@@ -97,7 +97,7 @@ def item(body: bytes | None, item_type: str, item_id: str, environment: Environm
     try:
         batch = items.from_api(body, item_type, item_id, environment, received_at)
     except SourceError as error:
-        raise RefusedError(f"Item contains errors: the body {error.problem}") from None
+        raise RefusedBodyError(f"Item contains errors: the body {error.problem}") from None
     if batch.rejects.height:
         raise _refused(batch, "Item contains errors")
     assert isinstance(row, dict)
@@ -116,8 +116,8 @@ def metarank_events(body: bytes, environment: Environment, received_at: datetime
     except UNDECODABLE as error:
         raise NotJsonError(str(error)) from None
     _check_count(found, environment)
-    pieces = [Piece(index, "", value) for index, value in enumerate(found)]
-    _check(pieces, metarank.parse, environment, received_at)
+    pieces = [RawRecord(index, "", value) for index, value in enumerate(found)]
+    _check(pieces, metarank.parse_metarank, environment, received_at)
     return Accepted(_ENCODER.encode_lines(found), len(found))
 
 
@@ -148,9 +148,9 @@ def _check_count(found: Sequence[object], environment: Environment) -> None:
         raise TooManyError(f"{len(found)} events are more than {limit}; send several requests")
 
 
-def _check(pieces: Sequence[Piece], dialect: Dialect, environment: Environment, received_at: datetime) -> None:
+def _check(pieces: Sequence[RawRecord], dialect: EventFormat, environment: Environment, received_at: datetime) -> None:
     """Apply the exact rules and refuse when an event breaks one."""
-    arrival = Arrival(environment, "api", received_at, is_timestamp_required=False)
+    arrival = ParseContext(environment, "api", received_at, is_timestamp_required=False)
     for part in collected(pieces, dialect, arrival):
         batch = part.batch()
         if batch.rejects.height:
@@ -165,13 +165,13 @@ def _check_each(body: bytes, environment: Environment, received_at: datetime) ->
             raise _refused(batch, "Events contain errors")
 
 
-def _refused(batch: ParsedBatch, subject: str) -> RefusedError:
+def _refused(batch: ParsedBatch, subject: str) -> RefusedBodyError:
     flaws = [
-        Flaw(row["line"], row["field"], row["code"], row["message"]) for row in batch.rejects.iter_rows(named=True)
+        BodyFlaw(row["line"], row["field"], row["code"], row["message"]) for row in batch.rejects.iter_rows(named=True)
     ]
     told = "; ".join(f"event {flaw.index}: {flaw.field or 'event'}: {_reason(flaw)}" for flaw in flaws)
-    return RefusedError(f"{subject}: {told}", flaws)
+    return RefusedBodyError(f"{subject}: {told}", flaws)
 
 
-def _reason(flaw: Flaw) -> str:
+def _reason(flaw: BodyFlaw) -> str:
     return flaw.message.removeprefix(f"{flaw.field}: ")

@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from recoflow.errors import ConfigurationError
-from recoflow.gateway.bodies import UNDECODABLE, NotJsonError, RefusedError, TooManyError
+from recoflow.gateway.bodies import UNDECODABLE, NotJsonError, RefusedBodyError, TooManyError
 from recoflow.settings.environment import Environment
 from recoflow.settings.list_configuration import Configuration
 from recoflow.storage import configuration_store
-from recoflow.storage.configuration_store import Entry, Register
+from recoflow.storage.configuration_store import ConfigurationStore, ConfigurationVersion
 from recoflow.storage.lake.lake import Lake
 
 MAX_BYTES: Final = 64 * 1024  # of a body
@@ -35,7 +35,9 @@ class FixedConfigurationError(Exception):
 
 def standing(environment: Environment, lake: Lake) -> list[Shown]:
     """Every configuration of an environment, ordered by id."""
-    found = {name: _registered(environment, entry) for name, entry in Register(lake).history().standing().items()}
+    found = {
+        name: _registered(environment, entry) for name, entry in ConfigurationStore(lake).history().standing().items()
+    }
     own = environment.campaigns.configurations
     found |= {name: _own(environment, name, configuration) for name, configuration in own.items()}
     return [found[name] for name in sorted(found)]
@@ -49,14 +51,14 @@ def get(environment: Environment, lake: Lake, configuration_id: str, version: st
     """
     if version is not None:
         if not (version.isascii() and version.isdecimal() and len(version) < 10):
-            raise RefusedError(f"version is '{version[:20]}', not a number; the first is 1")
-        versions = Register(lake).history().versions(configuration_id)
+            raise RefusedBodyError(f"version is '{version[:20]}', not a number; the first is 1")
+        versions = ConfigurationStore(lake).history().versions(configuration_id)
         if not 1 <= int(version) <= len(versions):
             raise UnknownConfigurationError(f"'{configuration_id}' has {len(versions)} versions")
         return _registered(environment, versions[int(version) - 1])
     if configuration_id in environment.campaigns.configurations:
         return _own(environment, configuration_id, environment.campaigns.configurations[configuration_id])
-    entry = Register(lake).history().standing().get(configuration_id)
+    entry = ConfigurationStore(lake).history().standing().get(configuration_id)
     if entry is None:
         raise UnknownConfigurationError(_unknown(environment, configuration_id))
     return _registered(environment, entry)
@@ -75,12 +77,12 @@ def judged(configuration_id: str, body: bytes, environment: Environment, _receiv
     except UNDECODABLE as error:
         raise NotJsonError(str(error)) from None
     if not isinstance(decoded, dict):
-        raise RefusedError("Configuration contains errors: the body is not a JSON object")
+        raise RefusedBodyError("Configuration contains errors: the body is not a JSON object")
     _check_free(environment, configuration_id)
     try:
-        configuration_store.check(environment, configuration_id, decoded)
+        configuration_store.check_configuration(environment, configuration_id, decoded)
     except ConfigurationError as error:
-        raise RefusedError(f"Configuration contains errors: {error}") from None
+        raise RefusedBodyError(f"Configuration contains errors: {error}") from None
     return decoded
 
 
@@ -92,7 +94,7 @@ def put(
     Raises:
         StorageError: the disk refused; nothing is registered.
     """
-    entry, is_new = Register(lake).put(configuration_id, body, moment)
+    entry, is_new = ConfigurationStore(lake).put(configuration_id, body, moment)
     return _registered(environment, entry), is_new
 
 
@@ -104,7 +106,7 @@ def delete(environment: Environment, lake: Lake, configuration_id: str, moment: 
         StorageError: the disk refused; it still stands.
     """
     _check_free(environment, configuration_id)
-    if not Register(lake).delete(configuration_id, moment):
+    if not ConfigurationStore(lake).delete(configuration_id, moment):
         raise UnknownConfigurationError(_unknown(environment, configuration_id))
 
 
@@ -129,7 +131,7 @@ def _own(environment: Environment, configuration_id: str, configuration: Configu
     }
 
 
-def _registered(environment: Environment, entry: Entry) -> Shown:
+def _registered(environment: Environment, entry: ConfigurationVersion) -> Shown:
     return {
         "environment": environment.name,
         "configuration_id": entry.configuration_id,

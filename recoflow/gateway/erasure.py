@@ -16,36 +16,36 @@ import msgspec
 from recoflow.erasure import erasure_requests
 from recoflow.errors import StorageError
 from recoflow.formats.fields import BLANK, is_nobody
-from recoflow.gateway.bodies import NotJsonError, RefusedError
+from recoflow.gateway.bodies import NotJsonError, RefusedBodyError
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 KEYS: Final = ("user_id", "device_id")
 _WHAT: Final = 'send {"user_id": "…"}, {"device_id": "…"} or both, and nothing else'
 
 
 @dataclass(frozen=True)
-class Asked:
+class NamedSubject:
     """Whom a request names."""
 
     environment: str
     user_ids: frozenset[str]
     device_ids: frozenset[str]
 
-    def file(self, layout: Layout) -> str:
+    def file(self, layout: Paths) -> str:
         """Make the request durable and return its id.
 
         Raises:
             StorageError: the disk refused, and nobody is going to be forgotten.
         """
         try:
-            return erasure_requests.file(layout, self.environment, self.user_ids, self.device_ids)
+            return erasure_requests.submit(layout, self.environment, self.user_ids, self.device_ids)
         except OSError as error:
             folder = str(layout.inbox(self.environment))
             raise StorageError(folder, f"cannot be written: {error}", "Free or repair the disk") from error
 
 
-def asked(body: bytes, environment: Environment, _received_at: datetime) -> Asked:
+def asked(body: bytes, environment: Environment, _received_at: datetime) -> NamedSubject:
     """Read the body of a request. Nothing is guessed, because nothing of it can be undone.
 
     Raises:
@@ -57,9 +57,9 @@ def asked(body: bytes, environment: Environment, _received_at: datetime) -> Aske
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotJsonError(str(error)) from None
     if not isinstance(value, dict) or not value or set(value) - set(KEYS):
-        raise RefusedError(f"The request is not understood: {_WHAT}")
+        raise RefusedBodyError(f"The request is not understood: {_WHAT}")
     user_id, device_id = (_id(value, key) for key in KEYS)
-    return Asked(environment.name, user_id, device_id)
+    return NamedSubject(environment.name, user_id, device_id)
 
 
 def _id(value: Mapping[str, Any], key: str) -> frozenset[str]:
@@ -67,7 +67,7 @@ def _id(value: Mapping[str, Any], key: str) -> frozenset[str]:
         return frozenset()
     found = value[key]
     if not isinstance(found, str) or not found.strip(BLANK):
-        raise RefusedError(f"{key}: is no text, or an empty one; {_WHAT}")
+        raise RefusedBodyError(f"{key}: is no text, or an empty one; {_WHAT}")
     if is_nobody(found):
-        raise RefusedError(f"{key}: '{found}' stands for nobody, so nobody can be forgotten by it")
+        raise RefusedBodyError(f"{key}: '{found}' stands for nobody, so nobody can be forgotten by it")
     return frozenset({found.strip(BLANK)})

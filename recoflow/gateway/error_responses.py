@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recoflow.errors import StorageError
 from recoflow.gateway import request_limits
 from recoflow.gateway.admission import FullError, OverloadedError
-from recoflow.gateway.bodies import NotJsonError, RefusedError, TooManyError
+from recoflow.gateway.bodies import NotJsonError, RefusedBodyError, TooManyError
 from recoflow.gateway.configurations import FixedConfigurationError, UnknownConfigurationError
 from recoflow.gateway.metrics import Metrics
 
@@ -50,7 +50,7 @@ _ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = 
     NotJsonError: (415, {}, "The body is not JSON: {}"),
     TooManyError: (413, {}, "{}"),
     request_limits.TooLargeError: (413, {}, "The body is longer than {} bytes; send several requests"),
-    RefusedError: (400, {}, "{}"),
+    RefusedBodyError: (400, {}, "{}"),
     UnknownConfigurationError: (404, {}, "{}"),
     FixedConfigurationError: (409, {}, "{}"),
     ClientDisconnect: (400, GONE, "The body ended early"),
@@ -64,7 +64,7 @@ _ANSWERS: Final[Mapping[type[Exception], tuple[int, Mapping[str, str], str]]] = 
 async def _answer(_request: Request, error: Exception) -> Response:
     status, headers, message = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
     content: dict[str, Any] = {"message": message.format(error)}
-    if isinstance(error, RefusedError) and error.flaws:
+    if isinstance(error, RefusedBodyError) and error.flaws:
         content["errors"] = error.flaws
     if isinstance(error, StorageError):
         _log.error("%s", error)

@@ -23,7 +23,7 @@ LINGER_SECONDS: Final = 2.0  # a refused client may read the reason; an immediat
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """What one connection may cost."""
 
     connections: int  # beyond: the one that has waited longest for its next request is closed
@@ -54,7 +54,7 @@ class LimitedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: Limits,
+        limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from recoflow.gateway.bodies import Accepted, RefusedError, timed
+from recoflow.gateway.bodies import Accepted, RefusedBodyError, timed
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -40,7 +40,7 @@ def pushed(body: bytes, received_at: datetime) -> Accepted:
         message = msgspec.json.decode(body, type=_Envelope).message
         data = base64.b64decode(message.data, validate=True)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RefusedError(f"This is no push request of Pub/Sub: {error}") from None
+        raise RefusedBodyError(f"This is no push request of Pub/Sub: {error}") from None
     return taken(data, _moment(message.publish_time) or received_at)
 
 

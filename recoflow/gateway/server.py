@@ -23,18 +23,18 @@ from typing import cast
 import uvicorn
 
 from recoflow.gateway import local_tokens
-from recoflow.gateway.app import Gateway
-from recoflow.gateway.protocol import LimitedProtocol, Limits
+from recoflow.gateway.app import GatewayApp
+from recoflow.gateway.protocol import ConnectionLimits, LimitedProtocol
 from recoflow.gateway.tokens import Tokens
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 MAX_CONNECTIONS = 1000
 GRACE_SECONDS = 10  # for requests that have begun; what they have not been answered they send again
 
 
 def serve(
-    environments: Sequence[Environment], layout: Layout, host: str, port: int, tell: Callable[[str], None]
+    environments: Sequence[Environment], layout: Paths, host: str, port: int, tell: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT: then requests that have begun are finished, and everything is sealed.
 
@@ -53,8 +53,8 @@ def serve(
         if environment.gateway.is_open:
             local_tokens.make(layout.token(environment.name))
     tokens = Tokens(environments, layout, os.environ)
-    gateway = Gateway(environments, layout, tokens, lambda: datetime.now(UTC))
-    limits = Limits(connections=_max_connections())
+    gateway = GatewayApp(environments, layout, tokens, lambda: datetime.now(UTC))
+    limits = ConnectionLimits(connections=_max_connections())
     config = uvicorn.Config(
         gateway.app,
         host=host,
@@ -81,7 +81,7 @@ def _max_connections() -> int:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, tell: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: GatewayApp, tell: Callable[[str], None]) -> None:
         super().__init__(config)
         self._gateway = gateway
         self._tell = tell

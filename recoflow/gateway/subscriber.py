@@ -18,7 +18,7 @@ from typing import Any, Final
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import pubsub
 from recoflow.gateway.bodies import Accepted
-from recoflow.settings.environment import Gateway
+from recoflow.settings.environment import GatewaySettings
 from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 
@@ -42,7 +42,7 @@ class Subscriber:
         ConfigurationError: the extra is not installed, or there are no credentials.
     """
 
-    def __init__(self, subscription: str, folder: Path, limits: Gateway, clock: Callable[[], datetime]) -> None:
+    def __init__(self, subscription: str, folder: Path, limits: GatewaySettings, clock: Callable[[], datetime]) -> None:
         self._subscription = subscription
         self._limits = limits
         self._clock = clock

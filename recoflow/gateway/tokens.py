@@ -13,10 +13,10 @@ from pathlib import Path
 
 from recoflow.errors import ConfigurationError
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
-class Access(Enum):
+class TokenAccess(Enum):
     """Whether a token opens an environment."""
 
     GRANTED = "granted"
@@ -37,7 +37,7 @@ class Tokens:
         ConfigurationError: a token is missing, empty, or belongs to two environments.
     """
 
-    def __init__(self, environments: Iterable[Environment], layout: Layout, variables: Mapping[str, str]) -> None:
+    def __init__(self, environments: Iterable[Environment], layout: Paths, variables: Mapping[str, str]) -> None:
         self._owners: dict[bytes, str] = {}
         for environment in environments:
             section, files = environment.gateway, [layout.root / path for path in environment.gateway.token_files]
@@ -48,13 +48,13 @@ class Tokens:
             for place, token in places:
                 self._add(environment.name, place, token.strip())
 
-    def access(self, environment: str, token: str | None) -> Access:
+    def access(self, environment: str, token: str | None) -> TokenAccess:
         """What a token, or none, is worth at an environment."""
         digest = _digest(token or "")
         found = [owner for known, owner in self._owners.items() if hmac.compare_digest(known, digest)]
         if not found:
-            return Access.UNKNOWN
-        return Access.GRANTED if found[0] == environment else Access.FOREIGN
+            return TokenAccess.UNKNOWN
+        return TokenAccess.GRANTED if found[0] == environment else TokenAccess.FOREIGN
 
     def _add(self, environment: str, place: str, token: str) -> None:
         if not token:

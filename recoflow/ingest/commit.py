@@ -19,7 +19,7 @@ import polars as pl
 from recoflow.errors import StorageError
 from recoflow.formats import batch_builder
 from recoflow.ingest import conflicts, dedupe
-from recoflow.ingest.staged_batch import Delivery
+from recoflow.ingest.staged_batch import StagedBatch
 from recoflow.schema import Counts
 from recoflow.storage.lake.lake import ATTEMPTS, CommitConflictError, Lake
 from recoflow.storage.lake.snapshot import Snapshot
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def commit_new(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: Delivery, sha256: str
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, delivery: StagedBatch, sha256: str
 ) -> Outcome:
     """Commit what is new of the delivery, once, and say what became of each of its source events."""
     arrived = delivery.staged[table]

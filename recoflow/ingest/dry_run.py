@@ -27,7 +27,7 @@ Watch = Callable[[Path, Iterator[ParsedBatch]], Iterator[ParsedBatch]]  # sees a
 
 
 @dataclass(frozen=True)
-class Trial:
+class DryRun:
     """An ingest that does not last."""
 
     lake: Lake
@@ -66,7 +66,7 @@ def unwatched(_path: Path, batches: Iterator[ParsedBatch]) -> Iterator[ParsedBat
 @contextlib.contextmanager
 def trial(
     paths: Sequence[Path], environment: Environment, received_at: datetime, *, watch: Watch = unwatched
-) -> Iterator[Trial]:
+) -> Iterator[DryRun]:
     """Take files in, in their order, into a lake in the system's temporary folder that ends with the block.
 
     A file that is given twice is read twice: what was accepted the first time is a duplicate the second time. Files are
@@ -84,13 +84,13 @@ def trial(
         reports = []
         for place, path in enumerate(paths):
             name = path.name if names.count(path.name) == 1 else str(path)
-            batches = watch(path, files.read(path, environment, received_at, name=path.name))
+            batches = watch(path, files.read_events(path, environment, received_at, name=path.name))
             named = (replace(each, rejects=each.rejects.with_columns(file=pl.lit(name))) for each in batches)
             reports.append(ingest_batches(named, lake, received_at, name=name, sha256=f"file {place}"))
-        yield Trial(lake, tuple(reports))
+        yield DryRun(lake, tuple(reports))
 
 
-def validate(
+def dry_run(
     paths: Sequence[Path], environment: Environment, received_at: datetime, *, watch: Watch = unwatched
 ) -> Validation:
     """Read files as an ingest of them in this order would, into an empty lake; nothing is kept.

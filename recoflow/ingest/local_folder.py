@@ -70,7 +70,7 @@ def look(folder: Path, quiet_seconds: float, now: float, rested: Rested) -> Look
     return Look(complete, problems)
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """A file's name for people and tables: itself where it is printable text."""
     return name if name.isprintable() else names.escaped(os.fsencode(name))
 
@@ -93,7 +93,7 @@ def _paths(folder: Path, problems: list[ArrivalError]) -> list[Path]:
 
 def _file(path: Path) -> LocalFile | None:
     """The file, None for a folder and for what is gone meanwhile."""
-    name = shown(path.name)
+    name = display_name(path.name)
     try:
         with _explained(path):
             status = path.lstat()
@@ -118,4 +118,6 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         cure = "Give the user who runs recoflow the right to read it; the file is taken in then"
-        raise ArrivalError(str(path.with_name(shown(path.name))), f"cannot be read: {error.strerror}", cure) from error
+        raise ArrivalError(
+            str(path.with_name(display_name(path.name))), f"cannot be read: {error.strerror}", cure
+        ) from error

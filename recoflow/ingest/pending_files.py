@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.formats import froomle, items, metarank
-from recoflow.formats.batch_builder import Dialect
+from recoflow.formats.batch_builder import EventFormat
 from recoflow.ingest import file_hash, local_folder
 from recoflow.ingest.file_hash import ArrivalError, ChangedFileError
 from recoflow.storage import spool
@@ -26,15 +26,15 @@ DUMP_FOLDERS: Final = ("periodic", "one_time")
 INGESTED: Final = "ingested"
 REJECTED: Final = "rejected"
 LOCAL: Final = "inbox"  # the local folder among those whose files the mailbox has seen
-DIALECTS: Final[Mapping[str, Dialect]] = {  # of spool.KINDS
-    "events": froomle.parse,
+DIALECTS: Final[Mapping[str, EventFormat]] = {  # of spool.KINDS
+    "events": froomle.parse_froomle,
     "items": items.parse_request,
-    "metarank": metarank.parse,
+    "metarank": metarank.parse_metarank,
 }
 
 
 @dataclass(frozen=True)
-class Arrival:
+class PendingFile:
     """A file that waits. One with a `claim_id` is a dump; one whose dialect is known is a segment of the spool.
 
     `name` is printable where the file's own name is not text. `status` is what a local file was like when it was found.
@@ -43,7 +43,7 @@ class Arrival:
     name: str
     path: Path
     claim_id: str | None = None
-    dialect: Dialect | None = None
+    dialect: EventFormat | None = None
     status: os.stat_result | None = None
 
     def received_at(self, now: datetime) -> datetime:
@@ -111,22 +111,22 @@ class Arrival:
 class Waiting:
     """Files that can be taken in now, and why others cannot."""
 
-    arrivals: list[Arrival]
+    arrivals: list[PendingFile]
     problems: list[ArrivalError]
 
 
-def waiting(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> Waiting:
+def pending_files(mailbox: Mailbox, folder: Path, quiet_seconds: float, now: datetime) -> Waiting:
     """All complete files, dumps first, each group in the order of names.
 
     Names carry dates, so their order is the order in which the events happened.
     """
     dumps = [
-        Arrival(intake.name, intake.path, intake.claim_id)
+        PendingFile(intake.name, intake.path, intake.claim_id)
         for dump_folder in DUMP_FOLDERS
         for intake in mailbox.pending(dump_folder)
     ]
     seen = local_folder.look(folder, quiet_seconds, now.timestamp(), partial(mailbox.rested, LOCAL))
-    files = [Arrival(file.name, file.path, status=file.status) for file in seen.files]
+    files = [PendingFile(file.name, file.path, status=file.status) for file in seen.files]
     return Waiting([*sorted(dumps, key=lambda each: each.name), *files], seen.problems)
 
 
@@ -136,6 +136,6 @@ def _free(folder: Path, name: str) -> Path:
     return next(path for path in paths if not os.path.lexists(path))
 
 
-def segments(folder: Path) -> list[Arrival]:
+def segments(folder: Path) -> list[PendingFile]:
     """The sealed segments of the environment's spool, oldest first; those of one kind keep their order."""
-    return [Arrival(path.name, path, dialect=DIALECTS[spool.kind_of(path)]) for path in spool.sealed(folder)]
+    return [PendingFile(path.name, path, dialect=DIALECTS[spool.kind_of(path)]) for path in spool.sealed(folder)]

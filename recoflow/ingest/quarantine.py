@@ -83,7 +83,7 @@ def by_code(lake: Lake, selection: Selection = EVERYTHING) -> pl.DataFrame:
     return counted.sort("events", "code", "field", descending=[True, False, False], nulls_last=True).collect()
 
 
-def export(rejects: pl.DataFrame, path: Path) -> None:
+def export_quarantine(rejects: pl.DataFrame, path: Path) -> None:
     """Write the raw texts as a file that can be mended and dropped again; CSV rows still need their header."""
     atomic_files.write_atomic(path, "".join(_lines(rejects)).encode())
 
@@ -135,7 +135,7 @@ def _replay_file(
         texts = _lines(arrived)
         path.write_text(head + "".join(texts), encoding="utf-8", newline="")
         refused = pl.concat(
-            [batch.rejects["line"] for batch in files.read(path, environment, received_at, name=name)]
+            [batch.rejects["line"] for batch in files.read_events(path, environment, received_at, name=name)]
             or [pl.Series(dtype=pl.Int64)]
         )
         begins = texts.str.count_matches("\n").cum_sum().shift(1, fill_value=0) + head.count("\n") + 1
@@ -147,7 +147,7 @@ def _replay_file(
         # The lines are those of the replay, not of the file that these events came in.
         batches = (
             replace(batch, event_lines=None, update_lines=None)
-            for batch in files.read(path, environment, received_at, name=name)
+            for batch in files.read_events(path, environment, received_at, name=name)
         )
         # Another id than the content's own: a file that was refused as a whole is known by that one.
         known_as = hashlib.sha256(f"replay\0{name}\0{received_at.isoformat()}\0{content}".encode()).hexdigest()

@@ -22,11 +22,11 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.formats import batch_builder
-from recoflow.formats.batch_builder import Dialect
+from recoflow.formats.batch_builder import EventFormat
 from recoflow.ingest import dedupe
 from recoflow.ingest.commit import commit_new
 from recoflow.ingest.file_hash import ArrivingFile
-from recoflow.ingest.staged_batch import Delivery, discard, stage
+from recoflow.ingest.staged_batch import StagedBatch, discard, stage
 from recoflow.quality.lazy_import import uncollected
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.settings.environment import Environment
@@ -55,7 +55,7 @@ def ingest_file(
     received_at: datetime,
     *,
     name: str | None = None,
-    dialect: Dialect | None = None,
+    dialect: EventFormat | None = None,
 ) -> FileReport:
     """Take one file of events or items in; a file whose content was taken in before is only looked up.
 
@@ -76,8 +76,8 @@ def ingest_file(
     from recoflow.formats import files  # noqa: PLC0415 - parsers are heavy
 
     name = name or path.name
-    batches = files.read(path, environment, received_at, name=name, dialect=dialect)
-    delivery = Delivery(name, received_at)
+    batches = files.read_events(path, environment, received_at, name=name, dialect=dialect)
+    delivery = StagedBatch(name, received_at)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as thread:
         content = _Content(lake, ArrivingFile(path, name, thread))
         try:
@@ -132,12 +132,12 @@ def ingest_batches(
     known = _recorded(lake, name, sha256)
     if known is not None:
         return known
-    delivery = Delivery(name, received_at)
+    delivery = StagedBatch(name, received_at)
     stage(batches, lake, delivery)
     return _commit(lake, delivery, sha256)
 
 
-def _commit(lake: Lake, delivery: Delivery, sha256: str) -> FileReport:
+def _commit(lake: Lake, delivery: StagedBatch, sha256: str) -> FileReport:
     """Make what was staged part of the lake, as far as it is new, and the delivery known."""
     with sql.connect() as connection, sql.at_most(connection, MEMORY):
         outcomes = [commit_new(connection, lake, table, delivery, sha256) for table in dedupe.PARTS]

@@ -15,7 +15,7 @@ from datetime import datetime
 import polars as pl
 import pyarrow as pa
 
-from recoflow.compute.prefetch import ahead
+from recoflow.compute.prefetch import prefetch
 from recoflow.errors import SourceError
 from recoflow.ingest import dedupe
 from recoflow.schema import ParsedBatch
@@ -24,7 +24,7 @@ from recoflow.storage.lake.staging import StagedFile, Staging
 
 
 @dataclass
-class Delivery:
+class StagedBatch:
     """What was parsed from one file: written, not committed."""
 
     name: str
@@ -36,11 +36,11 @@ class Delivery:
     lines: dict[str, list[pl.Series | None]] = field(default_factory=lambda: {table: [] for table in dedupe.PARTS})
 
 
-def stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: Delivery) -> None:
+def stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: StagedBatch) -> None:
     """Write what the parser gives, one batch while the next ones are parsed; nothing is left after an error."""
     stagings = {table: lake.staging(table) for table in ("events", "updates", "quarantine")}
     try:
-        with closing(ahead(_prepared(batches, stagings, delivery))) as prepared:
+        with closing(prefetch(_prepared(batches, stagings, delivery))) as prepared:
             for tables in prepared:
                 for table, rows in tables.items():
                     stagings[table].add(rows)
@@ -52,7 +52,7 @@ def stage(batches: Iterable[ParsedBatch], lake: Lake, delivery: Delivery) -> Non
 
 
 def _prepared(
-    batches: Iterable[ParsedBatch], stagings: Mapping[str, Staging], delivery: Delivery
+    batches: Iterable[ParsedBatch], stagings: Mapping[str, Staging], delivery: StagedBatch
 ) -> Iterator[dict[str, pa.Table]]:
     """The rows of each batch as they are written, by table; they are counted on the way."""
     for batch in batches:
@@ -61,14 +61,14 @@ def _prepared(
         yield {table: stagings[table].prepared(frame) for table, frame in frames.items() if frame.height}
 
 
-def discard(lake: Lake, delivery: Delivery) -> None:
+def discard(lake: Lake, delivery: StagedBatch) -> None:
     """Remove what was staged and will not be committed."""
     for table, staged in delivery.staged.items():
         lake.discard(staged, lake.snapshot(table))
     delivery.staged.clear()
 
 
-def _count(batch: ParsedBatch, delivery: Delivery) -> None:
+def _count(batch: ParsedBatch, delivery: StagedBatch) -> None:
     heads = _heads("events", batch.events) + _heads("updates", batch.updates)
     if batch.read != heads + batch.rejects.height:
         problem = f"{batch.read} events were read, {heads} were parsed and {batch.rejects.height} refused"

@@ -30,7 +30,7 @@ GROUP BY device_id ORDER BY device_id
 """
 
 
-def resolve(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+def resolve_devices(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """The devices on which a user was ever seen, and whose they are.
 
     Args:

@@ -18,7 +18,7 @@ SIGNATURE: Final = "(sum(hash(item_id, events, event_types, last_at)) % 18446744
 COLUMNS: Final = pl.Schema({"subject": pl.String, "signature": pl.UInt64})
 
 
-def of(connection: duckdb.DuckDBPyConnection, rows: str) -> pl.DataFrame:
+def signatures_of(connection: duckdb.DuckDBPyConnection, rows: str) -> pl.DataFrame:
     """The signature of each subject: subject, signature, ordered by subject.
 
     Two sets of rows of a subject have one signature when they speak of the same events; weights are left out, because
@@ -37,4 +37,4 @@ def of_frame(interactions: pl.DataFrame) -> pl.DataFrame:
     with sql.connect() as connection:
         # As views of texts, which polars has: anything else would be a copy of all ids.
         connection.register("rows_of_frame", interactions.to_arrow(compat_level=pl.CompatLevel.newest()))
-        return of(connection, "rows_of_frame")
+        return signatures_of(connection, "rows_of_frame")

@@ -24,7 +24,7 @@ from recoflow.ingest import pending_files
 from recoflow.operations import copying, runs
 from recoflow.settings import environment as environments
 from recoflow.storage import atomic_files
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 FORMAT: Final = 1
 MANIFEST: Final = "backup.json"  # written last: a folder without it is not a backup
@@ -44,7 +44,7 @@ class Manifest:
     files: dict[str, str]
 
 
-def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
+def back_up(layout: Paths, home: Path, target: Path, now: datetime) -> Manifest:
     """Copy an installation into a new folder, which only this user can read.
 
     Args:
@@ -59,7 +59,7 @@ def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
     """
     names = [each.name for each in environments.load_all(layout.environments)]
     _begin(target)
-    copy = Layout(target)
+    copy = Paths(target)
     try:
         for name in names:
             copying.segments(layout.spool(name), copy.spool(name))
@@ -82,7 +82,7 @@ def backup(layout: Layout, home: Path, target: Path, now: datetime) -> Manifest:
         raise StorageError(str(target), problem, "Free or repair the disk, and begin again in a new folder") from error
 
 
-def read(source: Path) -> Manifest:
+def read_backup(source: Path) -> Manifest:
     """The manifest of a backup.
 
     Raises:
@@ -121,14 +121,14 @@ def _accounts(source: Path, target: Path) -> None:
         copying.folder(account, target / account.name, without=INCOMING)
 
 
-def _rest(layout: Layout, target: Path) -> None:
+def _rest(layout: Paths, target: Path) -> None:
     """Everything that is not copied in its own order: environments, keys, tokens, searches, reports of erasures."""
     done = {"spool", "inbox", "mailbox", "models", "campaigns", "lake", layout.sftp.name}
     copying.folder(layout.sftp, target / layout.sftp.name, without=["accounts", layout.sftp_port.name])
     copying.folder(layout.root, target, without=[*done, *LEFT_OUT])
 
 
-def _end(layout: Layout, target: Path, now: datetime) -> Manifest:
+def _end(layout: Paths, target: Path, now: datetime) -> Manifest:
     paths = sorted(path for path in target.rglob("*") if path.is_file())
     files = {path.relative_to(target).as_posix(): atomic_files.sha256(path) for path in paths}
     os.sync()  # the copies: the manifest, which says that they are there, comes after them

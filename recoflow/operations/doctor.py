@@ -14,13 +14,13 @@ from datetime import datetime
 from pathlib import Path
 
 from recoflow.operations import exchange, folders, lake, runs
-from recoflow.operations.finding import Finding
+from recoflow.operations.finding import Fault
 from recoflow.settings import environment as environments
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
-def examine(layout: Layout, home: Path, now: datetime, *, is_repairing: bool = False) -> list[Finding]:
+def examine_installation(layout: Paths, home: Path, now: datetime, *, is_repairing: bool = False) -> list[Fault]:
     """What is wrong, area by area.
 
     Args:
@@ -33,17 +33,15 @@ def examine(layout: Layout, home: Path, now: datetime, *, is_repairing: bool = F
         ConfigurationError: an environment's file is wrong, or `home` is no installation.
     """
     found = environments.load_all(layout.environments)
-    looks = [*folders.disk(layout, found), *runs.examine(layout, home, is_repairing=is_repairing)]
+    looks = [*folders.disk(layout, found), *runs.examine_runs(layout, home, is_repairing=is_repairing)]
     looks += folders.leftovers(layout, found, now, is_repairing=is_repairing)
     for each in found:
         looks += _of_environment(layout, each, now, is_repairing=is_repairing)
     return looks
 
 
-def _of_environment(
-    layout: Layout, environment: Environment, now: datetime, *, is_repairing: bool
-) -> Iterator[Finding]:
+def _of_environment(layout: Paths, environment: Environment, now: datetime, *, is_repairing: bool) -> Iterator[Fault]:
     yield from lake.tables(layout, environment.name)
-    yield from lake.champion(layout, environment.name)
-    yield from exchange.examine(layout, environment, is_repairing=is_repairing)
-    yield from folders.waiting(layout, environment, now, is_repairing=is_repairing)
+    yield from lake.champion_fault(layout, environment.name)
+    yield from exchange.examine_exchange(layout, environment, is_repairing=is_repairing)
+    yield from folders.waiting_files(layout, environment, now, is_repairing=is_repairing)

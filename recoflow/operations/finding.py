@@ -10,7 +10,7 @@ from recoflow.errors import RecoflowError
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One thing that is wrong.
 
     Args:
@@ -30,11 +30,11 @@ class Finding:
     is_repaired: bool = False
 
     @classmethod
-    def of(cls, area: str, error: RecoflowError, environment: str | None = None) -> Finding:
+    def of(cls, area: str, error: RecoflowError, environment: str | None = None) -> Fault:
         """What an error says."""
         return cls(area, error.culprit, error.problem, error.cure, environment)
 
-    def repaired(self) -> Finding:
+    def repaired(self) -> Fault:
         """The same, done."""
         return replace(self, is_repaired=True)
 
@@ -43,6 +43,6 @@ class Finding:
         return asdict(self)
 
 
-def is_healthy(findings: Iterable[Finding]) -> bool:
+def is_healthy(findings: Iterable[Fault]) -> bool:
     """Whether nothing is left to do."""
     return all(finding.is_repaired for finding in findings)

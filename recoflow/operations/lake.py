@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 
 from recoflow.errors import ModelError, StorageError
 from recoflow.models.store import versions
-from recoflow.operations.finding import Finding
+from recoflow.operations.finding import Fault
 from recoflow.storage import sql
 from recoflow.storage.lake import damage
 from recoflow.storage.lake.lake import TABLES, Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 AREA = "lake"
 
 
-def tables(layout: Layout, name: str) -> Iterator[Finding]:
+def tables(layout: Paths, name: str) -> Iterator[Fault]:
     """One finding for each table that is damaged."""
     lake = Lake(layout.lake(name))
     for table in TABLES:
@@ -33,15 +33,15 @@ def tables(layout: Layout, name: str) -> Iterator[Finding]:
         try:
             _look(lake, table, folder)
         except StorageError as error:
-            yield Finding.of(AREA, error, name)
+            yield Fault.of(AREA, error, name)
 
 
-def champion(layout: Layout, name: str) -> Iterator[Finding]:
+def champion_fault(layout: Paths, name: str) -> Iterator[Fault]:
     """Whether the model that serves is as it was written: every file has the checksum of its manifest."""
     try:
-        versions.champion(layout.models(name))
+        versions.champion_bundle(layout.models(name))
     except ModelError as error:
-        yield Finding.of("models", error, name)
+        yield Fault.of("models", error, name)
 
 
 def _look(lake: Lake, table: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ from recoflow.settings import environment as environments
 from recoflow.settings.environment import Environment
 from recoflow.storage import atomic_files
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
@@ -45,7 +45,7 @@ class Restored:
     erased: dict[str, int]
 
 
-def restore(source: Path, layout: Layout, home: Path, record: Path | None = None) -> Restored:
+def restore_backup(source: Path, layout: Paths, home: Path, record: Path | None = None) -> Restored:
     """Put a backup back into a data folder that has no data yet.
 
     Args:
@@ -57,10 +57,10 @@ def restore(source: Path, layout: Layout, home: Path, record: Path | None = None
     Raises:
         StorageError: the backup is damaged, or the data folder has data.
     """
-    manifest = backup.read(source)
+    manifest = backup.read_backup(source)
     _check_empty(layout)
     _verify(source, manifest)
-    ready = Layout(layout.root / READY)
+    ready = Paths(layout.root / READY)
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if ready.root.exists():
         shutil.rmtree(ready.root)
@@ -76,7 +76,7 @@ def restore(source: Path, layout: Layout, home: Path, record: Path | None = None
     return Restored(manifest.created_at, tuple(environments.load_all(layout.environments)), erased)
 
 
-def reconcile(layout: Layout, environment: Environment) -> int:
+def reconcile(layout: Paths, environment: Environment) -> int:
     """Take up the claims on the server that came after the backup; returns how many. Each is answered again.
 
     Raises:
@@ -87,7 +87,7 @@ def reconcile(layout: Layout, environment: Environment) -> int:
         return mailbox.rebuild()
 
 
-def _check_empty(layout: Layout) -> None:
+def _check_empty(layout: Paths) -> None:
     there = [name for name in OWN if (layout.root / name).exists() and any((layout.root / name).rglob("*"))]
     if there:
         problem = f"has data already ({', '.join(there)}): a restore replaces nothing"
@@ -114,13 +114,13 @@ def _move_paths(ledger: Path, before: str, after: str) -> None:
         )
 
 
-def _erase_again(layout: Layout, environment: Environment, every: Sequence[Environment]) -> int:
+def _erase_again(layout: Paths, environment: Environment, every: Sequence[Environment]) -> int:
     """Erase the people of the record who are in the backup; returns how many ids they had."""
     lakes = {each.name: Lake(layout.lake(each.name)) for each in every}
     ids = {kind: _people(lakes[environment.name], f"{kind}_id") for kind in erased_ids.KINDS}
     found = {kind: erased_ids.matches(layout, environment.name, kind, each) for kind, each in ids.items()}
     if any(found.values()):
-        erase.forget(layout, environment, lakes, user_ids=found[erased_ids.USER], device_ids=found[erased_ids.DEVICE])
+        erase.erase(layout, environment, lakes, user_ids=found[erased_ids.USER], device_ids=found[erased_ids.DEVICE])
     return sum(map(len, found.values()))
 
 

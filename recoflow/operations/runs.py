@@ -12,14 +12,14 @@ from pathlib import Path
 import yaml
 
 from recoflow.errors import ConfigurationError
-from recoflow.operations.finding import Finding
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.operations.finding import Fault
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 
 AREA = "runs"
 SECONDS = 120
 
 
-def storage(layout: Layout, home: Path) -> Path:
+def storage(layout: Paths, home: Path) -> Path:
     """The folder of Dagster's databases, by the dagster.yaml in `home`, which gives it relative to the data folder.
 
     Raises:
@@ -36,7 +36,7 @@ def storage(layout: Layout, home: Path) -> Path:
         ) from None
 
 
-def examine(layout: Layout, home: Path, *, is_repairing: bool) -> Iterator[Finding]:
+def examine_runs(layout: Paths, home: Path, *, is_repairing: bool) -> Iterator[Fault]:
     """Runs whose worker is gone, and pool slots that no living run holds."""
     if not (storage(layout, home) / "history" / "runs.db").exists():
         return
@@ -51,7 +51,7 @@ def examine(layout: Layout, home: Path, *, is_repairing: bool) -> Iterator[Findi
         problem = [f"gave no answer in {SECONDS} s"]
     if problem:
         cure = "Look at its files, or restore them from a backup"
-        yield Finding(AREA, str(storage(layout, home)), f"cannot be read: {problem[0]}", cure)
+        yield Fault(AREA, str(storage(layout, home)), f"cannot be read: {problem[0]}", cure)
         return
     for found in json.loads(asked.stdout):
-        yield Finding(AREA, **found)
+        yield Fault(AREA, **found)

@@ -9,8 +9,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from recoflow.quality.finding import Finding
-from recoflow.quality.gx_runner import Validate, validate
-from recoflow.quality.gx_suites import CAMPAIGN_CHECKS, Campaign, alike, checks, found, in_order, judge, missing
+from recoflow.quality.gx_runner import Validate, run_checks
+from recoflow.quality.gx_suites import (
+    CAMPAIGN_CHECKS,
+    Campaign,
+    alike,
+    check_in_halves,
+    checks,
+    found,
+    in_order,
+    missing,
+)
 
 MEANINGS: Final = {  # of those of CAMPAIGN_CHECKS that apply
     "columns_complete": "The columns are those of the response, in its order, then those of the checks.",
@@ -45,7 +54,7 @@ _DERIVED: Final = {
 
 
 def audiences(
-    staged: Sequence[Campaign], *, columns: Sequence[str], validate: Validate = validate
+    staged: Sequence[Campaign], *, columns: Sequence[str], validate: Validate = run_checks
 ) -> dict[str, list[Finding]]:
     """Check staged audiences of one environment, together as `suites.campaigns` does.
 
@@ -62,5 +71,5 @@ def audiences(
         for name in CAMPAIGN_CHECKS
         if name not in MEANINGS
     ]
-    judged = judge(staged, checks(MEANINGS, columns), _DERIVED, validate)
+    judged = check_in_halves(staged, checks(MEANINGS, columns), _DERIVED, validate)
     return {key: [*findings, *others] for key, findings in judged.items()}

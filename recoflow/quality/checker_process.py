@@ -94,7 +94,7 @@ def _serve() -> None:
     gx_runner.great_expectations()
     while asked := _next():
         try:
-            found: list[Finding] | str = gx_runner.validate(*asked)
+            found: list[Finding] | str = gx_runner.run_checks(*asked)
         except Exception:  # noqa: BLE001 - it is raised over there
             found = traceback.format_exc()
         pickle.dump(found, answers)

@@ -60,7 +60,7 @@ Tables = Mapping[str, str]
 Validate = Callable[[Tables, Sequence[Check], Tables], list[Finding]]  # here, or in another process (see `checker`)
 
 
-def validate(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[Finding]:
+def run_checks(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[Finding]:
     """Run checks over tables.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.quality.finding import Finding
-from recoflow.quality.gx_runner import Check, Expectation, Validate, validate
+from recoflow.quality.gx_runner import Check, Expectation, Validate, run_checks
 from recoflow.storage.sql import parquet, quoted
 
 CAMPAIGN_CHECKS: Final = {
@@ -155,13 +155,13 @@ class Campaign:
     items: Path
 
 
-def campaigns(
+def check_campaign_tables(
     staged: Sequence[Campaign],
     *,
     columns: Sequence[str],
     provider: str,
     max_fallback_share: float,
-    validate: Validate = validate,
+    validate: Validate = run_checks,
 ) -> dict[str, list[Finding]]:
     """Check staged campaigns of one environment.
 
@@ -182,10 +182,10 @@ def campaigns(
     problems = _PROBLEMS | {"fallback_share": f"SELECT _campaign FROM requests {over}"}
     groups = Expectation("ExpectColumnValuesToBeInSet", {"column": "user_group", "value_set": [provider, "fallback"]})
     asked = checks(CAMPAIGN_CHECKS, columns, user_groups_known=groups)
-    return judge(staged, asked, _DERIVED | {"problems": found(problems)}, validate)
+    return check_in_halves(staged, asked, _DERIVED | {"problems": found(problems)}, validate)
 
 
-def judge(
+def check_in_halves(
     staged: Sequence[Campaign], checks: Sequence[Check], derived: Mapping[str, str], validate: Validate
 ) -> dict[str, list[Finding]]:
     """Check campaigns together, and where something is wrong, in halves; see `campaigns`."""
@@ -195,7 +195,9 @@ def judge(
     if len(staged) == 1 or all(finding.passed for finding in findings):
         return {campaign.key: findings for campaign in staged}
     half = len(staged) // 2
-    return judge(staged[:half], checks, derived, validate) | judge(staged[half:], checks, derived, validate)
+    return check_in_halves(staged[:half], checks, derived, validate) | check_in_halves(
+        staged[half:], checks, derived, validate
+    )
 
 
 def _tables(staged: Sequence[Campaign]) -> dict[str, str]:

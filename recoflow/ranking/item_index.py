@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recoflow.compute.thread_pool import workers
+from recoflow.compute.thread_pool import thread_pool
 from recoflow.errors import ModelError
 from recoflow.ranking import quantization
 
@@ -125,7 +125,7 @@ def prepare(item_factors: Floats, user_factors: Floats | None = None) -> ItemInd
     if users.shape[1:] != (columns,):
         problem = f"have the shape {users.shape}, the items' have {columns} columns"
         raise ModelError("user factors", problem, "Use both factors of the same model.")
-    with workers(1):  # threads of BLAS would spin for longer than these small products take
+    with thread_pool(1):  # threads of BLAS would spin for longer than these small products take
         to_balanced, from_balanced = _balance(factors[scored], users)
         norms, rows = _balanced(factors, scored, from_balanced)
     ranks = np.argsort(-norms, kind="stable")

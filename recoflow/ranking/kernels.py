@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recoflow.compute.jit import compiled, compiled_loosely
+from recoflow.compute.jit import jit, jit_fastmath
 from recoflow.ranking.int16_dot import ROWS, bound
 from recoflow.ranking.quantization import PANEL
 
@@ -41,7 +41,7 @@ class Items(NamedTuple):
     units: Floats
 
 
-class Queries(NamedTuple):
+class QueryBounds(NamedTuple):
     """Users as the bounds of their scores need them, and some more of them up to a multiple of ROWS.
 
     Attributes:
@@ -93,7 +93,7 @@ class Candidates(NamedTuple):
     lowest: Floats
 
 
-@compiled
+@jit
 def bucket_seen(
     indptr: Longs, indices: Integers, users: Longs, position: Integers, block: int
 ) -> tuple[Longs, Integers, Integers]:
@@ -120,7 +120,7 @@ def bucket_seen(
     return starts, rows, places
 
 
-@compiled
+@jit
 def _exclude(tile: Tile, active: Integers, first: int, seen_rows: Integers, seen_places: Integers) -> None:
     """Take the hits of consumed items (sorted by row) out of a tile of `active` users × items from place `first` on."""
     entry = np.searchsorted(seen_rows, active[0])
@@ -134,7 +134,7 @@ def _exclude(tile: Tile, active: Integers, first: int, seen_rows: Integers, seen
             entry += 1
 
 
-@compiled
+@jit
 def keep_reachable(active: Integers, norms: Doubles, leeway: Floats, longest: float, floor: Floats) -> int:
     """Move users who may still find an item no longer than `longest` to the front of `active`: how many they are."""
     kept = 0
@@ -145,7 +145,7 @@ def keep_reachable(active: Integers, norms: Doubles, leeway: Floats, longest: fl
     return kept
 
 
-@compiled_loosely
+@jit_fastmath
 def _histogram_bar(scores: Floats, k: int) -> float:
     """A value that at least k scores reach, and hardly more than k where their distribution is not too uneven."""
     low = high = scores[0]
@@ -167,7 +167,7 @@ def _histogram_bar(scores: Floats, k: int) -> float:
     return float(low) + chosen / float(scale) - ROUNDING * max(abs(float(low)), abs(float(high)))
 
 
-@compiled
+@jit
 def _tighten(candidates: Candidates, row: int, count: int) -> int:
     """Raise the floor as far as k candidates allow and drop what is below it: how many are left."""
     places = candidates.places[row]
@@ -184,7 +184,7 @@ def _tighten(candidates: Candidates, row: int, count: int) -> int:
     return kept
 
 
-@compiled_loosely
+@jit_fastmath
 def _exact_score(user: Floats, item: Floats) -> np.float32:
     """The dot product in float64, rounded to float32; never minus zero."""
     total = 0.0
@@ -194,7 +194,7 @@ def _exact_score(user: Floats, item: Floats) -> np.float32:
     return score if score != 0.0 else np.float32(0.0)
 
 
-@compiled
+@jit
 def _key(score: np.float32, item: int) -> int:
     """A number that sorts as answers do: larger scores first, equal scores by smaller item index."""
     bits = np.int64(np.float32(score).view(np.int32))
@@ -202,14 +202,14 @@ def _key(score: np.float32, item: int) -> int:
     return int((~ascending << 32) | item)
 
 
-@compiled
+@jit
 def _score(key: int) -> np.float32:
     ascending = ~(key >> 32)
     score: np.float32 = np.int32(ascending if ascending >= 0 else ascending ^ 0x7FFFFFFF).view(np.float32)
     return score
 
 
-@compiled
+@jit
 def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
     """Keep the exact best k, where there are more candidates than bounds can tell apart: k."""
     k = candidates.k
@@ -225,7 +225,7 @@ def _settle(items: Items, candidates: Candidates, row: int, count: int) -> int:
     return k
 
 
-@compiled
+@jit
 def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> int:
     """Drop candidates until one more panel of them finds room: how many are left."""
     count = _tighten(candidates, row, count)
@@ -234,9 +234,9 @@ def _make_room(items: Items, candidates: Candidates, row: int, count: int) -> in
     return count
 
 
-@compiled
+@jit
 def _collect(  # noqa: PLR0917 - compiled kernels take no names
-    tile: Tile, active: Integers, queries: Queries, start: int, first: int, items: Items, candidates: Candidates
+    tile: Tile, active: Integers, queries: QueryBounds, start: int, first: int, items: Items, candidates: Candidates
 ) -> None:
     """Add what reaches the floor, in the tile of the users `active` and the items from place `first` on."""
     places, highest, lowest = candidates.places, candidates.highest, candidates.lowest
@@ -264,9 +264,9 @@ def _collect(  # noqa: PLR0917 - compiled kernels take no names
         candidates.counts[row] = count
 
 
-@compiled
+@jit
 def scan(  # noqa: PLR0917 - compiled kernels take no names
-    queries: Queries,
+    queries: QueryBounds,
     active: Integers,
     first: int,
     items: Items,
@@ -290,7 +290,7 @@ def scan(  # noqa: PLR0917 - compiled kernels take no names
         _collect(tile, some, queries, start, first, items, candidates)
 
 
-@compiled
+@jit
 def write_keys(items: Items, candidates: Candidates, keys: Longs) -> None:
     """Write the exact score and item index of each candidate as sortable numbers into `keys` [users × width]."""
     for row in range(len(keys)):
@@ -299,7 +299,7 @@ def write_keys(items: Items, candidates: Candidates, keys: Longs) -> None:
             keys[row, i] = _key(_exact_score(candidates.users[row], items.factors[item]), item)
 
 
-@compiled
+@jit
 def write_zero_keys(unscored: Integers, seen: Integers, keys: Longs) -> None:
     """Write the first of the ascending items `unscored`, whose score is 0 and which are not consumed, into `keys`."""
     consumed = np.sort(seen)
@@ -315,7 +315,7 @@ def write_zero_keys(unscored: Integers, seen: Integers, keys: Longs) -> None:
             filled += 1
 
 
-@compiled
+@jit
 def read_keys(keys: Longs, rows: Longs, items: Integers, scores: Floats) -> None:
     """Turn sorted keys [users × width] into the rows `rows` of items and scores [all users × k]."""
     for row in range(len(rows)):

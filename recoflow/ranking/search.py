@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recoflow.compute.thread_pool import workers
+from recoflow.compute.thread_pool import thread_pool
 from recoflow.ranking import kernels, quantization
 from recoflow.ranking.int16_dot import ROWS
 from recoflow.ranking.quantization import PANEL
@@ -44,7 +44,7 @@ class Search:
     scores: Floats
 
 
-def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
+def search_top_k(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
     """Answer all users: `groups` are pairs of a row of masks (-1 for none) and the users that it filters."""
 
     capacity = 4 * search.items.shape[1] + 8 * PANEL
@@ -59,7 +59,7 @@ def run(search: Search, groups: list[tuple[int, Longs]], threads: int) -> None:
     shares = [(mask, rows[start : start + size]) for mask, rows in groups for start in range(0, len(rows), size)]
     blocks = iter(shares)  # of a list, which threads may share
     used = max(1, min(threads, len(shares)))
-    with workers(used) as pool:
+    with thread_pool(used) as pool:
         for future in [pool.submit(work) for _ in range(used)]:
             future.result()
 
@@ -106,7 +106,7 @@ class _Worker:
         starts, seen_rows, seen_places = kernels.bucket_seen(
             self._search.seen_indptr, self._search.seen_indices, rows, items.position, kernels.ITEMS_PER_BLOCK
         )
-        everybody = kernels.Queries(
+        everybody = kernels.QueryBounds(
             quantization.integers(users, norms),
             units,
             leeway,
@@ -140,7 +140,7 @@ class _Worker:
         kernels.read_keys(keys, rows, self._search.items, self._search.scores)
 
 
-def _of(queries: kernels.Queries, rows: Integers) -> kernels.Queries:
+def _of(queries: kernels.QueryBounds, rows: Integers) -> kernels.QueryBounds:
     """Those of `rows`, some repeated at the end, so that products have whole groups of rows."""
     padded = np.resize(rows, -(-len(rows) // ROWS) * ROWS)
     return queries._replace(

@@ -63,7 +63,7 @@ def top_k(
     Raises:
         ModelError: factors that are not finite or too large for float32 scores, or shapes that do not fit each other.
     """
-    from recoflow.ranking.search import Search, run  # noqa: PLC0415 - imports numba
+    from recoflow.ranking.search import Search, search_top_k  # noqa: PLC0415 - imports numba
 
     if k < 1:
         raise ModelError("k", f"is {k}", "Ask for lists of at least one item.")
@@ -75,7 +75,7 @@ def top_k(
     masks, groups = _groups(masks, mask_of, *size)
     items, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
     search = Search(users, lengths, index, indptr, indices, masks, items, scores)
-    run(search, groups, threads or cores())
+    search_top_k(search, groups, threads or cores())
     return items, scores
 
 

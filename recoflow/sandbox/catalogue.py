@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SampleCatalogue:
     """Items and their places on the shelves; row i of `frame` is item i everywhere in the sandbox.
 
     `frame` has the columns of a Froomle-like item file, lists still as lists. Articles come first, then products; the
@@ -67,7 +67,7 @@ class Catalogue:
         return chosen
 
 
-def publish(random: np.random.Generator, items: int, begin: datetime, end: datetime) -> Catalogue:
+def publish(random: np.random.Generator, items: int, begin: datetime, end: datetime) -> SampleCatalogue:
     """Make `items` items for events between `begin` and `end`."""
     products = max(2, round(items * PRODUCT_SHARE))
     articles = items - products
@@ -82,7 +82,7 @@ def publish(random: np.random.Generator, items: int, begin: datetime, end: datet
     frame = _frame(random, [topics[t] for t in topic], published, articles)
     order = np.argsort(topic, kind="stable")
     appeal = _appeal(_popularity(random, topic), published, articles, _milliseconds(begin), _milliseconds(end))
-    return Catalogue(
+    return SampleCatalogue(
         frame=frame,
         topic=topic,
         topics=topics,

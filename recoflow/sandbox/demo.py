@@ -21,14 +21,14 @@ from recoflow.sandbox import feeder, world
 from recoflow.server import processes
 from recoflow.server.dagster_ui import Run
 from recoflow.server.stack import Stack, up
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 STEP_SECONDS = 240.0
 SHOWN_ROWS = 10
 DAYS_PER_FILE = 10
 
 
-def run(root: Path, layout: Layout, console: Console) -> None:
+def run_demo(root: Path, layout: Paths, console: Console) -> None:
     """Run the main job to its end and show what came of it.
 
     Raises:
@@ -58,7 +58,7 @@ def _progress(console: Console) -> Progress:
 
 def _write_world(folder: Path) -> world.World:
     sample = world.generate(end=last_full_hour())
-    world.write(sample, folder, days_per_file=DAYS_PER_FILE)
+    world.write_world(sample, folder, days_per_file=DAYS_PER_FILE)
     return sample
 
 

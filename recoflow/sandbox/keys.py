@@ -22,7 +22,7 @@ from recoflow.errors import MailboxError
 
 
 @dataclass(frozen=True)
-class Access:
+class AccountKeys:
     """Public keys that open one account of the embedded server; the key decides what is seen.
 
     Args:
@@ -49,10 +49,10 @@ def host_key(root: Path) -> paramiko.PKey:
     return _key(root / "host_key")
 
 
-def prepare(root: Path, accounts: Iterable[str]) -> dict[str, Access]:
+def prepare(root: Path, accounts: Iterable[str]) -> dict[str, AccountKeys]:
     """Make the keys that are missing; those that exist stay."""
     service = _key(service_key(root))
-    return {account: Access(feeder=(_key(feeder_key(root, account)),), service=(service,)) for account in accounts}
+    return {account: AccountKeys(feeder=(_key(feeder_key(root, account)),), service=(service,)) for account in accounts}
 
 
 def _key(path: Path) -> paramiko.PKey:

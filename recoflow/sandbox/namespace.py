@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import Final
 
-from recoflow.sandbox.uploads import EXCHANGE, INTERNAL, Folders, Place, Reading, Upload, Uploader, open_regular
+from recoflow.sandbox.uploads import EXCHANGE, INTERNAL, Folders, Reading, Upload, Uploader, UploadPath, open_regular
 
 
-class Right(Flag):
+class FolderRight(Flag):
     """What a user may do with the files of a folder; listing and reading is always allowed."""
 
     READ = 0
@@ -27,13 +27,15 @@ class Right(Flag):
     REMOVE = auto()
 
 
-FEEDER: Final[Mapping[str, Right]] = {
-    "requests": Right.WRITE | Right.REMOVE,
-    "responses": Right.REMOVE,
-    "periodic": Right.WRITE | Right.REMOVE,
-    "one_time": Right.WRITE | Right.REMOVE,
+FEEDER: Final[Mapping[str, FolderRight]] = {
+    "requests": FolderRight.WRITE | FolderRight.REMOVE,
+    "responses": FolderRight.REMOVE,
+    "periodic": FolderRight.WRITE | FolderRight.REMOVE,
+    "one_time": FolderRight.WRITE | FolderRight.REMOVE,
 }
-SERVICE: Final[Mapping[str, Right]] = dict.fromkeys((*EXCHANGE, *INTERNAL), Right.WRITE | Right.REMOVE)
+SERVICE: Final[Mapping[str, FolderRight]] = dict.fromkeys(
+    (*EXCHANGE, *INTERNAL), FolderRight.WRITE | FolderRight.REMOVE
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class View:
     """
 
     folders: Folders
-    rights: Mapping[str, Right]
+    rights: Mapping[str, FolderRight]
     largest: int = sys.maxsize
     uploader: Uploader = field(default_factory=Uploader)
 
@@ -64,14 +66,14 @@ class View:
                 found.append(part)
         return tuple(found)
 
-    def place(self, path: str, right: Right = Right.READ) -> Place:
+    def place(self, path: str, right: FolderRight = FolderRight.READ) -> UploadPath:
         """The place of a file, if this user has that right in its folder."""
         parts = self.parts(path)
         if len(parts) != 2 or parts[0] not in self.rights or "\0" in parts[1]:
             raise FileNotFoundError(path) if len(parts) > 1 else PermissionError(path)
         if right & ~self.rights[parts[0]]:
             raise PermissionError(path)
-        return Place(parts[0], self.folders.descriptors[parts[0]], parts[1])
+        return UploadPath(parts[0], self.folders.descriptors[parts[0]], parts[1])
 
     def is_folder(self, path: str) -> bool:
         """Whether the path is the root or a folder of this user."""
@@ -109,14 +111,14 @@ class View:
 
     def remove(self, path: str) -> None:
         """Delete a file."""
-        place = self.place(path, Right.REMOVE)
+        place = self.place(path, FolderRight.REMOVE)
         self.folders.replaces(place)
         os.unlink(place.name, dir_fd=place.descriptor)
         self.uploader.forget(place)
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         """Move a file; without `overwrite` an existing target is an error, as SFTP version 3 demands."""
-        source, target = self.place(old, Right.REMOVE), self.place(new, Right.WRITE)
+        source, target = self.place(old, FolderRight.REMOVE), self.place(new, FolderRight.WRITE)
         found = source.stat()
         self.folders.moved(found)
         if overwrite:
@@ -139,7 +141,7 @@ class View:
 
     def touch(self, path: str, times: tuple[int, int]) -> None:
         """Set access and modification time, in seconds since 1970."""
-        place = self.place(path, Right.WRITE)
+        place = self.place(path, FolderRight.WRITE)
         accessed, modified = (seconds * 10**9 for seconds in times)
         try:
             found = place.stat()
@@ -158,4 +160,4 @@ class View:
         """Open a file: to read what is there, or to write an upload that appears when it is closed."""
         if not flags & (os.O_WRONLY | os.O_RDWR):
             return Reading(open_regular(self.place(path)))
-        return Upload(self.folders, self.place(path, Right.WRITE), flags, self.largest, self.uploader)
+        return Upload(self.folders, self.place(path, FolderRight.WRITE), flags, self.largest, self.uploader)

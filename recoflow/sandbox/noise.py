@@ -19,7 +19,7 @@ DUPLICATE: Final = "exact_duplicate"
 _TIME: Final = "%Y-%m-%dT%H:%M:%S%.3fZ"
 
 
-def lines(events: pl.DataFrame) -> pl.Series:
+def event_lines(events: pl.DataFrame) -> pl.Series:
     """One JSON object per event, in order; a field that is null is left out."""
     frame = events.with_columns(pl.col("timestamp").dt.strftime(_TIME)).with_row_index("row")
     names = events.columns
@@ -44,7 +44,7 @@ def spill(random: np.random.Generator, events: pl.DataFrame) -> pl.DataFrame:
         rows = events.with_row_index("row").filter(_candidates(event_types) & ~pl.col("row").is_in(taken))
         chosen = rows.filter(quota(random, rows.height, events.height * SHARE / max(1, rows.height)))
         taken.update(chosen["row"].to_list())
-        for row, line in zip(chosen["row"], lines(chosen.drop("row")), strict=True):
+        for row, line in zip(chosen["row"], event_lines(chosen.drop("row")), strict=True):
             spilt.append({"row": row, "kind": kind, "line": breaks(line)})
     return pl.DataFrame(spilt, schema={"row": pl.Int64, "kind": pl.String, "line": pl.String}).sort("row", "kind")
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.sandbox.catalogue import Catalogue
+from recoflow.sandbox.catalogue import SampleCatalogue
 
 ANONYMOUS_SHARE: Final = 0.15  # visitors that never log in, beside the users
 SECOND_DEVICE_SHARE: Final = 0.38
@@ -78,7 +78,7 @@ def zipf(count: int, exponent: float) -> Floats:
     return np.asarray(steps / steps[-1])
 
 
-def gather(random: np.random.Generator, users: int, catalogue: Catalogue) -> Audience:
+def make_readers(random: np.random.Generator, users: int, catalogue: SampleCatalogue) -> Audience:
     """Make `users` users, the anonymous visitors beside them, and everybody's devices."""
     visitors = users + max(1, round(users * ANONYMOUS_SHARE))
     devices, count = _devices(random, users, visitors)
@@ -109,7 +109,9 @@ def _devices(random: np.random.Generator, users: int, visitors: int) -> tuple[In
     return devices, visitors + len(has_second)
 
 
-def _favourites(random: np.random.Generator, visitors: int, topic_steps: Floats, catalogue: Catalogue) -> Integers:
+def _favourites(
+    random: np.random.Generator, visitors: int, topic_steps: Floats, catalogue: SampleCatalogue
+) -> Integers:
     """A main topic, another one of the same category where there is one, and any third one."""
     section: dict[str, list[int]] = {}
     for t in range(catalogue.article_topics):

@@ -12,13 +12,13 @@ from pathlib import Path
 from recoflow.sandbox import world
 
 
-def write(folder: Path) -> None:
+def write_sample(folder: Path) -> None:
     """Write item, event and purchase files and one campaign request; the same bytes every time."""
     small = world.generate(seed=7, users=12, items=30, events=200, days=2, end=datetime(2026, 11, 22, tzinfo=UTC))
-    world.write(small, folder)
+    world.write_world(small, folder)
     name = world.request_name(small).replace(":", "")  # a checkout on Windows cannot hold a colon
     (folder / name).write_text(world.request(small), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_sample(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recoflow.sandbox.catalogue import Catalogue
+from recoflow.sandbox.catalogue import SampleCatalogue
 from recoflow.sandbox.readers import Audience, pick, quota
 
 LOGIN_SHARE: Final = 0.06  # of the visits log in midway
@@ -30,7 +30,7 @@ Table = dict[str, Any]  # column name → array or one value for all rows
 
 
 @dataclass(frozen=True)
-class Part:
+class Sessions:
     """Visits and their events; `visit` in `events` is a row of `visits`."""
 
     visits: pl.DataFrame
@@ -42,7 +42,7 @@ class Scene:
     """Everything that the parts draw from."""
 
     random: np.random.Generator
-    catalogue: Catalogue
+    catalogue: SampleCatalogue
     audience: Audience
     begin: int  # epoch milliseconds
     end: int
@@ -55,7 +55,7 @@ class Scene:
 
 
 def scene(
-    random: np.random.Generator, catalogue: Catalogue, audience: Audience, begin: datetime, end: datetime
+    random: np.random.Generator, catalogue: SampleCatalogue, audience: Audience, begin: datetime, end: datetime
 ) -> Scene:
     """Join what the parts need, and the rhythm of the days between `begin` and `end`."""
     hours = (end - begin) // timedelta(hours=1)

@@ -31,7 +31,7 @@ from paramiko import common
 
 from recoflow.errors import MailboxError
 from recoflow.sandbox import keys
-from recoflow.sandbox.namespace import FEEDER, SERVICE, Right, View
+from recoflow.sandbox.namespace import FEEDER, SERVICE, FolderRight, View
 from recoflow.sandbox.sftp_protocol import Client, Subsystem
 from recoflow.sandbox.uploads import Folders, Uploader
 from recoflow.storage.sftp import connection
@@ -58,7 +58,7 @@ class _Grant:
     """
 
     folders: Folders
-    rights: Mapping[str, Right]
+    rights: Mapping[str, FolderRight]
     largest: int
 
 
@@ -215,7 +215,7 @@ class Server:
 @contextmanager
 def serve(
     root: Path,
-    accounts: Mapping[str, keys.Access],
+    accounts: Mapping[str, keys.AccountKeys],
     port: int = 2222,
     *,
     host: str = "127.0.0.1",
@@ -251,7 +251,7 @@ def serve(
     }
     bound = listening.getsockname()[1]
     server = Server(host, bound, keys.host_key(root), listening, users, login_seconds, idle_seconds)
-    connection.pin(root / "known_hosts", host, bound, server.host_key, replace=True)
+    connection.pin_host_key(root / "known_hosts", host, bound, server.host_key, replace=True)
     listener = threading.Thread(target=server._run, name=f"sftp-{bound}", daemon=True)
     listener.start()
     try:

@@ -15,8 +15,8 @@ from recoflow.sandbox.catalogue import MILLISECONDS_PER_DAY
 from recoflow.sandbox.readers import CHANNELS, quota
 from recoflow.sandbox.sessions import (
     Integers,
-    Part,
     Scene,
+    Sessions,
     Table,
     active,
     article_views,
@@ -74,7 +74,7 @@ def simulate(stage: Scene, events: int) -> pl.DataFrame:
     return _assemble(stage, (mails, shop, account, _reading(stage, rest)))
 
 
-def _mails(stage: Scene, budget: int) -> Part:
+def _mails(stage: Scene, budget: int) -> Sessions:
     """A weekly mail: opened, its list seen, some items clicked and read; about `budget` events."""
     random = stage.random
     midnight = stage.end // MILLISECONDS_PER_DAY * MILLISECONDS_PER_DAY
@@ -103,10 +103,10 @@ def _mails(stage: Scene, budget: int) -> Part:
         ),
         *views,
     ]  # fmt: skip
-    return Part(visits.with_columns(login=pl.lit(0, pl.Int64)), pl.concat(events, how="diagonal"))
+    return Sessions(visits.with_columns(login=pl.lit(0, pl.Int64)), pl.concat(events, how="diagonal"))
 
 
-def _shop(stage: Scene, budget: int) -> Part:
+def _shop(stage: Scene, budget: int) -> Sessions:
     """Visits to the shop: three products seen, one or two put into the cart, some bought; about `budget` events."""
     random = stage.random
     count = max(2, budget // 7)
@@ -145,7 +145,7 @@ def _shop(stage: Scene, budget: int) -> Part:
             order_id=order_id[bought], currency="EUR", page_type="checkout", is_shop=True,
         ),
     ]  # fmt: skip
-    return Part(visits, pl.concat(events, how="diagonal"))
+    return Sessions(visits, pl.concat(events, how="diagonal"))
 
 
 def _products(stage: Scene, visits: pl.DataFrame) -> Integers:
@@ -159,7 +159,7 @@ def _products(stage: Scene, visits: pl.DataFrame) -> Integers:
     return catalogue.draw(stage.random.random(len(start)), shelf.ravel(), start).reshape(shape)
 
 
-def _account(stage: Scene, budget: int) -> Part:
+def _account(stage: Scene, budget: int) -> Sessions:
     """Paywalls met, newsletters ordered, subscriptions begun and ended; about `budget` events."""
     random = stage.random
     count = max(4, budget)
@@ -173,10 +173,10 @@ def _account(stage: Scene, budget: int) -> Part:
         rows(every[kind == 1], 0, "cancel_subscription", 0.0, subscription_type=subscription[kind == 1]),
         rows(every[kind == 2], 0, "user_interaction", 0.0, interaction_type=interaction[kind == 2], page_type="other"),
     ]
-    return Part(visits, pl.concat(events, how="diagonal"))
+    return Sessions(visits, pl.concat(events, how="diagonal"))
 
 
-def _reading(stage: Scene, budget: int) -> Part:
+def _reading(stage: Scene, budget: int) -> Sessions:
     """Visits of readers: a first page, perhaps a list, clicks, articles found otherwise. Exactly `budget` events."""
     random, audience = stage.random, stage.audience
     count = budget // 5 + 10
@@ -212,20 +212,20 @@ def _reading(stage: Scene, budget: int) -> Part:
     return _cut(visits, pl.concat(events, how="diagonal"), stage, budget)
 
 
-def _cut(visits: pl.DataFrame, events: pl.DataFrame, stage: Scene, budget: int) -> Part:
+def _cut(visits: pl.DataFrame, events: pl.DataFrame, stage: Scene, budget: int) -> Sessions:
     """The first visits that fit into `budget`, then visits of one page until it is full."""
     size = np.bincount(events["visit"].to_numpy(), minlength=visits.height)
     kept = int(np.searchsorted(np.cumsum(size), budget, side="right"))
     missing = budget - int(size[:kept].sum())
     bounces = begin_visits(stage, active(stage, missing, len(stage.audience.activity_steps)))
     pages = rows(kept + np.arange(missing), 0, "page_visit", 0.0, page_type="home")
-    return Part(
+    return Sessions(
         pl.concat([visits.head(kept), bounces]),
         pl.concat([events.filter(pl.col("visit") < kept), pages], how="diagonal"),
     )
 
 
-def _assemble(stage: Scene, parts: tuple[Part, ...]) -> pl.DataFrame:
+def _assemble(stage: Scene, parts: tuple[Sessions, ...]) -> pl.DataFrame:
     """Number the visits through, give each event its time, and write indices out as ids."""
     offsets = np.cumsum([0, *(part.visits.height for part in parts[:-1])]).tolist()
     visits = pl.concat([part.visits for part in parts])

@@ -33,7 +33,7 @@ def identity(found: os.stat_result) -> Identity:
 
 
 @dataclass(frozen=True)
-class Place:
+class UploadPath:
     """A file's folder and name."""
 
     folder: str
@@ -56,18 +56,18 @@ class Uploader:
     is_over: bool = False
     _uploads: dict[tuple[str, str], tuple[os.stat_result, float]] = field(default_factory=dict)
 
-    def remember(self, place: Place, found: os.stat_result) -> None:
+    def remember(self, place: UploadPath, found: os.stat_result) -> None:
         """The session left a file there."""
         self.forget(place)
         self._uploads[place.folder, place.name] = found, time.monotonic()
         if len(self._uploads) > REMEMBERED:
             del self._uploads[next(iter(self._uploads))]
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: UploadPath) -> None:
         """The session removed or renamed the file itself."""
         self._uploads.pop((place.folder, place.name), None)
 
-    def recall(self, place: Place) -> os.stat_result | None:
+    def recall(self, place: UploadPath) -> os.stat_result | None:
         """What the session left there within the last minute."""
         found, at = self._uploads.get((place.folder, place.name), (None, 0.0))
         return found if time.monotonic() - at < REMEMBERED_SECONDS else None
@@ -139,13 +139,13 @@ class Folders:
         """These bytes are gone, or have another time."""
         self._closed.pop(identity(found), None)
 
-    def replaces(self, place: Place) -> None:
+    def replaces(self, place: UploadPath) -> None:
         """Whatever is there is replaced."""
         with suppress(FileNotFoundError):
             self.forget(place.stat())
 
 
-def open_regular(place: Place) -> int:
+def open_regular(place: UploadPath) -> int:
     """A descriptor for reading; links, folders and devices are refused."""
     # O_NONBLOCK: opening a FIFO must not hang the server.
     descriptor = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.descriptor)
@@ -185,7 +185,7 @@ class Upload:
     """
 
     folders: Folders
-    place: Place
+    place: UploadPath
     flags: int
     largest: int
     uploader: Uploader

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.campaigns.freshness import TABLES
-from recoflow.campaigns.preview import Trial
+from recoflow.campaigns.preview import RequestPreview
 from recoflow.campaigns.publishing import csv_rows
 from recoflow.errors import ModelError, SourceError
 from recoflow.ingest.run import ingest_file
@@ -24,7 +24,7 @@ from recoflow.sandbox import world
 from recoflow.settings.environment import Environment
 from recoflow.storage import sql
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 END: Final = datetime(2026, 1, 31, tzinfo=UTC)
 LINES: Final = 25_000  # of a file: so many that nothing is left to the code for small files
@@ -57,21 +57,21 @@ def rehearse(environment: Environment, folder: Path) -> int:
     Returns:
         How many recommendations were given.
     """
-    layout = Layout(folder / "data")
+    layout = Paths(folder / "data")
     sample = world.generate(users=100, items=60, events=4000, end=END)
     environment = environment.model_copy(update={"name": world.ENVIRONMENT})
     lake = Lake(layout.lake(environment.name))
     _ingest_forms(environment, folder / "forms")
-    world.write(sample, folder / "files", days_per_file=20)
+    world.write_world(sample, folder / "files", days_per_file=20)
     late = max((folder / "files").glob("*_events_*"))
     _ingest(sorted(set((folder / "files").iterdir()) - {late}), environment, lake)
     _train(environment, lake, layout)
     _ingest([late], environment, lake)  # whom it is about is folded in
     request = folder / world.request_name(sample)
     request.write_text(world.request(sample), encoding="utf-8")
-    answers = Trial(request, environment, layout, lake, END).preview(len(sample.users))
+    answers = RequestPreview(request, environment, layout, lake, END).preview(len(sample.users))
     with (folder / "response.csv").open("wb") as file:
-        file.writelines(csv_rows.lines([csv_rows.encoded(answers.drop("score").to_arrow())]))
+        file.writelines(csv_rows.csv_lines([csv_rows.encode_rows(answers.drop("score").to_arrow())]))
     return answers.height
 
 
@@ -94,11 +94,11 @@ def _ingest(files: Sequence[Path], environment: Environment, lake: Lake) -> None
     with sql.connect() as connection:
         lake.views(connection)
         lake.overwrite("items", catalogue.fold(connection))
-        lake.overwrite("identity", identity.resolve(connection))
+        lake.overwrite("identity", identity.resolve_devices(connection))
         lake.overwrite("interactions", build.interactions(connection, environment, END))
 
 
-def _train(environment: Environment, lake: Lake, layout: Layout) -> None:
+def _train(environment: Environment, lake: Lake, layout: Paths) -> None:
     tables = {name: lake.version(name) for name in TABLES}
     interactions, items, devices = (lake.scan(name).collect() for name in ("interactions", "items", "identity"))
     training = pipeline.train_environment(interactions, items, devices, environment, None, END, tables)

@@ -69,7 +69,7 @@ def generate(
     begin = end - timedelta(days=days)
     random = np.random.default_rng(seed)
     published = catalogue.publish(random, items, begin, end)
-    audience = readers.gather(random, users, published)
+    audience = readers.make_readers(random, users, published)
     frame = traffic.simulate(sessions.scene(random, published, audience, begin, end), events)
     spilt = noise.spill(random, frame)
     duplicates = spilt.filter(kind=noise.DUPLICATE).height
@@ -83,7 +83,7 @@ def generate(
     )
 
 
-def write(world: World, folder: Path, *, days_per_file: int = 1) -> dict[str, Counts]:
+def write_world(world: World, folder: Path, *, days_per_file: int = 1) -> dict[str, Counts]:
     """Write the files that a publisher would deliver; purchases come as CSV from the shop, the rest as JSON lines.
 
     Files: `lorem_items_<day>.csv`, `lorem_events_<day>.jsonl` and `lorem_purchases_<day>.csv`, for each UTC day, or for
@@ -142,7 +142,7 @@ def request_name(world: World) -> str:
 
 def _write_lines(world: World, folder: Path, day: pl.Series, is_purchase: pl.Series) -> dict[str, Counts]:
     valid = pl.DataFrame({"day": day, "row": pl.Series(range(day.len()), dtype=pl.Int64)}).filter(~is_purchase)
-    valid = valid.with_columns(line=noise.lines(world.events.filter(~is_purchase)), kind=pl.lit(None, pl.String))
+    valid = valid.with_columns(line=noise.event_lines(world.events.filter(~is_purchase)), kind=pl.lit(None, pl.String))
     spilt = world.dirt.with_columns(day=day.gather(world.dirt["row"]))
     every = pl.concat([valid, spilt.select(valid.columns)]).sort("row", "kind", nulls_last=False, maintain_order=True)
     counts = {}

@@ -31,7 +31,7 @@ class ServiceError(RecoflowError):
 
 
 @dataclass
-class Service:
+class ManagedProcess:
     """One child process; its output goes to `log`."""
 
     name: str
@@ -100,7 +100,7 @@ class Service:
 
 
 @contextmanager
-def running(services: list[Service], environment: Mapping[str, str], folder: Path) -> Iterator[None]:
+def running(services: list[ManagedProcess], environment: Mapping[str, str], folder: Path) -> Iterator[None]:
     """Start all services; on the way out interrupt all, last first, and wait for their end."""
     try:
         for service in services:
@@ -127,7 +127,7 @@ def free_port(wished: int, host: str = "127.0.0.1") -> int:
     raise ServiceError(f"port {wished}", "is taken and no other is free", "Stop what listens there")
 
 
-def await_http(url: str, services: list[Service], seconds: float) -> None:
+def await_http(url: str, services: list[ManagedProcess], seconds: float) -> None:
     """Wait until `url` answers; a service that ends meanwhile is an error at once."""
 
     def answers() -> bool:
@@ -140,7 +140,7 @@ def await_http(url: str, services: list[Service], seconds: float) -> None:
     await_true(answers, services, seconds, url)
 
 
-def await_port(port: int, services: list[Service], seconds: float) -> None:
+def await_port(port: int, services: list[ManagedProcess], seconds: float) -> None:
     """Wait until something listens on a loopback port."""
 
     def listens() -> bool:
@@ -152,7 +152,7 @@ def await_port(port: int, services: list[Service], seconds: float) -> None:
 
 
 def await_true(
-    condition: Callable[[], bool], services: list[Service], seconds: float, what: str, *, pause: float = 0.2
+    condition: Callable[[], bool], services: list[ManagedProcess], seconds: float, what: str, *, pause: float = 0.2
 ) -> None:
     """Poll `condition` until it holds, with pauses.
 
@@ -168,7 +168,7 @@ def await_true(
         time.sleep(pause)
 
 
-def await_socket(path: Path, services: list[Service], seconds: float) -> None:
+def await_socket(path: Path, services: list[ManagedProcess], seconds: float) -> None:
     """Wait until something listens on a Unix socket."""
 
     def listens() -> bool:
@@ -179,32 +179,34 @@ def await_socket(path: Path, services: list[Service], seconds: float) -> None:
     await_true(listens, services, seconds, str(path))
 
 
-def code_server(address: Path, logs: Path) -> Service:
+def code_server(address: Path, logs: Path) -> ManagedProcess:
     """What answers Dagster's questions about our definitions, and starts each run in a process of its own."""
     code = ("--module-name", "recoflow.definitions", "--location-name", LOCATION)
     return _dagster("dagster", ("api", "grpc", "--socket", str(address), *code), logs, "code-server")
 
 
-def daemon(logs: Path, workspace: Path = WORKSPACE) -> Service:
+def daemon(logs: Path, workspace: Path = WORKSPACE) -> ManagedProcess:
     """The Dagster daemon over a workspace file, that of the folder that it is started in unless told."""
     return _dagster("dagster-daemon", ("run", "-w", str(workspace)), logs)
 
 
-def webserver(port: int, logs: Path, workspace: Path = WORKSPACE) -> Service:
+def webserver(port: int, logs: Path, workspace: Path = WORKSPACE) -> ManagedProcess:
     """The Dagster UI, guarded, over a workspace file, that of the folder that it is started in unless told."""
     arguments = ("--workspace", str(workspace), "--port", str(port))
     return _child("dagster-webserver", "recoflow.defs.ui:main", arguments, logs)
 
 
-def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> Service:
+def recoflow(name: str, arguments: tuple[str, ...], logs: Path) -> ManagedProcess:
     """A command of recoflow itself."""
     return _child(name, "recoflow.cli:main", arguments, logs)
 
 
-def _dagster(tool: str, arguments: tuple[str, ...], logs: Path, name: str = "") -> Service:
+def _dagster(tool: str, arguments: tuple[str, ...], logs: Path, name: str = "") -> ManagedProcess:
     (script,) = entry_points(group="console_scripts", name=tool)
     return _child(name or tool, script.value, arguments, logs)
 
 
-def _child(name: str, function: str, arguments: tuple[str, ...], logs: Path) -> Service:
-    return Service(name, (sys.executable, "-m", "recoflow.server.child", function, *arguments), logs / f"{name}.log")
+def _child(name: str, function: str, arguments: tuple[str, ...], logs: Path) -> ManagedProcess:
+    return ManagedProcess(
+        name, (sys.executable, "-m", "recoflow.server.child", function, *arguments), logs / f"{name}.log"
+    )

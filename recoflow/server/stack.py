@@ -18,10 +18,10 @@ import yaml
 from recoflow.errors import ConfigurationError
 from recoflow.server import processes
 from recoflow.server.dagster_ui import DagsterUi
-from recoflow.server.processes import Service
+from recoflow.server.processes import ManagedProcess
 from recoflow.settings.environment import Environment, load_all
 from recoflow.storage import permissions, scratch, stack_lock
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 from recoflow.storage.scratch import Scratch
 
 UI_PORT = 3000
@@ -33,17 +33,17 @@ START_SECONDS = 120.0
 class Stack:
     """A running installation."""
 
-    layout: Layout
+    layout: Paths
     environments: tuple[Environment, ...]
-    services: list[Service]
+    services: list[ManagedProcess]
     ui: DagsterUi
     sftp_port: int | None  # None when no environment uses the embedded server
     read_again: Callable[[], None]  # ends the code server and starts it again; runs that it started are ended too
-    start: Callable[[Service], None]  # starts a service that has ended
+    start: Callable[[ManagedProcess], None]  # starts a service that has ended
 
 
 @contextmanager
-def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stack]:
+def up(root: Path, layout: Paths, tell: Callable[[str], None]) -> Iterator[Stack]:
     """Start all services of the installation whose workspace.yaml lies in `root`; stop them on the way out.
 
     Args:
@@ -67,7 +67,7 @@ def up(root: Path, layout: Layout, tell: Callable[[str], None]) -> Iterator[Stac
 
 @contextmanager
 def _started(
-    root: Path, layout: Layout, environments: tuple[Environment, ...], token: str, tell: Callable[[str], None]
+    root: Path, layout: Paths, environments: tuple[Environment, ...], token: str, tell: Callable[[str], None]
 ) -> Iterator[Stack]:
     logs = layout.logs
     ui_port = _port(UI_PORT, "the Dagster UI", tell)
@@ -82,7 +82,7 @@ def _started(
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
-    scratch.clear()
+    scratch.clear_scratch()
     with Scratch() as temporary:
         address, workspace = Path(temporary) / "code", Path(temporary) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
@@ -109,7 +109,7 @@ def _started(
                 processes.await_http(f"{url}/server_info", every, START_SECONDS)
                 tell(f"Dagster UI   {url}")
                 read_again = partial(code.restart, variables, root)
-                start = partial(Service.start, environment=variables, folder=root)
+                start = partial(ManagedProcess.start, environment=variables, folder=root)
                 yield Stack(layout, environments, every, DagsterUi(url), sftp_port, read_again, start)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recoflow.errors import RecoflowError
-from recoflow.server.processes import Service, ServiceError
+from recoflow.server.processes import ManagedProcess, ServiceError
 
 FIRST_WAIT = 1.0  # seconds; doubled with each end
 LONGEST_WAIT = 60.0
@@ -37,8 +37,8 @@ class Supervisor:
         now: a monotonic clock, in seconds.
     """
 
-    services: Sequence[Service]
-    start: Callable[[Service], None]
+    services: Sequence[ManagedProcess]
+    start: Callable[[ManagedProcess], None]
     report: Callable[[RecoflowError], None]
     now: Callable[[], float] = time.monotonic
     _lives: dict[str, _Life] = field(init=False)
@@ -52,7 +52,7 @@ class Supervisor:
         for service in self.services:
             self._look(service, self._lives[service.name])
 
-    def _look(self, service: Service, life: _Life) -> None:
+    def _look(self, service: ManagedProcess, life: _Life) -> None:
         if service.exit_code is None:
             life.due = None
         elif life.due is None:

@@ -20,12 +20,12 @@ from recoflow.server.reload import Changes
 from recoflow.server.supervision import Supervisor
 from recoflow.storage import alerts as alert_file
 from recoflow.storage.alerts import raise_alert, read_alerts
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 LOOK_SECONDS = 1.0
 
 
-def run(root: Path, layout: Layout, tell: Callable[[str], None]) -> None:
+def run_until_stopped(root: Path, layout: Paths, tell: Callable[[str], None]) -> None:
     """Keep the installation running until SIGINT, SIGTERM or SIGHUP; then stop all of it.
 
     Args:

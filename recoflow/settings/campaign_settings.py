@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 from recoflow.settings import cron
 from recoflow.settings.yaml_source import Place, PlacedError, Section
 
-Cron = Annotated[str, AfterValidator(cron.check)]
+Cron = Annotated[str, AfterValidator(cron.check_cron)]
 
 
 class Arm(Section):

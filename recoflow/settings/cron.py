@@ -36,7 +36,7 @@ _TERM: Final = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step
 _LEAP_YEAR: Final = 2024
 
 
-def check(line: str) -> str:
+def check_cron(line: str) -> str:
     """The line as it is.
 
     Raises:

@@ -128,7 +128,7 @@ class Model(Section):
         return self
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """What is trained and what it must show before it serves."""
 
     models: dict[str, Model] = Field(default_factory=lambda: {"als": Model(algorithm="als")}, min_length=1)
@@ -180,7 +180,7 @@ class Campaigns(Section):
         return self
 
 
-class Gateway(Section):
+class GatewaySettings(Section):
     """Who may send over HTTP, and how much at once."""
 
     token_files: tuple[Path, ...] = ()  # each holds one token; relative to the data folder unless absolute
@@ -198,7 +198,7 @@ class Gateway(Section):
     min_free_bytes: int = Field(256 * 1024**2, ge=0)  # with less space on the disk nothing is taken
 
     @pydantic.model_validator(mode="after")
-    def _names(self) -> Gateway:
+    def _names(self) -> GatewaySettings:
         rules = (("hosts", HOST, "reco.example.com"), ("origins", ORIGIN, "https://shop.example.com"))
         for key, rule, example in rules:
             for index, value in enumerate(getattr(self, key)):
@@ -259,9 +259,9 @@ class Environment(Section):
     sharing: Sharing = Sharing()
     events: Events = Events()
     schedules: Schedules = Schedules()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     campaigns: Campaigns = Campaigns()
-    gateway: Gateway = Gateway()
+    gateway: GatewaySettings = GatewaySettings()
     quality: Quality = Quality()
     retention: Retention = Retention()
 
@@ -307,17 +307,17 @@ class Environment(Section):
         return self.events.item_types[0] if len(self.events.item_types) == 1 else None
 
 
-def load(path: Path) -> Environment:
+def load_environment(path: Path) -> Environment:
     """Read one environment's file.
 
     Raises:
         ConfigurationError: naming file, line and key of the first thing that is wrong, and its cure.
     """
-    content, lines = yaml_source.read(path, SAMPLE)
+    content, lines = yaml_source.read_yaml(path, SAMPLE)
     try:
         environment = Environment.model_validate(content)
     except pydantic.ValidationError as error:
-        place, problem, cure = yaml_source.explained(Environment, error, SAMPLE)
+        place, problem, cure = yaml_source.explain_yaml_error(Environment, error, SAMPLE)
         culprit = f"{path}:{yaml_source.line_of(lines, place)}: {yaml_source.dotted(place) or 'file'}"
         raise ConfigurationError(culprit, problem, cure) from None
     if environment.name != path.stem:
@@ -332,7 +332,7 @@ def load_all(folder: Path) -> tuple[Environment, ...]:
     Raises:
         ConfigurationError: when the folder has none, two share an SFTP account, or one is wrong.
     """
-    environments = tuple(load(path) for path in sorted(folder.glob("*.yaml")))
+    environments = tuple(load_environment(path) for path in sorted(folder.glob("*.yaml")))
     if not environments:
         raise ConfigurationError(str(folder), "has no environment", "Copy lorem.yaml from the repository into it")
     accounts: dict[tuple[str, int, str], str] = {}

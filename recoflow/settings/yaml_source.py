@@ -38,7 +38,7 @@ class PlacedError(ValueError):
         super().__init__(problem)
 
 
-def read(path: Path, sample: str) -> tuple[Any, dict[Place, int]]:
+def read_yaml(path: Path, sample: str) -> tuple[Any, dict[Place, int]]:
     """The mapping in a file, and the line of each of its keys.
 
     Args:
@@ -119,7 +119,9 @@ def line_of(lines: Mapping[Place, int], place: Place) -> int:
     return lines.get(place, 1)
 
 
-def explained(model: type[pydantic.BaseModel], error: pydantic.ValidationError, sample: str) -> tuple[Place, str, str]:
+def explain_yaml_error(
+    model: type[pydantic.BaseModel], error: pydantic.ValidationError, sample: str
+) -> tuple[Place, str, str]:
     """Place, problem and cure of the first thing that a model refuses.
 
     Args:

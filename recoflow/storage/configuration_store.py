@@ -33,7 +33,7 @@ _Row = dict[str, Any]  # of schema.CONFIGURATIONS
 
 
 @dataclass(frozen=True)
-class Entry:
+class ConfigurationVersion:
     """One version of a registered configuration: the n-th put of its id."""
 
     configuration_id: str
@@ -42,7 +42,7 @@ class Entry:
     registered_at: datetime
 
 
-class History:
+class ConfigurationHistory:
     """All that was ever put and deleted, as of one look at the lake.
 
     Args:
@@ -52,7 +52,7 @@ class History:
     def __init__(self, rows: Sequence[_Row]) -> None:
         self.rows = rows
 
-    def standing(self, as_of: datetime | None = None) -> dict[str, Entry]:
+    def standing(self, as_of: datetime | None = None) -> dict[str, ConfigurationVersion]:
         """The newest version of each configuration that was not deleted by then (null: by now), ordered by id."""
         by_id: dict[str, list[_Row]] = {}
         for row in self.rows:
@@ -60,12 +60,12 @@ class History:
                 by_id.setdefault(row["configuration_id"], []).append(row)
         return {name: _versions(found)[-1] for name, found in sorted(by_id.items()) if found[-1]["operation"] == "put"}
 
-    def versions(self, configuration_id: str) -> list[Entry]:
+    def versions(self, configuration_id: str) -> list[ConfigurationVersion]:
         """Every version of a configuration, the first one first, also when it was deleted since."""
         return _versions(row for row in self.rows if row["configuration_id"] == configuration_id)
 
 
-class Register:
+class ConfigurationStore:
     """The registered configurations of one environment.
 
     Args:
@@ -75,11 +75,13 @@ class Register:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
 
-    def history(self) -> History:
+    def history(self) -> ConfigurationHistory:
         """What is registered now, and was before."""
-        return History(self._lake.scan(TABLE).collect().sort("registered_at").to_dicts())
+        return ConfigurationHistory(self._lake.scan(TABLE).collect().sort("registered_at").to_dicts())
 
-    def put(self, configuration_id: str, body: Mapping[str, Any], moment: datetime) -> tuple[Entry, bool]:
+    def put(
+        self, configuration_id: str, body: Mapping[str, Any], moment: datetime
+    ) -> tuple[ConfigurationVersion, bool]:
         """Register a body that was found sound; it is on disk when this returns.
 
         A put of what stands already changes nothing, so that one whose answer was lost can be sent again.
@@ -113,14 +115,16 @@ class Register:
         before, after = self._append(decide)
         return len(after.rows) > len(before.rows)
 
-    def _append(self, decide: Callable[[Sequence[_Row]], _Row | None]) -> tuple[History, History]:
+    def _append(
+        self, decide: Callable[[Sequence[_Row]], _Row | None]
+    ) -> tuple[ConfigurationHistory, ConfigurationHistory]:
         """Add the row that is decided on in view of those that there are; the history before and after."""
         for _ in range(ATTEMPTS):
             snapshot = self._lake.ensure(TABLE)
             rows = self._lake.scan(TABLE, snapshot.files).collect().sort("registered_at").to_dicts()
             added = decide(rows)
             if added is None:
-                return History(rows), History(rows)
+                return ConfigurationHistory(rows), ConfigurationHistory(rows)
             staged = [self._lake.stage(TABLE, pl.DataFrame([added], schema=schema.CONFIGURATIONS))]
             try:
                 self._lake.commit(snapshot, staged, transactions={TRANSACTION: len(rows) + 1})
@@ -128,11 +132,11 @@ class Register:
                 self._lake.discard(staged, self._lake.snapshot(TABLE))
             else:
                 self._lake.settle(TABLE)
-                return History(rows), History([*rows, added])
+                return ConfigurationHistory(rows), ConfigurationHistory([*rows, added])
         raise StorageError(f"{self._lake.root}/{TABLE}", f"lost {ATTEMPTS} races for a commit", "Try again")
 
 
-def effective(environment: Environment, history: History, as_of: datetime | None = None) -> Environment:
+def effective(environment: Environment, history: ConfigurationHistory, as_of: datetime | None = None) -> Environment:
     """The environment with the configurations that were registered by then beside those of its file.
 
     One that stands in the file is the file's. One that this version of recoflow cannot read any more is left out, so
@@ -154,7 +158,7 @@ def effective(environment: Environment, history: History, as_of: datetime | None
     return environment.model_copy(update={"campaigns": merged})
 
 
-def check(environment: Environment, configuration_id: str, body: Mapping[str, Any]) -> None:
+def check_configuration(environment: Environment, configuration_id: str, body: Mapping[str, Any]) -> None:
     """Judge a configuration as if it stood in the environment's file.
 
     Raises:
@@ -170,7 +174,7 @@ def check(environment: Environment, configuration_id: str, body: Mapping[str, An
     try:
         Environment.model_validate(dict(environment) | {"campaigns": campaigns})
     except pydantic.ValidationError as error:
-        place, problem, cure = yaml_source.explained(Environment, error, "the gateway's /docs")
+        place, problem, cure = yaml_source.explain_yaml_error(Environment, error, "the gateway's /docs")
         below = place[3:] if place[:3] == ("campaigns", "configurations", configuration_id) else place
         raise ConfigurationError(yaml_source.dotted(below) or configuration_id, problem, cure) from None
 
@@ -191,9 +195,9 @@ def _last(rows: Iterable[_Row], configuration_id: str) -> _Row | None:
     return found[-1] if found else None
 
 
-def _versions(rows: Iterable[_Row]) -> list[Entry]:
+def _versions(rows: Iterable[_Row]) -> list[ConfigurationVersion]:
     puts = [row for row in rows if row["operation"] == "put"]
     return [
-        Entry(row["configuration_id"], number, msgspec.json.decode(row["body"]), row["registered_at"])
+        ConfigurationVersion(row["configuration_id"], number, msgspec.json.decode(row["body"]), row["registered_at"])
         for number, row in enumerate(puts, 1)
     ]

@@ -12,13 +12,13 @@ DATA_FOLDER: Final = Path("data")  # without it: under the working directory
 
 
 @dataclass(frozen=True)
-class Layout:
+class Paths:
     """Folders of an installation; `root` is the data folder (`data/` in the repository)."""
 
     root: Path
 
     @classmethod
-    def of_process(cls, variables: Mapping[str, str]) -> Layout:
+    def of_process(cls, variables: Mapping[str, str]) -> Paths:
         """The installation that a process belongs to, by its variables."""
         return cls(Path(variables.get(DATA_VARIABLE, DATA_FOLDER)).absolute())
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from recoflow.errors import ConfigurationError
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 UMASK: Final = 0o077
 FILE: Final = 0o600
@@ -27,14 +27,14 @@ def warehouse_mode(environments: Iterable[Environment]) -> int:
     return reduce(and_, (environment.sharing.warehouse for environment in environments))
 
 
-def shared(layout: Layout, environments: Iterable[Environment]) -> dict[Path, int]:
+def shared(layout: Paths, environments: Iterable[Environment]) -> dict[Path, int]:
     """Modes of what others may read or write, by the environments' settings."""
     known = tuple(environments)
     modes = {layout.inbox(each.name): each.sharing.inbox for each in known if each.sharing.inbox_mode is not None}
     return {**modes, layout.warehouse: warehouse_mode(known)}
 
 
-def close(layout: Layout, modes: Mapping[Path, int]) -> None:
+def close(layout: Paths, modes: Mapping[Path, int]) -> None:
     """Take every right under the data folder from group and others, except `modes`.
 
     Links below the data folder are not followed.

@@ -39,7 +39,7 @@ def left(now: float) -> list[Path]:
     return [path for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")) if _is_left(path, now)]
 
 
-def clear() -> list[Path]:
+def clear_scratch() -> list[Path]:
     """Remove them and return which they were."""
     found = left(time.time())
     for path in found:

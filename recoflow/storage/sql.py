@@ -31,7 +31,7 @@ def connect() -> Iterator[duckdb.DuckDBPyConnection]:
     """
     with _database(os.getpid()).cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        with damage.explained():
+        with damage.explain_damage():
             yield connection
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 VARIABLE: Final = "RECOFLOW_STACK"  # the process variable with the token of the stack
 SOON: Final = 2.0  # seconds in which the members of an ended stack release `up.lock`
@@ -35,7 +35,7 @@ WATCH: Final = "stack-lock"  # the name of the thread that waits for the end of 
 
 
 @contextmanager
-def hold(layout: Layout, leave_seconds: float = LEAVE_SECONDS) -> Iterator[str]:
+def hold(layout: Paths, leave_seconds: float = LEAVE_SECONDS) -> Iterator[str]:
     """Hold the data folder for a stack; yields the token that its processes need as `VARIABLE`.
 
     Raises:
@@ -67,7 +67,7 @@ def join(variables: Mapping[str, str]) -> None:
     token = variables.get(VARIABLE)
     if token is None or any(thread.name == WATCH for thread in threading.enumerate()):
         return
-    layout = Layout.of_process(variables)
+    layout = Paths.of_process(variables)
     try:
         members = os.open(layout.members_lock, os.O_RDONLY)  # stays open as long as this process lives
         fcntl.flock(members, fcntl.LOCK_SH)

@@ -31,7 +31,7 @@ MARTS: Final = {
 }
 
 
-def build(lakes: Mapping[str, Lake], path: Path, mode: int | None = None) -> dict[str, dict[str, int]]:
+def build_warehouse(lakes: Mapping[str, Lake], path: Path, mode: int | None = None) -> dict[str, dict[str, int]]:
     """Write the database anew beside the old one and swap it in; who has the old one open keeps reading it.
 
     Args:

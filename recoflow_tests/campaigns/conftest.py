@@ -16,14 +16,14 @@ import pytest
 from scipy import sparse
 
 from recoflow import schema
-from recoflow.campaigns.audiences.select import Catalogue
+from recoflow.campaigns.audiences.select import AudienceItems
 from recoflow.campaigns.lists import item_filters
-from recoflow.campaigns.lists.build_lists import answer
+from recoflow.campaigns.lists.build_lists import build_lists
 from recoflow.campaigns.requests import request_parser
 from recoflow.campaigns.requests.model import Request
-from recoflow.campaigns.staging.staged import Staged
+from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.models.store.bundle import Bundle
-from recoflow.settings.environment import Campaigns, Environment, Sftp, Training
+from recoflow.settings.environment import Campaigns, Environment, Sftp, TrainingSettings
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 def make_environment(models: Sequence[str] = ("als",), **campaigns: Any) -> Environment:
     sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
-    training = Training.model_validate({"models": {name: {"algorithm": "als"} for name in models}})
+    training = TrainingSettings.model_validate({"models": {name: {"algorithm": "als"} for name in models}})
     return Environment(name="lorem", sftp=sftp, training=training, campaigns=Campaigns.model_validate(campaigns))
 
 
@@ -96,7 +96,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
         *,
         name: str = NAME,
         attributes: Sequence[str] = ("categories",),
-        catalogue: Catalogue | None = None,
+        catalogue: AudienceItems | None = None,
         **campaigns: Any,
     ) -> Request:
         raw = content.encode() if isinstance(content, str) else content
@@ -115,7 +115,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
 
 
 @pytest.fixture
-def reply(tmp_path: Path) -> Callable[..., Staged]:
+def reply(tmp_path: Path) -> Callable[..., StagedLists]:
     """Parse and answer a request file with this content."""
 
     def parse_and_answer(
@@ -126,7 +126,7 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
         folder: str = "staging",
         weights: sparse.csr_matrix | None = None,
         **campaigns: Any,
-    ) -> Staged:
+    ) -> StagedLists:
         path = tmp_path / "request.csv"
         path.write_text(content, encoding="utf-8")
         environment = make_environment(**campaigns)
@@ -139,7 +139,7 @@ def reply(tmp_path: Path) -> Callable[..., Staged]:
             algorithms=item_filters.algorithms(bundle),
         )
         assert request.rejection is None, request.rejection
-        return answer(request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1)
+        return build_lists(request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1)
 
     return parse_and_answer
 
@@ -173,11 +173,11 @@ def newsroom() -> Bundle:
     )
 
 
-def recommendations(staged: Staged) -> pl.DataFrame:
+def recommendations(staged: StagedLists) -> pl.DataFrame:
     return pl.read_parquet(list(staged.parts))
 
 
-def lists(staged: Staged) -> list[tuple[str | None, str | None, str, list[str]]]:
+def lists(staged: StagedLists) -> list[tuple[str | None, str | None, str, list[str]]]:
     """(user, device, list, items) in the order of the response."""
     frame = recommendations(staged)
     grouped = frame.group_by("user_id", "device_id", "list_name", maintain_order=True).agg("item_id")

@@ -21,14 +21,14 @@ from recoflow.models.algorithms import matrix, train
 from recoflow.models.store import bundle_validation
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
-from recoflow.settings.environment import Environment, Sftp, Training
+from recoflow.settings.environment import Environment, Sftp, TrainingSettings
 from recoflow.storage import sql
 from recoflow.storage.lake.lake import Lake
 from recoflow_tests.campaigns.conftest import NOW
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 MODELS = {"als": {"algorithm": "als", "factors": 8, "regularization": 0.01, "alpha": 10}}
-ENVIRONMENT = Environment(name="lorem", sftp=SFTP, training=Training.model_validate({"models": MODELS}))
+ENVIRONMENT = Environment(name="lorem", sftp=SFTP, training=TrainingSettings.model_validate({"models": MODELS}))
 USERS = [f"u{number:02}" for number in range(40)]
 
 
@@ -53,7 +53,7 @@ class Town:
         with sql.connect() as connection:
             self.lake.views(connection)
             self.lake.overwrite("items", catalogue.fold(connection))
-            self.lake.overwrite("identity", identity.resolve(connection))
+            self.lake.overwrite("identity", identity.resolve_devices(connection))
             self.lake.overwrite("interactions", build.interactions(connection, ENVIRONMENT, NOW))
         return inputs.current_tables(self.lake)
 
@@ -107,12 +107,12 @@ def seen_of(bundle: Bundle, subject: str) -> dict[str, int]:
 def test_while_the_tables_are_those_of_the_training_the_bundle_itself_is_answered_with(town):
     bundle = freshness.with_current_items(town.bundle, town.town.lake, town.tables)
     assert bundle is town.bundle
-    assert freshness.with_current_people(bundle, EVERYBODY, town.town.lake, town.tables) is town.bundle
+    assert freshness.fold_in_new_events(bundle, EVERYBODY, town.town.lake, town.tables) is town.bundle
 
 
 def test_tables_that_were_only_written_again_change_nobody(town):
     tables = town.town.derive()
-    bundle = freshness.with_current_people(town.bundle, EVERYBODY, town.town.lake, tables)
+    bundle = freshness.fold_in_new_events(town.bundle, EVERYBODY, town.town.lake, tables)
     assert bundle.user_factors is town.bundle.user_factors
 
 
@@ -125,7 +125,7 @@ def test_people_who_did_something_since_are_folded_in_and_the_others_stay(town):
         {"user_id": "unasked", "item_id": "i06"},
     )
     tables = town.town.derive()
-    bundle = freshness.with_current_people(
+    bundle = freshness.fold_in_new_events(
         town.bundle, asked(("u01", None), ("u02", None), ("u05", None), ("new", None)), town.town.lake, tables
     )
     bundle_validation.check_bundle(bundle, "fresh")
@@ -158,14 +158,14 @@ def folded_by_hand(bundle: Bundle, lake: Lake, subjects: list[str]) -> Iterator[
 def test_who_is_forgotten_is_unknown_at_once(town):
     town.town.lake.delete("events", "user_id = 'u07'")
     tables = town.town.derive()
-    bundle = freshness.with_current_people(town.bundle, asked(("u07", None), ("u08", None)), town.town.lake, tables)
+    bundle = freshness.fold_in_new_events(town.bundle, asked(("u07", None), ("u08", None)), town.town.lake, tables)
     assert bundle.subjects.tolist() == ["u:u08"]
 
 
 def test_nobody_is_left_when_everybody_asked_for_is_forgotten(town):
     town.town.lake.delete("events", "user_id = 'u07'")
     tables = town.town.derive()
-    bundle = freshness.with_current_people(town.bundle, asked(("u07", None), ("x", "y")), town.town.lake, tables)
+    bundle = freshness.fold_in_new_events(town.bundle, asked(("u07", None), ("x", "y")), town.town.lake, tables)
     bundle_validation.check_bundle(bundle, "fresh")
     assert bundle.subjects.tolist() == []
 
@@ -174,7 +174,7 @@ def test_a_table_that_does_not_exist_says_nothing(town, tmp_path):
     nothing = Lake(tmp_path / "empty")
     tables = inputs.current_tables(nothing)
     bundle = freshness.with_current_items(town.bundle, nothing, tables)
-    assert freshness.with_current_people(bundle, EVERYBODY, nothing, tables) is town.bundle
+    assert freshness.fold_in_new_events(bundle, EVERYBODY, nothing, tables) is town.bundle
 
 
 def test_a_device_that_a_second_user_logged_into_stands_for_itself_at_once(town):
@@ -183,7 +183,7 @@ def test_a_device_that_a_second_user_logged_into_stands_for_itself_at_once(town)
         {"user_id": "u09", "device_id": "phone", "item_id": "i05"}, {"device_id": "phone", "item_id": "i07"}
     )
     tables = town.town.derive()
-    bundle = freshness.with_current_people(town.bundle, asked((None, "phone"), ("u03", None)), town.town.lake, tables)
+    bundle = freshness.fold_in_new_events(town.bundle, asked((None, "phone"), ("u03", None)), town.town.lake, tables)
     assert bundle.devices.rows() == [("phone", None)]
     assert seen_of(bundle, "d:phone") == {"i07": schema.event_type_bits(["detail_pageview"])}
 
@@ -211,7 +211,7 @@ def test_items_that_came_or_changed_since_are_those_of_the_catalogue(town):
     np.testing.assert_array_equal(items.popular[old], town.bundle.popular)
     assert items.popular.sum() == town.bundle.popular.sum()
     assert seen_of(items, "u:u05") == seen_of(town.bundle, "u:u05")
-    people = freshness.with_current_people(items, asked(("u01", None)), town.town.lake, tables)
+    people = freshness.fold_in_new_events(items, asked(("u01", None)), town.town.lake, tables)
     assert "a-first" in seen_of(people, "u:u01")
 
 
@@ -237,11 +237,11 @@ def test_new_items_are_placed_by_what_their_attributes_tell(town):
 def test_an_earlier_version_of_the_tables_gives_what_it_gave(town):
     town.town.events({"user_id": "u01", "item_id": "i02"})
     tables = town.town.derive()
-    first = freshness.with_current_people(town.bundle, EVERYBODY, town.town.lake, tables)
+    first = freshness.fold_in_new_events(town.bundle, EVERYBODY, town.town.lake, tables)
     town.town.events({"user_id": "u01", "item_id": "i04"}, {"user_id": "u02", "item_id": "i02"})
     town.town.item("i03", operation="delete")
     town.town.derive()
-    again = freshness.with_current_people(town.bundle, EVERYBODY, town.town.lake, tables)
+    again = freshness.fold_in_new_events(town.bundle, EVERYBODY, town.town.lake, tables)
     assert again.user_factors.tobytes() == first.user_factors.tobytes()
     assert again.seen_indices.tobytes() == first.seen_indices.tobytes()
     assert freshness.with_current_items(town.bundle, town.town.lake, tables).items["is_enabled"].all()
@@ -261,7 +261,7 @@ def test_whatever_arrives_what_is_seen_is_what_the_table_says(town, later):
     tables = town.town.derive()
     people = asked(*((user, None) for user in (*USERS[:6], "x", "y")))
     items = freshness.with_current_items(town.bundle, town.town.lake, tables)
-    bundle = freshness.with_current_people(items, people, town.town.lake, tables)
+    bundle = freshness.fold_in_new_events(items, people, town.town.lake, tables)
     known = set(bundle.items["item_id"])
     for subject, rows in town.town.lake.scan("interactions").collect().group_by("subject"):
         if subject[0] in {f"u:{user}" for user in people["user_id"]}:
@@ -278,4 +278,4 @@ def test_a_damaged_table_is_an_error_that_names_it_and_the_cure(town):
     with pytest.raises(
         ModelError, match=r"^interactions \(version \d+ of the table\): .*twice.* Materialize inter.*inputs"
     ):
-        freshness.with_current_people(town.bundle, EVERYBODY, town.town.lake, tables)
+        freshness.fold_in_new_events(town.bundle, EVERYBODY, town.town.lake, tables)

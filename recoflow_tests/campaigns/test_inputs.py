@@ -32,8 +32,8 @@ def place(tmp_path: Path, newsroom: bundles.Bundle) -> SimpleNamespace:
 
 
 def choose(place: SimpleNamespace, **campaigns: str) -> inputs.Inputs:
-    now = inputs.in_service(place.models, place.lake, make_environment(**campaigns))
-    return inputs.choose(place.folder, place.models, place.lake, now)
+    now = inputs.inputs_in_service(place.models, place.lake, make_environment(**campaigns))
+    return inputs.choose_inputs(place.folder, place.models, place.lake, now)
 
 
 def rendered(place: SimpleNamespace) -> None:
@@ -46,7 +46,7 @@ def test_inputs_are_what_is_in_service_and_stay_though_tables_change(place):
     assert first == inputs.Inputs("v1", versions, make_environment().model_dump(mode="json"))
     assert first.chosen_anew is None
     place.lake.overwrite("items", place.items.head(3))
-    assert choose(place) == first == inputs.load(place.folder)
+    assert choose(place) == first == inputs.load_inputs(place.folder)
 
 
 def test_until_something_is_rendered_a_new_champion_is_taken_up(place):
@@ -71,7 +71,7 @@ def test_until_something_is_rendered_new_settings_are_taken_up_and_then_no_more(
     assert "has other settings now" in str(second.chosen_anew)
     assert second.environment() == make_environment(provider="mended")
     rendered(place)
-    assert choose(place, provider="edited later") == second == inputs.load(place.folder)
+    assert choose(place, provider="edited later") == second == inputs.load_inputs(place.folder)
 
 
 def test_settings_come_back_as_they_were(place):
@@ -89,10 +89,10 @@ def test_settings_come_back_as_they_were(place):
         },
         experiments={"trial": {"arms": {"a": {"weight": 1}, "b": {"weight": 0.1, "configuration": "varied"}}}},
     )
-    now = inputs.in_service(place.models, place.lake, environment)
-    inputs.choose(place.folder, place.models, place.lake, now)
-    assert inputs.load(place.folder) == now
-    assert inputs.load(place.folder).environment() == environment
+    now = inputs.inputs_in_service(place.models, place.lake, environment)
+    inputs.choose_inputs(place.folder, place.models, place.lake, now)
+    assert inputs.load_inputs(place.folder) == now
+    assert inputs.load_inputs(place.folder).environment() == environment
 
 
 @pytest.mark.parametrize("settings", [{}, {"name": "lorem", "a_key_of_another_recoflow": 1}])
@@ -101,7 +101,7 @@ def test_settings_of_another_version_of_recoflow_are_chosen_anew_and_said(place,
     (place.folder / inputs.FILE).write_text(json.dumps(kept))
     rendered(place)
     with pytest.raises(CampaignError, match="another version of recoflow"):
-        inputs.load(place.folder).environment()
+        inputs.load_inputs(place.folder).environment()
     again = choose(place)
     assert "another version of recoflow" in str(again.chosen_anew)
     assert again.environment() == make_environment()
@@ -131,12 +131,12 @@ def test_a_table_that_did_not_exist_is_not_read_as_if_it_had(place):
 
 def test_nothing_can_be_answered_without_a_champion(place, tmp_path):
     with pytest.raises(ModelError, match="no champion"):
-        inputs.in_service(tmp_path / "none", place.lake, make_environment())
+        inputs.inputs_in_service(tmp_path / "none", place.lake, make_environment())
 
 
 def test_a_campaign_without_inputs_or_with_damaged_ones_is_an_error(place):
     with pytest.raises(CampaignError, match="nothing was staged"):
-        inputs.load(place.folder)
+        inputs.load_inputs(place.folder)
     (place.folder / inputs.FILE).write_text('{"model": 1}')
     with pytest.raises(CampaignError, match="damaged"):
         choose(place)

@@ -13,14 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from recoflow.campaigns import freshness
-from recoflow.campaigns.preview import Trial
+from recoflow.campaigns.preview import RequestPreview
 from recoflow.cli import app
 from recoflow.errors import CampaignError, ConfigurationError, ModelError
 from recoflow.models.store import bundle_store, versions
 from recoflow.models.store.bundle import Bundle
 from recoflow.settings import environment
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 SAMPLE = Path(__file__).parents[2] / "data/environments/lorem.yaml"
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type,category\n"
@@ -30,7 +30,7 @@ NAME = "lorem_weekly_mail_2020-02-02.csv"
 
 @pytest.fixture
 def data(tmp_path: Path, newsroom: Bundle) -> Path:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     layout.environments.mkdir()
     (layout.environments / "lorem.yaml").write_text(
         SAMPLE.read_text().replace("max_age_days: 60", "repeat_items: true")
@@ -106,8 +106,10 @@ def test_the_environment_is_that_of_the_name_unless_told(data: Path) -> None:
 def test_nothing_is_kept_and_nothing_is_answered_that_is_refused(data: Path) -> None:
     before = sorted(data.rglob("*"))
     path = write(data, GOOD.replace("lorem,sport", "ipsum,sport"))
-    settings = environment.load(data / "environments/lorem.yaml")
-    trial = Trial(path, settings, Layout(data), Lake(Layout(data).lake("lorem")), datetime(2026, 3, 1, tzinfo=UTC))
+    settings = environment.load_environment(data / "environments/lorem.yaml")
+    trial = RequestPreview(
+        path, settings, Paths(data), Lake(Paths(data).lake("lorem")), datetime(2026, 3, 1, tzinfo=UTC)
+    )
     assert trial.request.rejection is not None
     assert trial.request.rejection.code == "wrong_environment"
     with pytest.raises(CampaignError):
@@ -116,7 +118,7 @@ def test_nothing_is_kept_and_nothing_is_answered_that_is_refused(data: Path) -> 
 
 
 def test_without_a_model_the_cure_is_told(data: Path) -> None:
-    (Layout(data).models("lorem") / "champion.json").unlink()
-    settings = environment.load(data / "environments/lorem.yaml")
+    (Paths(data).models("lorem") / "champion.json").unlink()
+    settings = environment.load_environment(data / "environments/lorem.yaml")
     with pytest.raises(ModelError, match="Materialize factors"):
-        Trial(write(data, GOOD), settings, Layout(data), Lake(Layout(data).lake("lorem")), datetime.now(UTC))
+        RequestPreview(write(data, GOOD), settings, Paths(data), Lake(Paths(data).lake("lorem")), datetime.now(UTC))

@@ -102,7 +102,7 @@ def test_refused_events_are_listed_exported_and_replayed(data: Path) -> None:
     path.write_text("\n".join(json.dumps(event | {"channel": channel}) for channel in ("kiosk", "fax", "www")))
     settings = data / "environments/lorem.yaml"
     lake = Lake(data / "lake/lorem")
-    ingest_file(path, environment.load(settings), lake, datetime(2026, 3, 1, tzinfo=UTC))
+    ingest_file(path, environment.load_environment(settings), lake, datetime(2026, 3, 1, tzinfo=UTC))
     settings.write_text(settings.read_text().replace("events:\n", "events:\n  channels: [kiosk]\n", 1))
 
     listed = recoflow(data, "quarantine", "list", "-e", "lorem", "--field", "channel")

@@ -63,7 +63,7 @@ def test_write_changes_the_yaml_and_nothing_else_in_it(file: Path) -> None:
     (told,) = json.loads(shown.stdout)["models"]
     assert told["ndcg_after"] > 1.2 * told["ndcg_before"]
     neighbours = told["after"]["neighbours"]
-    assert environment.load(file).training.models["near"].neighbours == neighbours
+    assert environment.load_environment(file).training.models["near"].neighbours == neighbours
     changed = [line for line in file.read_text().splitlines() if line not in before.splitlines()]
     assert changed == [f"    near: {{ algorithm: item_neighbours, neighbours: {neighbours} }} # too few"]
 

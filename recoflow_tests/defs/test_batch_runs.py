@@ -3,14 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from recoflow.defs import batch_runs
-from recoflow.storage.sftp.mailbox import Intake
+from recoflow.storage.sftp.mailbox import IncomingFile
 
 
-def intake(number: int, *, size: int = 1000, lost: int = 0) -> Intake:
-    return Intake(str(number), "requests", f"{number}.csv", Path("x"), "0", size, 1, lost=lost)
+def intake(number: int, *, size: int = 1000, lost: int = 0) -> IncomingFile:
+    return IncomingFile(str(number), "requests", f"{number}.csv", Path("x"), "0", size, 1, lost=lost)
 
 
-def shares(due: list[Intake]) -> list[list[int]]:
+def shares(due: list[IncomingFile]) -> list[list[int]]:
     return [[int(each.claim_id) for each in run] for run in batch_runs.share(due)]
 
 

@@ -68,11 +68,11 @@ def test_a_canceled_run_was_stopped_on_purpose(instance: dg.DagsterInstance) -> 
 def test_failures_in_a_row_are_counted_from_the_newest_run(instance: dg.DagsterInstance) -> None:
     for error in (ValueError(), None, ValueError(), ValueError()):
         newest = run(instance, error)
-    found = reruns.failed(reruns.latest(instance, "training"))
+    found = reruns.failures_at_head(reruns.latest_runs(instance, "training"))
     assert found is not None
     assert (found.run_id, found.failures) == (newest, 2)
     run(instance, None)
-    assert reruns.failed(reruns.latest(instance, "training")) is None
+    assert reruns.failures_at_head(reruns.latest_runs(instance, "training")) is None
 
 
 def test_pauses_double_from_a_minute_to_an_hour() -> None:

@@ -16,7 +16,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from recoflow.defs import run_store
 from recoflow.errors import ConfigurationError
 from recoflow.operations import runs
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 from recoflow_tests.scenario import REPOSITORY
 
 MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}
@@ -153,12 +153,12 @@ def test_all_that_dagster_writes_lies_under_the_data_folder_wherever_that_is(
             assert log is not None
             log.write("said")
         artifacts = Path(instance.storage_directory())
-    dagster = Layout(data).dagster
+    dagster = Paths(data).dagster
     assert [path.name for path in checkout.iterdir()] == ["dagster.yaml"]
     assert (dagster / "storage/history/runs.db").exists()
     assert "said" in "".join(path.read_text() for path in (dagster / "logs").rglob("*.err"))
     assert artifacts.is_relative_to(dagster)
-    assert runs.storage(Layout(data), checkout) == dagster / "storage"
+    assert runs.storage(Paths(data), checkout) == dagster / "storage"
 
 
 def test_a_folder_that_is_relative_to_the_working_directory_is_refused() -> None:

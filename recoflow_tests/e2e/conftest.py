@@ -17,7 +17,7 @@ def sample() -> world.World:
 @pytest.fixture(scope="session")
 def sample_files(sample: world.World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
-    world.write(sample, folder, days_per_file=15)
+    world.write_world(sample, folder, days_per_file=15)
     return folder
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recoflow.definitions import registry
+from recoflow.definitions import build_definitions
 from recoflow.operations import backup, restore
 from recoflow.sandbox import keys, sftp_server, world
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario
@@ -27,11 +27,11 @@ NAME = "lorem_mail_2026-03-01.csv"
 @contextmanager
 def opened(root: Path) -> Iterator[Scenario]:
     """An installation whose data folder is there."""
-    layout = Layout(root)
+    layout = Paths(root)
     accounts = keys.prepare(layout.sftp, ("lorem",))
     with sftp_server.serve(layout.sftp, accounts, 0) as server, dg.instance_for_test() as instance:
         layout.sftp_port.write_text(str(server.port))
-        yield Scenario(layout, registry(root), instance, server.port)
+        yield Scenario(layout, build_definitions(root), instance, server.port)
 
 
 @pytest.mark.fault("M17")
@@ -47,7 +47,7 @@ def test_a_restored_installation_answers_the_same_request_with_the_same_bytes(
     spool.append([json.dumps(event | {"event_id": "late", "timestamp": now.isoformat()}).encode() + b"\n"], now)
     spool.seal()
 
-    copying = threading.Thread(target=backup.backup, args=(trained.layout, tmp_path, tmp_path / "backup", now))
+    copying = threading.Thread(target=backup.back_up, args=(trained.layout, tmp_path, tmp_path / "backup", now))
     copying.start()
     assert trained.run("lorem_ingest").success
     copying.join()
@@ -56,8 +56,8 @@ def test_a_restored_installation_answers_the_same_request_with_the_same_bytes(
 
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(scenario.REPOSITORY / "dagster.yaml", tmp_path / "elsewhere")
-    layout = Layout(tmp_path / "elsewhere" / "data")
-    restore.restore(tmp_path / "backup", layout, tmp_path / "elsewhere")
+    layout = Paths(tmp_path / "elsewhere" / "data")
+    restore.restore_backup(tmp_path / "backup", layout, tmp_path / "elsewhere")
     with opened(layout.root) as again:
         assert restore.reconcile(layout, again.environment("lorem")) == 0
         assert again.run("lorem_ingest").success

@@ -119,20 +119,20 @@ def test_small_files_wait_while_a_run_waits_for_a_place_and_then_share_one(
 def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_again(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., staged.Staged] = build_lists.answer
+    honest: Callable[..., staged.StagedLists] = build_lists.build_lists
 
     def faulty(
         request: Request, bundle: object, environment: object, folder: Path, *rest: object, **settings: object
-    ) -> staged.Staged:
+    ) -> staged.StagedLists:
         if request.name == name(1):
             raise ValueError("the disk of this campaign is on fire")
         honest(request, bundle, environment, folder, *rest, **settings)
         if request.name == name(2):
             repeat_an_item(folder)
-        return staged.load(folder, staged.Staged)
+        return staged.load_staged(folder, staged.StagedLists)
 
     drop(trained, sample, range(5))
-    monkeypatch.setattr(build_lists, "answer", faulty)
+    monkeypatch.setattr(build_lists, "build_lists", faulty)
     result = trained.campaign(trained.asked(5))
     assert not result.success
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
@@ -153,7 +153,7 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
     assert [event.partition for event in result.get_asset_check_evaluations()][-1].startswith("lorem_mail_2")
 
     trained.rest()
-    monkeypatch.setattr(build_lists, "answer", honest)
+    monkeypatch.setattr(build_lists, "build_lists", honest)
     again = trained.asked(2)
     assert again.tags["recoflow/attempt"] == "2"
     assert trained.campaign(again).success
@@ -190,7 +190,7 @@ def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_ans
 def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_file_and_an_alert(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_lists, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
+    monkeypatch.setattr(build_lists, "build_lists", lambda *_, **__: (_ for _ in ()).throw(ValueError("secret")))
     drop(trained, sample, range(1))
     for attempt, pause in enumerate((10, 20, 40, 80, 160), start=1):
         request = trained.asked(1)
@@ -219,14 +219,14 @@ def test_after_five_failures_of_its_own_a_request_is_given_up_with_an_errors_fil
 def test_a_given_up_request_that_is_uploaded_again_is_answered(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = build_lists.answer
-    monkeypatch.setattr(build_lists, "answer", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
+    honest = build_lists.build_lists
+    monkeypatch.setattr(build_lists, "build_lists", lambda *_, **__: (_ for _ in ()).throw(ValueError("never")))
     drop(trained, sample, range(1))
     for _ in range(5):
         assert not trained.campaign(trained.asked(1)).success
         trained.rest()
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
-    monkeypatch.setattr(build_lists, "answer", honest)
+    monkeypatch.setattr(build_lists, "build_lists", honest)
     drop(trained, sample, range(1))
     assert trained.campaign(trained.asked(1)).success
     assert trained.responses() == [name(0), f"{name(0)}.manifest.json"]

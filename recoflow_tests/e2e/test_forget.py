@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from recoflow.cli import app
 from recoflow.erasure import compressed_files, remaining_mentions
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.models.store import versions
 from recoflow.sandbox import feeder, world
 from recoflow.storage.spool import SpoolWriter
@@ -36,7 +36,7 @@ def a_reader(made: Scenario, sample: world.World) -> str:
 
 def search_for(made: Scenario, user: str) -> list[Path]:
     folders = [made.layout.root / place for place in ("lake", "models", "campaigns", "mailbox", "inbox", "spool")]
-    return remaining_mentions.search(folders, Person(frozenset({user}), frozenset()))[1]
+    return remaining_mentions.search_mentions(folders, ErasureSubject(frozenset({user}), frozenset()))[1]
 
 
 def decoded(path: Path) -> list[bytes]:
@@ -171,7 +171,7 @@ def test_a_file_on_sftp_makes_every_place_forget(trained: Scenario, sample: worl
     assert "lorem_forget_2026-11-22.csv" in shown
     assert user not in shown
     assert search_for(trained, user) == []
-    champion = versions.champion(trained.layout.models("lorem"))
+    champion = versions.champion_bundle(trained.layout.models("lorem"))
     assert champion is not None
     assert f"u:{user}" not in champion.subjects
     assert isinstance(trained.tick("lorem_files"), dg.SkipReason)

@@ -125,7 +125,7 @@ def test_a_list_tells_what_it_is_given_because_of(trained: Scenario, readers: li
 
 
 def test_an_audience_is_chosen_from_what_people_did_since_the_training(trained: Scenario, readers: list[str]) -> None:
-    champion = versions.champion(trained.layout.models("lorem"))
+    champion = versions.champion_bundle(trained.layout.models("lorem"))
     assert champion is not None
     item = champion.items["item_id"][int(champion.popular.argmax())]
 

@@ -24,7 +24,7 @@ LISTS = {f"list {number}": 5 for number in range(300)}
 
 
 @contextmanager
-def daemon(root: Path) -> Iterator[processes.Service]:
+def daemon(root: Path) -> Iterator[processes.ManagedProcess]:
     """The real daemon over the repository's own dagster.yaml and workspace.yaml, with its data under `root`."""
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, root)

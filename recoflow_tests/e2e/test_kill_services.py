@@ -23,7 +23,7 @@ from recoflow.defs.workers import WORKER_TAG, started
 from recoflow.models.store import versions
 from recoflow.sandbox import world
 from recoflow.server import processes
-from recoflow.server.processes import Service
+from recoflow.server.processes import ManagedProcess
 from recoflow.storage.lake.lake import Lake
 from recoflow.storage.sftp.claims import State
 from recoflow.storage.sftp.ledger import Ledger
@@ -43,8 +43,8 @@ class Installation:
 
     made: Scenario
     instance: dg.DagsterInstance
-    code: Service
-    daemon: Service
+    code: ManagedProcess
+    daemon: ManagedProcess
     variables: dict[str, str]
     root: Path
 
@@ -68,13 +68,13 @@ class Installation:
     def kill_worker(self, job: str, step: str) -> None:
         os.kill(self.worker(job, step), signal.SIGKILL)
 
-    def kill_group(self, service: Service) -> None:
+    def kill_group(self, service: ManagedProcess) -> None:
         """With the code server go its workers, which are of its group."""
         assert service.process is not None
         os.killpg(service.process.pid, signal.SIGKILL)
         service.process.wait()
 
-    def start(self, *killed: Service) -> None:
+    def start(self, *killed: ManagedProcess) -> None:
         for service in killed:
             service.start(self.variables, self.root)
 

@@ -166,10 +166,10 @@ def test_an_ingest_that_fails_is_not_started_again_at_once(trained: Scenario) ->
 def test_a_crash_between_commit_and_removal_counts_every_event_once(
     tmp_path: Path, sample: world.World, sample_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = pending_files.Arrival.done
+    honest = pending_files.PendingFile.done
 
-    def cut_off(self: pending_files.Arrival, mailbox: Mailbox) -> None:
-        monkeypatch.setattr(pending_files.Arrival, "done", honest)
+    def cut_off(self: pending_files.PendingFile, mailbox: Mailbox) -> None:
+        monkeypatch.setattr(pending_files.PendingFile, "done", honest)
         raise RuntimeError("power cut")
 
     with scenario.installed(tmp_path / "data", "lorem") as made:
@@ -177,7 +177,7 @@ def test_a_crash_between_commit_and_removal_counts_every_event_once(
             for file in sorted(sample_files.iterdir()):
                 feeder.drop(sftp, file, folder="periodic")
         (request,) = made.run_requests("lorem_files")
-        monkeypatch.setattr(pending_files.Arrival, "done", cut_off)
+        monkeypatch.setattr(pending_files.PendingFile, "done", cut_off)
         assert not made.run("lorem_ingest", request).success
         shown = materializations(made.run("lorem_ingest", request))
         assert shown["events"]["dagster/row_count"] == sample.expected.accepted

@@ -8,10 +8,10 @@ from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
 def test_a_pinned_champion_stays_while_trainings_go_on_and_say_so(trained: Scenario) -> None:
     folder = trained.layout.models("lorem")
-    pinned = versions.pin(folder).version
+    pinned = versions.pin_version(folder).version
     result = trained.run("lorem_training")
     assert result.success
-    candidate = versions.known(folder)[-1]
+    candidate = versions.known_versions(folder)[-1]
     assert candidate > pinned == versions.champion_version(folder)
     assert failed_checks(result) == {"candidate_serves"}
     (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "candidate_serves"]
@@ -29,5 +29,5 @@ def test_a_pinned_champion_stays_while_trainings_go_on_and_say_so(trained: Scena
 
     versions.unpin(folder)
     result = trained.run("lorem_training", asset_selection=[dg.AssetKey(["lorem", "champion"])])
-    assert versions.in_service(folder) == versions.Service(candidate, (pinned,))
+    assert versions.serving_state(folder) == versions.ServingState(candidate, (pinned,))
     assert failed_checks(result) == set()

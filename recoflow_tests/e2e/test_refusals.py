@@ -69,16 +69,16 @@ def test_a_bundle_with_nan_factors_publishes_nothing(trained: Scenario, asked: d
 def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., staged.Staged] = build_lists.answer
+    honest: Callable[..., staged.StagedLists] = build_lists.build_lists
 
     def faulty(
         request: object, bundle: object, environment: object, folder: Path, *rest: object, **more: object
-    ) -> staged.Staged:
+    ) -> staged.StagedLists:
         honest(request, bundle, environment, folder, *rest, **more)
         repeat_an_item(folder)
-        return staged.load(folder, staged.Staged)
+        return staged.load_staged(folder, staged.StagedLists)
 
-    monkeypatch.setattr(build_lists, "answer", faulty)
+    monkeypatch.setattr(build_lists, "build_lists", faulty)
     result = trained.campaign(asked)
     assert not result.success
     assert "no_item_twice_in_a_list" in failed_checks(result)

@@ -141,7 +141,7 @@ def answered(trained_data: Path, sample: world.World, tmp_path_factory: pytest.T
             for name in feeder.responses(sftp):
                 with sftp.open(f"responses/{name}") as file:
                     found[name] = file.read()
-        champion = versions.champion(made.layout.models("lorem"))
+        champion = versions.champion_bundle(made.layout.models("lorem"))
         assert champion is not None
         yield Answered(found, champion)
 
@@ -156,7 +156,7 @@ def limit(made: Scenario) -> None:
 
 def audiences(made: Scenario) -> str:
     """One item, any of two, and two rows that are refused."""
-    champion = versions.champion(made.layout.models("lorem"))
+    champion = versions.champion_bundle(made.layout.models("lorem"))
     assert champion is not None
     one, two = rankable(champion)[:2]
     any_of = json.dumps([one, two]).replace('"', '""')

@@ -46,7 +46,7 @@ def test_a_scheduled_campaign_is_answered_like_one_that_was_asked_for(trained: S
     for _ in range(2):  # a run that is started again asks for nothing more
         assert trained.run("lorem_scheduled", asked).success
     (request,) = trained.run_requests("lorem_requests")
-    opened = campaign_record.load(trained.layout.campaigns("lorem"), str(request.partition_key))
+    opened = campaign_record.load_record(trained.layout.campaigns("lorem"), str(request.partition_key))
     assert opened.as_of == at
     result = trained.campaign(request)
     assert result.success

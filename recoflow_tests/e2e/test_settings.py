@@ -12,7 +12,7 @@ import yaml
 
 from recoflow.defs import batch_runs
 from recoflow.sandbox import world
-from recoflow.storage.configuration_store import Register
+from recoflow.storage.configuration_store import ConfigurationStore
 from recoflow_tests.scenario import Scenario
 
 TICKS = 4  # within which a file is taken in
@@ -63,7 +63,7 @@ def test_a_published_campaign_gives_the_same_bytes_after_an_edit_alone_and_besid
 
 
 def test_a_configuration_that_was_put_counts_though_the_clock_of_its_writer_is_ahead(trained: Scenario) -> None:
-    register = Register(trained.definitions.resources["installation"].lake(trained.environment("lorem")))
+    register = ConfigurationStore(trained.definitions.resources["installation"].lake(trained.environment("lorem")))
     now = datetime.now(UTC)
     register.put("fresh", {"algorithm": "newest"}, now + timedelta(hours=1))
     register.put("fresh", {"algorithm": "newest", "filters": {"item_type": "none"}}, now)

@@ -20,7 +20,7 @@ from recoflow.models.training import pipeline
 from recoflow.settings.environment import Environment, Sftp
 from recoflow.storage import spool, sql, warehouse
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.spool import SpoolWriter
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,7 +30,7 @@ OTHERS = [f"user-{number:03}" for number in range(60)]
 
 @dataclass
 class Installed:
-    layout: Layout
+    layout: Paths
     environment: Environment
     lake: Lake
 
@@ -52,7 +52,7 @@ class Installed:
         with sql.connect() as connection:
             self.lake.views(connection)
             self.lake.overwrite("items", catalogue.fold(connection))
-            self.lake.overwrite("identity", identity.resolve(connection))
+            self.lake.overwrite("identity", identity.resolve_devices(connection))
             self.lake.overwrite("interactions", build.interactions(connection, self.environment, NOW))
 
 
@@ -77,7 +77,7 @@ def everything() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder; tests work on copies."""
-    layout = Layout(tmp_path_factory.mktemp("world") / "data")
+    layout = Paths(tmp_path_factory.mktemp("world") / "data")
     sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
     made = Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))
     made.ingest("lorem_events_2026-02-28.jsonl", lines(everything()))
@@ -89,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.lake.append("responses", frame.with_columns(missing).cast(schema.RESPONSES).select(schema.RESPONSES.names()))
     train(made, NOW)
     fill_files(made)
-    warehouse.build(made.lakes, layout.warehouse)
+    warehouse.build_warehouse(made.lakes, layout.warehouse)
     return layout.root
 
 
@@ -123,6 +123,6 @@ def fill_files(made: Installed) -> None:
 def made(world: Path, tmp_path: Path) -> Installed:
     """A copy of the world for one test."""
     shutil.copytree(world, tmp_path / "data")
-    layout = Layout(tmp_path / "data")
+    layout = Paths(tmp_path / "data")
     sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
     return Installed(layout, Environment(name="lorem", sftp=sftp), Lake(layout.lake("lorem")))

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from recoflow.erasure import compressed_files, remaining_mentions
-from recoflow.erasure.erase import forget
-from recoflow.erasure.subject import Person
+from recoflow.erasure.erase import erase
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.erasure.conftest import ANN, NOW, OTHERS, PHONE, Installed, event, lines
 
@@ -57,7 +57,7 @@ def test_what_waits_about_the_item_of_that_number_stays_byte_for_byte(made: Inst
     head = "environment,user_id,device_id,list_name\n"
     (made.layout.mailbox("lorem") / "inbox/feed").write_text(f"{head}lorem,{TWIN},,a\n{rows}")
 
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[TWIN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[TWIN])
 
     assert report.is_forgotten
     assert report.ambiguous == 1
@@ -80,7 +80,7 @@ def test_rows_of_the_lake_about_the_item_of_that_number_stay(made: Installed) ->
     made.derive()
     before = {name: made.rows(name) for name in ("events", "items", "updates", "quarantine", "interactions")}
 
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[TWIN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[TWIN])
 
     assert report.is_forgotten
     assert report.remaining == ()
@@ -98,7 +98,7 @@ def test_rows_of_the_lake_about_the_item_of_that_number_stay(made: Installed) ->
 def test_an_item_type_is_no_person(made: Installed) -> None:
     sealed(made, lines([*of_others("7"), event({"user_id": OTHERS[0]}, 1, 1, referrer="https://x.example/article/1")]))
     before, rows = spooled(made), {name: made.rows(name) for name in ("events", "quarantine", "interactions")}
-    report = forget(made.layout, made.environment, made.lakes, user_ids=["article"])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=["article"])
     assert report.is_forgotten
     assert spooled(made) == before
     for name, frame in rows.items():
@@ -113,7 +113,7 @@ def test_an_id_of_its_own_is_gone_from_records_of_others_which_stay(made: Instal
     counts = {name: made.rows(name).height for name in ("events", "quarantine")}
     own = made.rows("events").filter((pl.col("user_id") == ANN) | (pl.col("device_id") == PHONE)).height
 
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
 
     assert report.is_forgotten
     assert made.rows("events").height == counts["events"] - own - 1  # one without a user, on a shared device
@@ -122,4 +122,7 @@ def test_an_id_of_its_own_is_gone_from_records_of_others_which_stay(made: Instal
     assert left["referrer"].to_list() == ["https://x.example/?by="]
     assert json.loads(left["properties"][0]) == {"gift": {"to": "", "n": 1.50}}
     assert '"referrer": "https://x.example/?by="' in spooled(made)
-    assert remaining_mentions.search([made.layout.root], Person(frozenset({ANN}), frozenset({PHONE})))[1] == []
+    assert (
+        remaining_mentions.search_mentions([made.layout.root], ErasureSubject(frozenset({ANN}), frozenset({PHONE})))[1]
+        == []
+    )

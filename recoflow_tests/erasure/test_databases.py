@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from recoflow.erasure import databases, logs
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import StorageError
 
 pytestmark = pytest.mark.fault("M15")
-ANN = Person(frozenset({"ann-4711"}), frozenset({"1234567"}))
+ANN = ErasureSubject(frozenset({"ann-4711"}), frozenset({"1234567"}))
 
 
 def made(path: Path) -> sqlite3.Connection:
@@ -37,16 +37,16 @@ def test_texts_are_blanked_and_neither_free_pages_nor_the_log_keep_a_byte(tmp_pa
         writer.execute("INSERT INTO events (event) VALUES ('of bob-0815')")
         writer.execute("DELETE FROM events WHERE id BETWEEN 10 AND 490")
         assert b"ann-4711" in content(path)
-        assert databases.mentions(path, ANN)
+        assert databases.database_mentions(path, ANN)
 
-        assert databases.redact(path, ANN) == 19
+        assert databases.redact_database(path, ANN) == 19
 
         assert b"ann-4711" not in content(path)
-        assert not databases.mentions(path, ANN)
+        assert not databases.database_mentions(path, ANN)
         rows = [text for (text,) in writer.execute("SELECT event FROM events ORDER BY id")]
         assert json.loads(rows[0]) == {"class": "Event", "pid": 1234567, "metadata": {"preview": "|  |  |"}}
         assert (len(rows), rows[-1]) == (20, "of bob-0815")
-    assert databases.redact(path, ANN) == 0
+    assert databases.redact_database(path, ANN) == 0
 
 
 def test_bytes_of_rows_that_were_deleted_before_count_as_a_mention(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_bytes_of_rows_that_were_deleted_before_count_as_a_mention(tmp_path: Pat
         writer.execute("PRAGMA secure_delete = OFF")
         writer.execute("INSERT INTO events (event) VALUES ('by ann-4711!')")
         writer.execute("DELETE FROM events")
-    assert databases.mentions(path, ANN)
-    databases.redact(path, ANN)
-    assert not databases.mentions(path, ANN)
+    assert databases.database_mentions(path, ANN)
+    databases.redact_database(path, ANN)
+    assert not databases.database_mentions(path, ANN)
     assert b"ann-4711" not in content(path)
 
 
@@ -66,17 +66,17 @@ def test_a_database_that_cannot_be_read_counts_as_a_mention(tmp_path: Path) -> N
     with contextlib.closing(made(path)) as writer:
         writer.execute("INSERT INTO events (event) VALUES ('by ann-4711!')")
     path.write_bytes(path.read_bytes()[:100] + b"ann-4711" * 1000)
-    assert databases.mentions(path, ANN)
+    assert databases.database_mentions(path, ANN)
     with pytest.raises(StorageError, match="cannot be cleared"):
-        databases.redact(path, ANN)
+        databases.redact_database(path, ANN)
 
 
 def test_a_log_that_is_written_to_keeps_its_lines_and_its_length(tmp_path: Path) -> None:
     path = tmp_path / "code-server.log"
     with path.open("a") as writer:
         print("refused ann-4711 at /p/12345?user_id=ann-4711", file=writer, flush=True)
-        assert logs.mentions(path, ANN)
-        assert logs.redact(path, ANN) == 2
+        assert logs.log_mentions(path, ANN)
+        assert logs.redact_log(path, ANN) == 2
         print("of bob-0815", file=writer, flush=True)
     assert path.read_text() == "refused ******** at /p/12345?user_id=********\nof bob-0815\n"
-    assert not logs.mentions(path, ANN)
+    assert not logs.log_mentions(path, ANN)

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from recoflow.cli import app
 from recoflow.erasure import remaining_mentions
 from recoflow.erasure import request_file as requests
-from recoflow.erasure.erase import forget
-from recoflow.erasure.subject import Person
+from recoflow.erasure.erase import erase
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import ConfigurationError, ModelError
 from recoflow.ingest.run import ingest_file
 from recoflow.models.store import versions
@@ -21,7 +21,7 @@ from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.erasure.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
 
-WHOLE = Person(frozenset({ANN}), frozenset({PHONE}))
+WHOLE = ErasureSubject(frozenset({ANN}), frozenset({PHONE}))
 
 
 def damaged(person: dict[str, str]) -> bytes:
@@ -39,16 +39,16 @@ def mentions(made: Installed, text: str) -> list[str]:
 
 
 def test_a_person_leaves_every_place_and_the_search_proves_it(made):
-    found = remaining_mentions.search([made.layout.root], WHOLE)[1]
+    found = remaining_mentions.search_mentions([made.layout.root], WHOLE)[1]
     places = {path.relative_to(made.layout.root).parts[0] for path in found}
     assert places == {"lake", "models", "campaigns", "inbox", "mailbox", "spool", "warehouse.duckdb"}
     assert remaining_mentions.in_warehouse(made.layout.warehouse, "lorem", WHOLE)
 
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
 
     assert report.is_forgotten
     assert report.files_searched > 20
-    assert remaining_mentions.search([made.layout.root], WHOLE)[1] == []
+    assert remaining_mentions.search_mentions([made.layout.root], WHOLE)[1] == []
     assert not remaining_mentions.in_warehouse(made.layout.warehouse, "lorem", WHOLE)
     assert mentions(made, ANN) == mentions(made, PHONE) == []
     assert ANN not in json.dumps(report.as_json())
@@ -61,7 +61,7 @@ def test_a_person_leaves_every_place_and_the_search_proves_it(made):
 
 
 def test_what_a_device_did_before_the_log_in_goes_with_its_only_user_and_ambiguous_events_go_too(made):
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert (report.user_ids, report.device_ids) == (1, 1)
     events = made.rows("events")
     assert events.filter(device_id=PHONE).is_empty()
@@ -76,7 +76,7 @@ def test_everybody_else_stays(made):
     names = ("items", "ingests")
     before = {name: made.rows(name) for name in names}
     interactions = made.rows("interactions")
-    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     for name in names:
         assert made.rows(name).equals(before[name])
     assert made.rows("interactions").equals(interactions.filter(interactions["subject"] != f"u:{ANN}"))
@@ -96,14 +96,14 @@ def test_everybody_else_stays(made):
 
 def test_the_champion_is_followed_by_itself_without_the_person(made):
     models = made.layout.models("lorem")
-    old = versions.champion(models)
+    old = versions.champion_bundle(models)
     assert f"u:{ANN}" in old.subjects
     train(made, NOW + timedelta(hours=1))  # a newer version, which serves now
-    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
-    assert old.version not in versions.known(models)
-    assert len(versions.known(models)) == 2
-    new = versions.champion(models)
-    assert new.version == versions.known(models)[-1]
+    erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    assert old.version not in versions.known_versions(models)
+    assert len(versions.known_versions(models)) == 2
+    new = versions.champion_bundle(models)
+    assert new.version == versions.known_versions(models)[-1]
     assert new.version.split("-")[0] == "20260301T130000Z"
     assert f"u:{ANN}" not in new.subjects
     assert PHONE not in new.devices["device_id"]
@@ -116,7 +116,7 @@ def test_the_champion_is_followed_by_itself_without_the_person(made):
 
 def test_a_device_alone_can_be_forgotten(made):
     before = made.rows("events")
-    report = forget(made.layout, made.environment, made.lakes, device_ids=[TABLET])
+    report = erase(made.layout, made.environment, made.lakes, device_ids=[TABLET])
     assert report.is_forgotten
     assert mentions(made, TABLET) == []
     assert made.rows("events").height == before.height - 3
@@ -124,9 +124,9 @@ def test_a_device_alone_can_be_forgotten(made):
 
 
 def test_forgetting_twice_changes_nothing_more(made):
-    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     bundle, events = versions.champion_version(made.layout.models("lorem")), made.rows("events")
-    again = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    again = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert again.is_forgotten
     assert {each.count for each in again.removals if each.place != "warehouse"} == {0}
     assert versions.champion_version(made.layout.models("lorem")) == bundle
@@ -137,7 +137,7 @@ def test_a_known_file_stays_known_and_new_events_come_in(made, tmp_path):
     dump = made.layout.inbox("lorem") / "ingested/lorem_events_2026-02-28.jsonl"
     original = tmp_path / dump.name
     shutil.copy(dump, original)
-    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert ingest_file(original, made.environment, made.lake, NOW).was_known
     made.ingest("new.jsonl", lines([event({"user_id": "zoe-1234"}, 1, 1)]))
     assert made.rows("events").filter(user_id="zoe-1234").height == 1
@@ -146,12 +146,12 @@ def test_a_known_file_stays_known_and_new_events_come_in(made, tmp_path):
 def test_what_cannot_be_cleared_yet_is_told(made):
     waiting = made.layout.inbox("lorem") / "waiting.json.gz"
     waiting.write_bytes(damaged({"user_id": ANN}))
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert report.remaining == ("inbox/lorem/waiting.json.gz",)
     refused = waiting.parent / "rejected" / waiting.name
     refused.parent.mkdir()
     waiting.rename(refused)
-    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
+    assert erase(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
     assert not refused.exists()
 
 
@@ -159,11 +159,11 @@ def test_a_segment_that_is_still_written_to_is_told(made):
     with_ann = lines([event({"user_id": ANN}, 1, 1)]).encode()
     writer = SpoolWriter(made.layout.spool("lorem"), "events", 10**6)
     writer.append([with_ann], NOW)
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     (remaining,) = report.remaining
     assert remaining.endswith(".jsonl.open")
     writer.seal()
-    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
+    assert erase(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
 
 
 def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(made):
@@ -174,10 +174,10 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(m
     whole = factors.read_bytes()
     factors.write_bytes(whole[:-4])
     with pytest.raises(ModelError, match="differs from the sha256"):
-        forget(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
+        erase(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
     assert ANN in request.read_text()
     factors.write_bytes(whole)
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN], request=request)
     assert report.is_forgotten
     assert report.device_ids == 1
     assert request.read_text() == "user_id\n"
@@ -186,7 +186,7 @@ def test_a_run_that_was_cut_off_is_completed_by_the_next_with_the_same_request(m
 @pytest.mark.parametrize("ids", [{}, {"user_ids": [""]}])
 def test_nobody_cannot_be_forgotten(made, ids):
     with pytest.raises(ConfigurationError, match="has no id"):
-        forget(made.layout, made.environment, made.lakes, **ids)
+        erase(made.layout, made.environment, made.lakes, **ids)
 
 
 @pytest.mark.parametrize("nobody", ["null", " Anonymous ", "undefined"])
@@ -196,15 +196,15 @@ def test_an_id_that_stands_for_nobody_takes_nothing_from_others(made, nobody):
     writer.seal()
     before = [path.read_bytes() for path in spool.sealed(made.layout.spool("lorem"))]
     with pytest.raises(ConfigurationError, match="stands for nobody"):
-        forget(made.layout, made.environment, made.lakes, user_ids=[nobody], device_ids=[PHONE])
+        erase(made.layout, made.environment, made.lakes, user_ids=[nobody], device_ids=[PHONE])
     assert [path.read_bytes() for path in spool.sealed(made.layout.spool("lorem"))] == before
 
 
 def test_blanks_around_an_id_hide_nobody(made):
     request = made.layout.inbox("lorem") / "lorem_forget.csv"
     request.write_text(f'user_id,device_id\n" {ANN}\t", \n')
-    users, devices = requests.read(request, request.name)
-    report = forget(made.layout, made.environment, made.lakes, user_ids=users, device_ids=devices, request=request)
+    users, devices = requests.read_request_file(request, request.name)
+    report = erase(made.layout, made.environment, made.lakes, user_ids=users, device_ids=devices, request=request)
     assert report.is_forgotten
     assert made.rows("events").filter(user_id=ANN).is_empty()
     assert request.read_text() == "user_id,device_id\n"
@@ -227,7 +227,7 @@ def test_the_command_reports_as_json_and_exits_by_the_proof(made):
     assert "1 still mention the person" in told.stdout
     assert "inbox/lorem/waiting.json.gz" in told.stdout
     (asked,) = made.layout.inbox("lorem").glob("lorem_forget_*.csv")  # the next ingest repeats it
-    assert requests.read(asked, asked.name) == (frozenset({ANN}), frozenset())
+    assert requests.read_request_file(asked, asked.name) == (frozenset({ANN}), frozenset())
 
 
 @pytest.mark.fault("M16")
@@ -238,7 +238,7 @@ def test_a_link_in_the_inbox_is_neither_read_nor_replaced_by_what_it_points_to(m
     link = made.layout.inbox("lorem") / "linked_events.jsonl"
     link.symlink_to(secret)
 
-    report = forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    report = erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
 
     assert report.is_forgotten
     assert link.is_symlink()
@@ -250,8 +250,8 @@ def test_what_a_killed_ingest_left_half_written_is_named_and_stops_no_erasure(ma
     left = made.layout.lake("lorem") / "quarantine" / "part-left.parquet"
     left.write_bytes(b"PAR1" + b"x" * 100)
 
-    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).remaining == (
+    assert erase(made.layout, made.environment, made.lakes, user_ids=[ANN]).remaining == (
         "lake/lorem/quarantine/part-left.parquet",
     )
     left.unlink()
-    assert forget(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten
+    assert erase(made.layout, made.environment, made.lakes, user_ids=[ANN]).is_forgotten

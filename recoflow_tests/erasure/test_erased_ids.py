@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from recoflow.erasure import erased_ids
-from recoflow.erasure.erase import forget
-from recoflow.storage.paths import Layout
+from recoflow.erasure.erase import erase
+from recoflow.storage.paths import Paths
 from recoflow_tests.erasure.conftest import ANN, OTHERS, PHONE, Installed
 
 pytestmark = pytest.mark.fault("M17")
 
 
 def test_ids_that_come_back_with_a_backup_are_recognized(made: Installed) -> None:
-    forget(made.layout, made.environment, made.lakes, user_ids=[ANN])
+    erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
     assert erased_ids.matches(made.layout, "lorem", erased_ids.USER, [ANN, PHONE, OTHERS[0]]) == {ANN}
     assert erased_ids.matches(made.layout, "lorem", erased_ids.DEVICE, [ANN, PHONE]) == {PHONE}
     assert erased_ids.matches(made.layout, "ipsum", erased_ids.USER, [ANN]) == frozenset()
@@ -25,7 +25,7 @@ def test_ids_that_come_back_with_a_backup_are_recognized(made: Installed) -> Non
 
 
 def test_two_erasures_are_both_kept_once(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     for ids in (["ann"], ["bob"], ["ann"]):
         erased_ids.record(layout, "lorem", ids, [])
     assert erased_ids.matches(layout, "lorem", "user", ["ann", "bob", "cid"]) == {"ann", "bob"}

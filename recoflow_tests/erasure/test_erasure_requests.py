@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from recoflow.erasure import erasure_requests, request_file
-from recoflow.erasure.erase import forget
-from recoflow.storage.paths import Layout
+from recoflow.erasure.erase import erase
+from recoflow.storage.paths import Paths
 from recoflow_tests.erasure.conftest import ANN, PHONE, Installed
 
 NOBODY: frozenset[str] = frozenset()
@@ -14,15 +14,15 @@ NOBODY: frozenset[str] = frozenset()
 
 def test_two_requests_about_one_person_are_both_carried_out_and_proved(made: Installed) -> None:
     asked = [
-        erasure_requests.file(made.layout, "lorem", frozenset({ANN}), NOBODY),
-        erasure_requests.file(made.layout, "lorem", NOBODY, frozenset({PHONE})),
+        erasure_requests.submit(made.layout, "lorem", frozenset({ANN}), NOBODY),
+        erasure_requests.submit(made.layout, "lorem", NOBODY, frozenset({PHONE})),
     ]
     removed = []
     for case in asked:
         path = made.layout.inbox("lorem") / f"lorem_forget_{case}.csv"
-        users, devices = request_file.read(path, path.name)
+        users, devices = request_file.read_request_file(path, path.name)
         erasure_requests.begin(made.layout, "lorem", path.name)
-        report = forget(made.layout, made.environment, made.lakes, user_ids=users, device_ids=devices, request=path)
+        report = erase(made.layout, made.environment, made.lakes, user_ids=users, device_ids=devices, request=path)
         erasure_requests.finish(made.layout, "lorem", path.name, report)
         found = erasure_requests.look_up(made.layout, "lorem", case)
         assert found is not None
@@ -38,10 +38,10 @@ def test_two_requests_about_one_person_are_both_carried_out_and_proved(made: Ins
 
 
 def test_a_request_is_known_under_its_id_until_and_after_it_is_refused(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    case = erasure_requests.file(layout, "lorem", frozenset({"ann"}), NOBODY)
-    assert erasure_requests.file(layout, "lorem", frozenset({"ann"}), NOBODY) == case
-    assert erasure_requests.file(layout, "ipsum", frozenset({"ann"}), NOBODY) != case
+    layout = Paths(tmp_path)
+    case = erasure_requests.submit(layout, "lorem", frozenset({"ann"}), NOBODY)
+    assert erasure_requests.submit(layout, "lorem", frozenset({"ann"}), NOBODY) == case
+    assert erasure_requests.submit(layout, "ipsum", frozenset({"ann"}), NOBODY) != case
     assert erasure_requests.look_up(layout, "lorem", case) == {"state": erasure_requests.WAITING}
     erasure_requests.refuse(layout, "lorem", f"lorem_forget_{case}.csv", "names nobody")
     assert erasure_requests.look_up(layout, "lorem", case) == {

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recoflow.erasure.compressed_files import unpacked
-from recoflow.erasure.files import mentions, redact
-from recoflow.erasure.subject import Person
+from recoflow.erasure.files import file_mentions, redact_file
+from recoflow.erasure.subject import ErasureSubject
 
-ANN = Person(frozenset({"ann-4711"}), frozenset())
+ANN = ErasureSubject(frozenset({"ann-4711"}), frozenset())
 OWN, OTHER = {"user_id": "ann-4711", "n": 1}, {"user_id": "bob-0815", "n": 2}
 
 
@@ -39,17 +39,17 @@ def written(path, content, packing=""):
 @pytest.mark.fault("M15")
 def test_in_the_first_row_of_a_file_without_a_header_the_id_is_blanked(tmp_path):
     path = written(tmp_path / "file", "page_visit,ann-4711,home\npage_visit,bob-0815,home\n")
-    assert mentions(path, ANN)
-    redact(path, ANN, keep)
+    assert file_mentions(path, ANN)
+    redact_file(path, ANN, keep)
     assert "ann-4711" not in path.read_text()
     assert path.read_text().endswith("\npage_visit,bob-0815,home\n")
-    assert not mentions(path, ANN)
+    assert not file_mentions(path, ANN)
 
 
 @pytest.mark.fault("M15")
 def test_a_header_keeps_the_names_of_fields_that_are_ids_of_the_person(tmp_path):
     path = written(tmp_path / "file", "user_id,n\nbob-0815,2\n")
-    assert redact(path, Person(frozenset({"user_id"}), frozenset()), keep) is None
+    assert redact_file(path, ErasureSubject(frozenset({"user_id"}), frozenset()), keep) is None
 
 
 @pytest.mark.parametrize("packing", ["", "gzip", "zstd"])
@@ -67,30 +67,30 @@ def test_a_header_keeps_the_names_of_fields_that_are_ids_of_the_person(tmp_path)
 )
 def test_records_about_the_person_go_and_the_others_stay_byte_for_byte(tmp_path, packing, content, left):
     path = written(tmp_path / "file", content, packing)
-    done = redact(path, ANN, keep)
+    done = redact_file(path, ANN, keep)
     assert (done.records, done.is_removed) == (1, False)
     assert unpacked(path.read_bytes()).decode() == left
     assert path.read_bytes()[:2] == {"": left.encode()[:2], "gzip": b"\x1f\x8b", "zstd": b"\x28\xb5"}[packing]
-    assert redact(path, ANN, keep) is None
+    assert redact_file(path, ANN, keep) is None
 
 
 def test_json_over_several_lines_loses_the_records_of_the_person(tmp_path):
     path = written(tmp_path / "file.json", json.dumps([OWN, OTHER], indent=1))
-    assert redact(path, ANN, keep).records == 1
+    assert redact_file(path, ANN, keep).records == 1
     assert json.loads(path.read_text()) == [OTHER]
 
 
 @pytest.mark.fault("M15")
 def test_a_refused_file_that_is_no_json_loses_the_records_and_mentions_that_can_be_read(tmp_path):
     path = written(tmp_path / "file", '[\n{"user_id": "ann-4711"},\n{"user_id": "bob", "via": "ann-4711"},\n{"user')
-    done = redact(path, ANN, keep)
+    done = redact_file(path, ANN, keep)
     assert (done.records, done.blanked) == (1, 1)
     assert path.read_text() == '[\n,\n{"user_id": "bob", "via": ""},\n{"user'
 
 
 def test_a_short_id_goes_by_its_column(tmp_path):
     path = written(tmp_path / "file", "user_id,list_size\n42,7\n7,42\n")
-    assert redact(path, Person(frozenset({"42"}), frozenset()), keep).records == 1
+    assert redact_file(path, ErasureSubject(frozenset({"42"}), frozenset()), keep).records == 1
     assert path.read_text() == "user_id,list_size\n7,42\n"
 
 
@@ -99,16 +99,16 @@ def test_a_short_id_goes_by_its_column(tmp_path):
 def test_a_damaged_archive_with_the_person_goes_when_it_is_not_needed(tmp_path, packing):
     path = written(tmp_path / "file", "".join(f"{json.dumps(OWN | {'n': n})}\n" for n in range(40_000)), packing)
     path.write_bytes(path.read_bytes()[:-10])
-    assert redact(path, ANN, keep) is None
-    assert mentions(path, ANN)
-    assert redact(path, ANN, drop).is_removed
+    assert redact_file(path, ANN, keep) is None
+    assert file_mentions(path, ANN)
+    assert redact_file(path, ANN, drop).is_removed
     assert not path.exists()
 
 
 def test_a_damaged_archive_without_the_person_stays(tmp_path):
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(json.dumps(OTHER).encode())[:-10])
-    assert redact(path, ANN, drop) is None
+    assert redact_file(path, ANN, drop) is None
     assert path.exists()
 
 
@@ -120,6 +120,6 @@ def test_no_mix_of_csv_records_loses_anybody_else(tmp_path_factory, rows):
     text = io.StringIO(newline="")
     csv.writer(text).writerows([("user_id", "text"), *rows])
     path = written(tmp_path_factory.mktemp("rows") / "file", text.getvalue())
-    redact(path, ANN, keep)
+    redact_file(path, ANN, keep)
     left = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))
     assert [tuple(row) for row in left[1:]] == [row for row in rows if row[0] != "ann-4711"]

@@ -36,7 +36,7 @@ def test_people_are_named_by_either_id(tmp_path, content, users, devices):
     for packed in (content.encode(), gzip.compress(content.encode())):
         path = tmp_path / "file"
         path.write_bytes(packed)
-        assert request_file.read(path, "forget.csv") == (users, devices)
+        assert request_file.read_request_file(path, "forget.csv") == (users, devices)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_a_file_that_is_not_quite_a_request_forgets_nobody(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"forget\.csv: .*Send the columns user_id and device_id"):
-        request_file.read(path, "forget.csv")
+        request_file.read_request_file(path, "forget.csv")
 
 
 def test_what_is_told_of_a_file_without_a_header_names_nobody(tmp_path):
     path = tmp_path / "file"
     path.write_text("ann@example.com\nbob@example.com\n")
     with pytest.raises(SourceError) as refusal:
-        request_file.read(path, "forget.csv")
+        request_file.read_request_file(path, "forget.csv")
     assert "example.com" not in str(refusal.value)

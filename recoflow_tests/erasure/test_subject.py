@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.erasure.subject import SHORT, Person, is_ambiguous
+from recoflow.erasure.subject import SHORT, ErasureSubject, is_ambiguous
 
 IDS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=SHORT, max_size=12).filter(
     lambda text: not is_ambiguous(text)
@@ -17,8 +17,8 @@ IDS = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=SHORT, 
 SEPARATORS = st.sampled_from(['"', " ", ",", "\n", "=", "&", "?", ":", "", "'"])
 
 
-def of(*ids: str) -> Person:
-    return Person(frozenset(ids), frozenset())
+def of(*ids: str) -> ErasureSubject:
+    return ErasureSubject(frozenset(ids), frozenset())
 
 
 @given(identity=IDS, before=SEPARATORS, after=SEPARATORS)

@@ -68,6 +68,6 @@ def fill(connection: duckdb.DuckDBPyConnection, settings: Environment, events: R
     rows = {"events": numbered(events), **tables}
     for name, schema in TABLES.items():
         connection.register(name, pl.DataFrame(list(rows.get(name, ())), schema=schema).to_arrow())
-    connection.register("identity", identity.resolve(connection).to_arrow())
+    connection.register("identity", identity.resolve_devices(connection).to_arrow())
     if "interactions" not in tables:
         connection.register("interactions", build.interactions(connection, settings, NOW).to_arrow())

@@ -19,7 +19,7 @@ ROW = {
 
 
 def test_interactions_of_a_lake_are_sound_known_and_fresh(judged):
-    found = judged(interaction_checks.check, [event("detail_pageview")], items=[item("article-1")])
+    found = judged(interaction_checks.check_interactions, [event("detail_pageview")], items=[item("article-1")])
     assert list(found) == list(interaction_checks.CHECKS)
     assert {name for name, finding in found.items() if not finding.passed} == {"enough_to_learn"}
 
@@ -36,7 +36,7 @@ def test_interactions_of_a_lake_are_sound_known_and_fresh(judged):
     ],
 )
 def test_a_row_that_is_not_sound_is_an_error(judged, rows):
-    finding = judged(interaction_checks.check, interactions=rows)["rows_sound"]
+    finding = judged(interaction_checks.check_interactions, interactions=rows)["rows_sound"]
     assert (finding.passed, finding.severity) == (False, "error")
     assert finding.metadata["examples"] == ["article-1"]
     assert "Materialize interactions again" in finding.message
@@ -45,12 +45,12 @@ def test_a_row_that_is_not_sound_is_an_error(judged, rows):
 def test_too_few_subjects_items_and_pairs_are_named(judged):
     settings = environment({"min_subjects": 1, "min_items": 2, "min_interactions": 2})
     rows = [ROW, ROW | {"item_id": "article-2", "weight": -1.0}]
-    finding = judged(interaction_checks.check, settings=settings, interactions=rows)["enough_to_learn"]
+    finding = judged(interaction_checks.check_interactions, settings=settings, interactions=rows)["enough_to_learn"]
     assert not finding.passed
     assert finding.message.startswith("1 items, 2 are needed; 1 interactions, 2 are needed")
 
 
 def test_items_without_metadata_are_counted_once_each(judged):
     rows = [ROW, ROW | {"subject": "u:bob"}, ROW | {"item_id": "article-2"}]
-    finding = judged(interaction_checks.check, interactions=rows, items=[item("article-2")])["items_known"]
+    finding = judged(interaction_checks.check_interactions, interactions=rows, items=[item("article-2")])["items_known"]
     assert (finding.metadata["looked_at"], finding.metadata["examples"]) == (2, ["article-1"])

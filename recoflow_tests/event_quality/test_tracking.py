@@ -98,7 +98,7 @@ def metarank_click(**fields: object) -> dict[str, object]:
     ],
 )
 def test_a_check_counts_what_is_wrong(judged, check, events, tables, wrong):
-    assert judged(event_checks.check, events, **tables)[check].metadata["wrong"] == wrong
+    assert judged(event_checks.check_events, events, **tables)[check].metadata["wrong"] == wrong
 
 
 def test_every_check_of_the_list_is_tried_above():
@@ -109,14 +109,14 @@ def test_every_check_of_the_list_is_tried_above():
 
 def test_a_click_is_joined_across_the_devices_log_in(judged):
     anonymous = IMPRESSION | {"user_id": None, "device_id": "phone"}
-    found = judged(event_checks.check, [anonymous, CLICK | {"device_id": "phone"}])
+    found = judged(event_checks.check_events, [anonymous, CLICK | {"device_id": "phone"}])
     assert found["clicks_without_preceding_impression"].metadata["wrong"] == 0
 
 
 def test_a_share_passes_up_to_its_limit_and_says_what_to_do_beyond(judged):
     events = [IMPRESSION, *(CLICK | {"timestamp": at(seconds)} for seconds in (10, 20, 30, 500))]
     settings = environment({"max_unattributed_share": 0.25})
-    finding = judged(event_checks.check, events, settings=settings)["clicks_without_preceding_impression"]
+    finding = judged(event_checks.check_events, events, settings=settings)["clicks_without_preceding_impression"]
     assert finding.passed
     assert finding.metadata == {"looked_at": 4, "wrong": 1, "share": 0.25, "limit": 0.25, "examples": ["e004"]}
 
@@ -125,7 +125,7 @@ def test_a_failed_check_warns_with_examples_and_names_no_person(judged):
     person = {"user_id": "ann-4711", "device_id": "ann-4711"}
     events = [CLICK | person | {"timestamp": at(n)} for n in range(9)]
     events.append(event("page_visit", device_id="ann-4711"))
-    found = judged(event_checks.check, events)
+    found = judged(event_checks.check_events, events)
     finding = found["clicks_without_preceding_impression"]
     assert not finding.passed
     assert finding.severity == "warn"

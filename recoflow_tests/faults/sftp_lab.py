@@ -187,7 +187,7 @@ def openssh(root: Path, **changes: Any) -> Iterator[Lab]:
         ForceCommand internal-sftp -d {files}
         """
     )
-    connection.pin(root / "known_hosts", "127.0.0.1", port, host_key)
+    connection.pin_host_key(root / "known_hosts", "127.0.0.1", port, host_key)
     account = _account(root, port, getpass.getuser(), **changes)
     lab = Lab(files, account, work, keys.feeder_key(root, "lorem"))
     start_openssh(lab, root)

@@ -18,7 +18,7 @@ from recoflow.errors import MailboxError, SourceError
 from recoflow.formats import files
 from recoflow.ingest.run import ingest_file
 from recoflow.server import processes
-from recoflow.settings.environment import load
+from recoflow.settings.environment import load_environment
 from recoflow.storage import alerts, atomic_files, regular_files
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests import scenario
@@ -37,8 +37,8 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def parsed(path: Path) -> object:
-    environment = load(scenario.REPOSITORY / "data/environments/lorem.yaml")
-    return list(files.read(path, environment, NOW))
+    environment = load_environment(scenario.REPOSITORY / "data/environments/lorem.yaml")
+    return list(files.read_events(path, environment, NOW))
 
 
 def line(event_id: str) -> str:

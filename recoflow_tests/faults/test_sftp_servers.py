@@ -94,8 +94,8 @@ def test_a_server_that_is_stopped_for_a_while_is_found_again(openssh, tmp_path):
 @sftp_lab.needs_sshd
 def test_a_network_that_falls_silent_costs_the_time_limit_of_a_reply(openssh):
     with sftp_lab.proxy(openssh.account.port) as (port, process):
-        key = connection.host_key("127.0.0.1", openssh.account.port)
-        connection.pin(openssh.account.known_hosts, "127.0.0.1", port, key)
+        key = connection.fetch_host_key("127.0.0.1", openssh.account.port)
+        connection.pin_host_key(openssh.account.known_hosts, "127.0.0.1", port, key)
         with openssh.worker(port=port, reply_seconds=0.5, connect_seconds=1) as worker:
             worker.tick()
             openssh.send("a.csv", REQUEST)

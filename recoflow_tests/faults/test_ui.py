@@ -20,7 +20,7 @@ import pytest
 
 from recoflow.server import processes
 from recoflow.server.dagster_ui import DagsterUi
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY
 
@@ -69,7 +69,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     root = tmp_path_factory.mktemp("ui")
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, root)
-    layout = Layout(root / "data")
+    layout = Paths(root / "data")
     layout.environments.mkdir(parents=True)
     scenario.write_environment(layout, "lorem")
     port = processes.free_port(0)
@@ -180,7 +180,7 @@ def test_the_same_page_deletes_the_run_where_dagster_serves_by_itself(ui: Ui, tm
     port = processes.free_port(0)
     tool = str(Path(sys.executable).parent / "dagster-webserver")
     command = (tool, "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port))
-    bare = processes.Service("bare", command, ui.root / "logs/bare.log")
+    bare = processes.ManagedProcess("bare", command, ui.root / "logs/bare.log")
     variables = {**os.environ, "DAGSTER_HOME": str(ui.root), DATA_VARIABLE: str(ui.root / "data")}
     with processes.running([bare], variables, ui.root):
         processes.await_http(f"http://127.0.0.1:{port}/server_info", [bare], 120)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from recoflow.server.dagster_ui import DagsterUi
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 from recoflow_tests import scenario
 from recoflow_tests.scenario import REPOSITORY
 
@@ -38,7 +38,7 @@ def checkout(folder: Path) -> Path:
     """What is committed, as links, and a data folder with one environment."""
     for name in ("recoflow", "pyproject.toml", "workspace.yaml", "dagster.yaml"):
         (folder / name).symlink_to(REPOSITORY / name)
-    layout = Layout(folder / "data")
+    layout = Paths(folder / "data")
     layout.environments.mkdir(parents=True)
     scenario.write_environment(layout, "lorem")
     return folder
@@ -209,7 +209,7 @@ def launch_a_run(up: Up) -> None:
 def members(up: Up) -> list[int]:
     """Processes of the stack, beside the services, that hold the members' lock: run workers."""
     known = {up.pid_of(service) for service in SERVICES}
-    lock = Layout(up.data).members_lock
+    lock = Paths(up.data).members_lock
 
     def is_member(pid: int) -> bool:
         try:

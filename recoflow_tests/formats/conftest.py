@@ -53,8 +53,8 @@ def read_bytes(tmp_path: Path, environment: Environment) -> ReadBytes:
     def read(name: str, data: bytes, *, of: Environment = environment) -> ParsedBatch:
         path = tmp_path / name
         path.write_bytes(data)
-        batches = list(files.read(path, of, NOW))
-        empty = batch_builder.Collector(batch_builder.Arrival(of, name, NOW)).batch()
+        batches = list(files.read_events(path, of, NOW))
+        empty = batch_builder.BatchBuilder(batch_builder.ParseContext(of, name, NOW)).batch()
         found = batch_builder.merge([empty, *batches])
         assert found.events.schema == schema.EVENTS
         assert found.updates.schema == schema.UPDATES

@@ -177,11 +177,11 @@ def test_rankings_that_give_many_rows_come_in_parts_and_in_order(
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(lines))
     monkeypatch.setattr(files, "EXACT_BYTES", 0)
-    [whole] = files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC))
+    [whole] = files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC))
     monkeypatch.setattr(files, "BATCH_BYTES", 1)
     monkeypatch.setattr(spanlists, "MAX_PROPERTIES", 3000)
     monkeypatch.setattr(batch_builder, "FULL", 5000)
-    parts = list(files.read(path, environment, datetime(2026, 5, 2, tzinfo=UTC)))
+    parts = list(files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC)))
     assert max(part.events.height for part in parts) <= 60
     joined = batch_builder.merge(parts)
     assert joined.events.to_dicts() == whole.events.to_dicts()
@@ -241,7 +241,7 @@ def test_a_file_that_unpacks_to_more_than_it_may_is_refused_by_name(
 
 
 def drain(path: Path, max_bytes: int) -> None:
-    with compressed_input.opened(path, "b.jsonl.gz", max_bytes) as read:
+    with compressed_input.open_input(path, "b.jsonl.gz", max_bytes) as read:
         while read(memoryview(bytearray(1000))):
             pass
 

@@ -181,7 +181,7 @@ def test_batches_are_bounded(
     monkeypatch.setattr(files, "CHUNK_BYTES", 500)
     monkeypatch.setattr(files, "HEAD_BYTES", 500)
     monkeypatch.setattr(files, "BATCH_ROWS", 10)
-    sizes = [batch.read for batch in files.read(path, environment, now)]
+    sizes = [batch.read for batch in files.read_events(path, environment, now)]
     assert sum(sizes) == 100
     assert 10 <= max(sizes) < 20
 
@@ -261,7 +261,7 @@ def test_a_file_that_cannot_be_read_is_an_error(read_bytes: ReadBytes, name: str
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, environment: Environment, now: datetime) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
-        list(files.read(tmp_path / "no.csv", environment, now))
+        list(files.read_events(tmp_path / "no.csv", environment, now))
 
 
 ITEM = {"item_id": "p1", "title": "Jeans"}
@@ -304,5 +304,5 @@ def test_the_name_that_is_given_is_the_one_that_is_shown(
 ) -> None:
     path = tmp_path / "download.tmp"
     path.write_text(f"{ONE}\nYOLO")
-    (batch,) = files.read(path, environment, now, name="periodic/lorem_events.jsonl")
+    (batch,) = files.read_events(path, environment, now, name="periodic/lorem_events.jsonl")
     assert batch.events["source"].to_list() == batch.rejects["file"].to_list() == ["periodic/lorem_events.jsonl"]

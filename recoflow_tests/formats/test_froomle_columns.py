@@ -119,15 +119,15 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def read_both_ways(name: str, data: bytes, environment: Environment) -> tuple[ParsedBatch, ParsedBatch]:
-    arrival = batch_builder.Arrival(environment, name, NOW)
+    arrival = batch_builder.ParseContext(environment, name, NOW)
     found = []
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / name
         path.write_bytes(data)
         for exact_bytes in (len(data), -1):
             patch.setattr(files, "EXACT_BYTES", exact_bytes)
-            empty = batch_builder.Collector(arrival).batch()
-            found.append(batch_builder.merge(list(files.read(path, environment, NOW)) or [empty]))
+            empty = batch_builder.BatchBuilder(arrival).batch()
+            found.append(batch_builder.merge(list(files.read_events(path, environment, NOW)) or [empty]))
     return found[0], found[1]
 
 
@@ -204,7 +204,7 @@ def plain(index: int) -> dict[str, Any]:
 
 def parse(lines: list[dict[str, Any]]) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
     text = "\n".join(json.dumps(line) for line in lines).encode()
-    found = froomle_columns.parse(json_framing.JsonChunk(text), batch_builder.Arrival(ENVIRONMENTS[0], "a", NOW))
+    found = froomle_columns.parse(json_framing.JsonChunk(text), batch_builder.ParseContext(ENVIRONMENTS[0], "a", NOW))
     return found.events, found.is_easy
 
 

@@ -52,7 +52,7 @@ def check(name: str, data: bytes, exact_bytes: int, chunk_bytes: int) -> None:
         path.write_bytes(data)
         batches = []
         with contextlib.suppress(SourceError):
-            batches = list(files.read(path, ENVIRONMENT, NOW))
+            batches = list(files.read_events(path, ENVIRONMENT, NOW))
         for batch in batches:
             heads = int((batch.events["part"] <= 1).sum())
             assert batch.read == heads + batch.updates.height + batch.rejects.height

@@ -132,8 +132,8 @@ def read_both_ways(data: bytes) -> tuple[ParsedBatch, ParsedBatch]:
         path.write_bytes(data)
         for exact_bytes in (len(data), 0):
             patch.setattr(files, "EXACT_BYTES", exact_bytes)
-            empty = batch_builder.Collector(batch_builder.Arrival(ENVIRONMENT, path.name, NOW)).batch()
-            read = files.read(path, ENVIRONMENT, NOW, dialect=metarank.parse)
+            empty = batch_builder.BatchBuilder(batch_builder.ParseContext(ENVIRONMENT, path.name, NOW)).batch()
+            read = files.read_events(path, ENVIRONMENT, NOW, dialect=metarank.parse_metarank)
             found.append(batch_builder.merge(list(read) or [empty]))
     return found[0], found[1]
 
@@ -185,7 +185,7 @@ def test_plain_events_do_not_need_the_exact_path() -> None:
         {"type": "click", "item": "p1", "ranking": "r1", "user": "u1", **shared},
     ]
     text = "\n".join(json.dumps(line) for line in lines).encode()
-    found = metarank_columns.parse(json_framing.JsonChunk(text), batch_builder.Arrival(ENVIRONMENT, "a", NOW))
+    found = metarank_columns.parse(json_framing.JsonChunk(text), batch_builder.ParseContext(ENVIRONMENT, "a", NOW))
     assert found.is_easy.all()
     assert found.events["relevancy"].to_list() == [2.0, 0.25, None]
     assert set(found.events["properties"]) == set(found.updates["fields"])

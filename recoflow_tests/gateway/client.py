@@ -19,7 +19,7 @@ from recoflow.schema import Counts
 from recoflow.settings import environment
 from recoflow.settings.environment import Environment
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 YAML = """
 name: {name}
@@ -33,7 +33,7 @@ TOKENS = {"IPSUM_TOKEN": "ipsum-secret", "DOLOR_TOKEN": "dolor-secret"}
 class Running:
     """One gateway process; what it logs goes to `log`, or to the test's own standard error."""
 
-    def __init__(self, layout: Layout, log: IO[bytes] | None = None) -> None:
+    def __init__(self, layout: Paths, log: IO[bytes] | None = None) -> None:
         self.layout = layout
         command = [sys.executable, "-m", "recoflow.cli", "gateway", "--data", str(layout.root), "--port", "0"]
         variables = {**os.environ, **TOKENS, "COLUMNS": "200"}
@@ -80,8 +80,8 @@ class Running:
         return Lake(self.layout.lake(name)).scan(table).collect()
 
 
-def ingest_spool(layout: Layout, name: str = "lorem") -> Counts:
-    found = environment.load(layout.environments / f"{name}.yaml")
+def ingest_spool(layout: Paths, name: str = "lorem") -> Counts:
+    found = environment.load_environment(layout.environments / f"{name}.yaml")
     total = Counts()
     for arrival in pending_files.segments(layout.spool(name)):
         lake, received_at = Lake(layout.lake(name)), arrival.received_at(datetime.now(UTC))
@@ -90,11 +90,11 @@ def ingest_spool(layout: Layout, name: str = "lorem") -> Counts:
     return total
 
 
-def write_environment(layout: Layout, name: str, gateway: str = "{}") -> Environment:
+def write_environment(layout: Paths, name: str, gateway: str = "{}") -> Environment:
     layout.environments.mkdir(parents=True, exist_ok=True)
     path = layout.environments / f"{name}.yaml"
     path.write_text(YAML.format(name=name, gateway=gateway))
-    return environment.load(path)
+    return environment.load_environment(path)
 
 
 def view(number: int | str = 0, **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from recoflow.errors import ConfigurationError
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import Running, view, write_environment
 
 Start = Callable[..., Running]
@@ -149,7 +149,7 @@ def test_hosts_and_origins_of_the_settings_may_send_events_and_nothing_else(star
 )
 def test_hosts_and_origins_that_no_browser_sends_are_errors(tmp_path: Any, gateway: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=r"lorem\.yaml:5") as error:
-        write_environment(Layout(tmp_path), "lorem", gateway)
+        write_environment(Paths(tmp_path), "lorem", gateway)
     assert problem in str(error.value)
 
 

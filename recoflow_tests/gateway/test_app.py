@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from recoflow.gateway.app import Gateway
+from recoflow.gateway.app import GatewayApp
 from recoflow.gateway.tokens import Tokens
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import Running, view, write_environment
 
 
@@ -198,8 +198,8 @@ def test_the_documentation_page_needs_nothing_from_outside(gateway: Running) -> 
 
 
 def test_while_stopping_nothing_new_is_taken(tmp_path: Path) -> None:
-    lorem = write_environment(Layout(tmp_path), "lorem")
-    stopping = Gateway([lorem], Layout(tmp_path), Tokens([lorem], Layout(tmp_path), {}), lambda: datetime.now(UTC))
+    lorem = write_environment(Paths(tmp_path), "lorem")
+    stopping = GatewayApp([lorem], Paths(tmp_path), Tokens([lorem], Paths(tmp_path), {}), lambda: datetime.now(UTC))
     stopping.is_stopping = True
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:

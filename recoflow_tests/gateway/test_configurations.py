@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from recoflow.settings.environment import load
+from recoflow.settings.environment import load_environment
 from recoflow.storage import configuration_store
-from recoflow.storage.configuration_store import Register
+from recoflow.storage.configuration_store import ConfigurationStore
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import Running, write_environment
 
 FRESH = {"max_age_days": 3, "filters": {"categories": ["sport", "news"]}}
@@ -23,7 +23,7 @@ CAMPAIGNS = "campaigns: { configurations: { discover: { max_age_days: 60 } } }\n
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """lorem is open and has one configuration in its YAML; ipsum and dolor have tokens."""
-    layout = Layout(tmp_path_factory.mktemp("data"))
+    layout = Paths(tmp_path_factory.mktemp("data"))
     write_environment(layout, "lorem")
     with (layout.environments / "lorem.yaml").open("a") as file:
         file.write(CAMPAIGNS)
@@ -58,8 +58,10 @@ def test_a_put_is_in_the_lake_when_it_is_answered_and_campaigns_see_it(api: Runn
         "version": 1,
         "configuration": FRESH,
     }
-    lorem = load(api.layout.environments / "lorem.yaml")
-    merged = configuration_store.effective(lorem, Register(Lake(api.layout.lake("lorem"))).history(), datetime.now(UTC))
+    lorem = load_environment(api.layout.environments / "lorem.yaml")
+    merged = configuration_store.effective(
+        lorem, ConfigurationStore(Lake(api.layout.lake("lorem"))).history(), datetime.now(UTC)
+    )
     assert merged.campaigns.configurations["fresh"].filters == {"categories": ("sport", "news")}
 
 
@@ -161,7 +163,7 @@ def test_all_configurations_of_the_environments_that_the_token_opens(api: Runnin
 
 
 def test_the_list_needs_a_token(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     write_environment(layout, "ipsum", "{ token_variables: [IPSUM_TOKEN] }")
     running = Running(layout)
     try:

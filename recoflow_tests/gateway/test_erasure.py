@@ -33,10 +33,13 @@ def test_a_request_lies_where_the_next_ingest_finds_it(
     case = answer.json()["request_id"]
     (path,) = [path for path in files(gateway) if case in path.name]
     assert request_file.is_request(path.name)
-    assert request_file.read(path, path.name) == (users, devices)
+    assert request_file.read_request_file(path, path.name) == (users, devices)
     assert gateway.admin.get(f"{PATH}/{case}").json() == {"request_id": case, "state": "waiting"}
     assert gateway.admin.post(PATH, json=body).json() == {"request_id": case}
-    assert len([path for path in files(gateway) if request_file.read(path, path.name) == (users, devices)]) == 1
+    assert (
+        len([path for path in files(gateway) if request_file.read_request_file(path, path.name) == (users, devices)])
+        == 1
+    )
 
 
 def test_a_request_that_was_taken_up_is_no_answer_to_a_later_one(gateway: Running) -> None:

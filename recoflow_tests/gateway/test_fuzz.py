@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import Running, write_environment
 
 SECONDS = float(os.environ.get("RECOFLOW_FUZZ_SECONDS", "60"))
@@ -101,7 +101,7 @@ streams = st.tuples(st.lists(parts, min_size=1, max_size=6), st.integers(1, 5))
 @pytest.fixture
 def noted(tmp_path: Path) -> Iterator[Running]:
     """A gateway whose log must stay free of failures."""
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     write_environment(layout, "lorem", "{ body_seconds: 0.3, max_body_bytes: 100000 }")
     write_environment(layout, "ipsum", "{ token_variables: [IPSUM_TOKEN] }")
     with (tmp_path / "log").open("wb") as log:

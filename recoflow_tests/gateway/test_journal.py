@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import StorageError
-from recoflow.gateway.admission import Intake
+from recoflow.gateway.admission import AdmissionControl
 from recoflow.gateway.bodies import Accepted
 from recoflow.gateway.journal import Journal
 from recoflow.gateway.metrics import Metrics
 from recoflow.storage import spool
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.gateway.client import write_environment
 
@@ -115,10 +115,10 @@ def test_when_a_segment_is_sealed_does_not_depend_on_the_time_of_day(tmp_path: P
 
 @pytest.mark.fault("L5")
 def test_what_was_acknowledged_is_handed_over_at_once_although_the_clock_was_set_back(tmp_path: Path) -> None:
-    lorem, wall = write_environment(Layout(tmp_path), "lorem"), [NOW]
+    lorem, wall = write_environment(Paths(tmp_path), "lorem"), [NOW]
 
     async def work() -> None:
-        intake = Intake(lorem, tmp_path / "spool", lambda: wall[0], Metrics())
+        intake = AdmissionControl(lorem, tmp_path / "spool", lambda: wall[0], Metrics())
         await intake.keep("events", Accepted(b"1\n", 1))
         wall[0] -= timedelta(days=1)
         await intake.seal()  # before a person is forgotten

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recoflow import schema
 from recoflow.formats import files, froomle
 from recoflow.gateway import bodies
-from recoflow.gateway.bodies import NotJsonError, RefusedError
+from recoflow.gateway.bodies import NotJsonError, RefusedBodyError
 from recoflow.gateway.screen import Screen
 from recoflow.settings.environment import Environment
 from recoflow_tests.gateway.client import view
@@ -80,7 +80,7 @@ def test_what_is_accepted_comes_out_of_the_spool_as_the_api_understood_it(found:
     body = json.dumps({"events": found}).encode()
     exact = froomle.from_api(body, ONE_TYPE, NOW)
     if exact.rejects.height:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(RefusedBodyError) as refused:
             bodies.events(body, ONE_TYPE, NOW)
         assert [flaw.index for flaw in refused.value.flaws] == exact.rejects["line"].to_list()
         return
@@ -107,7 +107,7 @@ def test_a_deep_property_is_refused_or_ingested_but_never_a_failure(depth: int) 
     body = b'{"events": [' + json.dumps(FULL).encode()[:-1] + b', "deep": ' + nested.encode() + b"}]}"
     try:
         accepted = bodies.events(body, ONE_TYPE, NOW)
-    except (NotJsonError, RefusedError):
+    except (NotJsonError, RefusedBodyError):
         assert depth > 100
         return
     assert _ingested(accepted.lines).events.height == 1
@@ -117,6 +117,6 @@ def _ingested(lines: bytes) -> Any:
     with TemporaryDirectory() as folder:
         path = Path(folder, "events-1.jsonl")
         path.write_bytes(lines + b"\n")
-        batches = list(files.read(path, ONE_TYPE, NOW, dialect=froomle.parse))
+        batches = list(files.read_events(path, ONE_TYPE, NOW, dialect=froomle.parse_froomle))
     (batch,) = batches
     return batch

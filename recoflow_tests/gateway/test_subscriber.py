@@ -18,9 +18,9 @@ import pytest
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import subscriber
 from recoflow.gateway.subscriber import Subscriber
-from recoflow.settings.environment import Gateway
+from recoflow.settings.environment import GatewaySettings
 from recoflow.storage import spool
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import ingest_spool, view, write_environment
 
 grpc = pytest.importorskip("grpc")
@@ -93,35 +93,35 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(tmp_path)
+def layout(tmp_path: Path) -> Paths:
+    made = Paths(tmp_path)
     write_environment(made, "lorem")
     return made
 
 
-def subscribe(layout: Layout, name: str = NAME, **limits: Any) -> Subscriber:
-    return Subscriber(name, layout.spool("lorem"), Gateway(**limits), lambda: datetime.now(UTC))
+def subscribe(layout: Paths, name: str = NAME, **limits: Any) -> Subscriber:
+    return Subscriber(name, layout.spool("lorem"), GatewaySettings(**limits), lambda: datetime.now(UTC))
 
 
 def run_until_empty(one: Subscriber, broker: Broker) -> int:
     return one.run(lambda: not broker.waiting, lambda _seconds: None)
 
 
-def test_messages_come_into_the_lake_and_are_acknowledged(broker: Broker, layout: Layout) -> None:
+def test_messages_come_into_the_lake_and_are_acknowledged(broker: Broker, layout: Paths) -> None:
     broker.publish(view(1), {"events": [view(2), view(3, timestamp=None)]}, [view(4)], b"")
     assert run_until_empty(subscribe(layout), broker) == 4
     assert len(broker.acknowledged) == 4
     assert ingest_spool(layout).accepted == 4
 
 
-def test_bad_messages_are_acknowledged_and_quarantined(broker: Broker, layout: Layout) -> None:
+def test_bad_messages_are_acknowledged_and_quarantined(broker: Broker, layout: Paths) -> None:
     broker.publish(view(1, page_type=None), b"\xff no json", b'"text"', {"events": [3]}, view(2))
     assert run_until_empty(subscribe(layout), broker) == 5
     counts = ingest_spool(layout)
     assert (counts.accepted, counts.quarantined) == (1, 4)
 
 
-def test_nothing_is_acknowledged_when_the_disk_refuses(broker: Broker, layout: Layout) -> None:
+def test_nothing_is_acknowledged_when_the_disk_refuses(broker: Broker, layout: Paths) -> None:
     one = subscribe(layout)
     layout.spool("lorem").parent.mkdir(exist_ok=True)
     layout.spool("lorem").write_text("a file where the folder should be")
@@ -134,7 +134,7 @@ def test_nothing_is_acknowledged_when_the_disk_refuses(broker: Broker, layout: L
     assert ingest_spool(layout).accepted == 1
 
 
-def test_a_message_whose_acknowledgement_was_lost_counts_once(broker: Broker, layout: Layout) -> None:
+def test_a_message_whose_acknowledgement_was_lost_counts_once(broker: Broker, layout: Paths) -> None:
     broker.publish(view(1, timestamp=None, event_id=None))
     broker.failures = [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
     assert run_until_empty(subscribe(layout), broker) == 1
@@ -142,7 +142,7 @@ def test_a_message_whose_acknowledgement_was_lost_counts_once(broker: Broker, la
     assert (counts.accepted, counts.duplicates) == (1, 1)
 
 
-def test_a_server_that_is_away_for_a_while_is_waited_for(broker: Broker, layout: Layout) -> None:
+def test_a_server_that_is_away_for_a_while_is_waited_for(broker: Broker, layout: Paths) -> None:
     broker.publish(view(1))
     broker.failures = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL]
     waits: list[float] = []
@@ -150,21 +150,21 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(broker: Broker, layout:
     assert waits == [subscriber.RETRY_SECONDS] * 2
 
 
-def test_a_subscription_that_does_not_exist_is_an_error_that_names_it(broker: Broker, layout: Layout) -> None:
+def test_a_subscription_that_does_not_exist_is_an_error_that_names_it(broker: Broker, layout: Paths) -> None:
     with pytest.raises(ConfigurationError, match="subscriptions/nothing: cannot be read"):
         subscribe(layout, "projects/lorem/subscriptions/nothing").run(lambda: False, lambda _seconds: None)
 
 
-def test_a_segment_is_sealed_by_its_age_while_messages_go_on(broker: Broker, layout: Layout) -> None:
+def test_a_segment_is_sealed_by_its_age_while_messages_go_on(broker: Broker, layout: Paths) -> None:
     folder, start = layout.spool("lorem"), datetime(2026, 6, 1, tzinfo=UTC)
     moments = (start + timedelta(seconds=3 * tick) for tick in range(20))
-    one = Subscriber(NAME, folder, Gateway(seal_seconds=10), lambda: next(moments))
+    one = Subscriber(NAME, folder, GatewaySettings(seal_seconds=10), lambda: next(moments))
     broker.publish(view(1))
     one.run(lambda: bool(spool.sealed(folder)), lambda _seconds: None)
     assert ingest_spool(layout).accepted == 1
 
 
-def test_the_command_takes_messages_until_it_is_told_to_stop(broker: Broker, layout: Layout) -> None:
+def test_the_command_takes_messages_until_it_is_told_to_stop(broker: Broker, layout: Paths) -> None:
     broker.publish(view(1), view(2))
     command = [sys.executable, "-m", "recoflow.cli", "pubsub", "--environment", "lorem", "--subscription", NAME]
     process = subprocess.Popen([*command, "--data", str(layout.root)], stdout=subprocess.PIPE, text=True)

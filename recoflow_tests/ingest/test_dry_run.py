@@ -34,7 +34,7 @@ def test_duplicates_and_conflicts_within_and_between_files_are_counted(tmp_path,
     first = _file(tmp_path, "a.jsonl", [_event(1), _event(1), _event(2, event_id="x"), _event(3, event_id="x")])
     second = _file(tmp_path, "b.jsonl", [_event(1), _event(4, event_id="x"), _event(5), "{"])
 
-    found = dry_run.validate([first, second], LOREM, make.now)
+    found = dry_run.dry_run([first, second], LOREM, make.now)
 
     assert [report.counts for report in found.reports] == [Counts(4, 2, 1, 1), Counts(4, 1, 2, 1)]
     assert found.counts == Counts(8, 3, 3, 2)
@@ -48,7 +48,7 @@ def test_duplicates_and_conflicts_within_and_between_files_are_counted(tmp_path,
 def test_the_json_form_has_the_counts_and_every_reject(tmp_path, make):
     path = _file(tmp_path, "a.jsonl", [_event(1), _event(2, channel="fax")])
 
-    told = dry_run.validate([path], LOREM, make.now).as_json()
+    told = dry_run.dry_run([path], LOREM, make.now).as_json()
 
     (reject,) = told.pop("rejects")
     assert told == {"read": 2, "accepted": 1, "quarantined": 1, "duplicates": 0}
@@ -59,13 +59,13 @@ def test_the_json_form_has_the_counts_and_every_reject(tmp_path, make):
 def test_a_file_given_twice_is_read_twice_and_accepted_once(tmp_path, make):
     path = _file(tmp_path, "a.jsonl", [_event(1), _event(2), "{"])
 
-    assert dry_run.validate([path, path], LOREM, make.now).counts == Counts(6, 2, 2, 2)
+    assert dry_run.dry_run([path, path], LOREM, make.now).counts == Counts(6, 2, 2, 2)
 
 
 def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path, make):
     paths = [_file(tmp_path / folder, "a.jsonl", ["{"]) for folder in ("one", "two")]
 
-    assert dry_run.validate(paths, LOREM, make.now).rejects["file"].to_list() == [str(path) for path in paths]
+    assert dry_run.dry_run(paths, LOREM, make.now).rejects["file"].to_list() == [str(path) for path in paths]
 
 
 def test_a_folder_named_items_does_not_change_what_its_files_are(tmp_path, make):
@@ -90,7 +90,7 @@ def test_an_unreadable_file_is_an_error_and_not_a_count(tmp_path, make):
     path.write_bytes(b"\x1f\x8b no gzip")
 
     with pytest.raises(SourceError, match=r"a\.jsonl"):
-        dry_run.validate([path], LOREM, make.now)
+        dry_run.dry_run([path], LOREM, make.now)
 
 
 def test_every_batch_passes_the_watcher(tmp_path, make):
@@ -102,7 +102,7 @@ def test_every_batch_passes_the_watcher(tmp_path, make):
             yield batch
 
     paths = [_file(tmp_path, "a.jsonl", [_event(1)]), _file(tmp_path, "b.jsonl", [_event(1), "{"])]
-    dry_run.validate(paths, LOREM, make.now, watch=watch)
+    dry_run.dry_run(paths, LOREM, make.now, watch=watch)
 
     assert seen == [("a.jsonl", 1), ("b.jsonl", 2)]
 
@@ -125,7 +125,7 @@ def test_any_files_count_as_their_ingest_does(tmp_path_factory, make, mix):
     paths = [_file(folder, f"{place}.jsonl", lines) for place, lines in enumerate(mix)]
     lake = Lake(folder / "lake")
 
-    found = dry_run.validate(paths, LOREM, make.now)
+    found = dry_run.dry_run(paths, LOREM, make.now)
 
     assert found.counts.read == sum(map(len, mix))
     assert [each.counts for each in found.reports] == [ingest_file(p, LOREM, lake, make.now).counts for p in paths]
@@ -135,6 +135,6 @@ def test_any_files_count_as_their_ingest_does(tmp_path_factory, make, mix):
 
 
 def test_the_committed_sample_counts_as_its_readme_says(make):
-    found = dry_run.validate(SAMPLE, LOREM, make.now.replace(month=12))
+    found = dry_run.dry_run(SAMPLE, LOREM, make.now.replace(month=12))
 
     assert found.counts == Counts(read=207, accepted=199, quarantined=7, duplicates=1)

@@ -14,7 +14,7 @@ from recoflow.formats import files
 from recoflow.ingest import staged_batch
 from recoflow.ingest.file_hash import ChangedFileError
 from recoflow.ingest.run import ingest_file
-from recoflow.ingest.staged_batch import Delivery
+from recoflow.ingest.staged_batch import StagedBatch
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.settings.environment import Environment, Sftp
 from recoflow.storage import atomic_files
@@ -29,7 +29,7 @@ CSV = "event_type,user_id,page_type,channel,action_item,action_item_type,timesta
 def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the hash wait for the end of the parser, or the parser for the hash, from the call on."""
     is_first_done = threading.Event()
-    sha256, read = atomic_files.sha256, files.read
+    sha256, read = atomic_files.sha256, files.read_events
 
     def late_hash(path: Path) -> str:
         is_first_done.wait(10)
@@ -54,7 +54,7 @@ def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     def put() -> None:
         is_hashed_first = request.param == "hashed_first"
         monkeypatch.setattr(atomic_files, "sha256", hash_and_tell if is_hashed_first else late_hash)
-        monkeypatch.setattr(files, "read", late_read if is_hashed_first else read_and_tell)
+        monkeypatch.setattr(files, "read_events", late_read if is_hashed_first else read_and_tell)
 
     return put
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_with_a_known_file_is_nobodys_concern(lake, make, dump, pu
 def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, dump, put_in_order, monkeypatch):
     count = staged_batch._count
 
-    def failing(batch: ParsedBatch, into: Delivery) -> None:
+    def failing(batch: ParsedBatch, into: StagedBatch) -> None:
         count(batch, into)
         if into.read > 50:
             raise SourceError("dump.csv", "is broken", "Send it again")
@@ -115,7 +115,7 @@ def test_a_file_that_is_written_to_while_it_is_read_waits_until_it_is_whole(lake
         ingest_file(dump, ENVIRONMENT, lake, make.now)
     before = parquet_files(lake)
     put_in_order()
-    read = files.read
+    read = files.read_events
 
     def written_to(*args: Any, **options: Any) -> Iterator[ParsedBatch]:
         parsed = [*read(*args, **options)]
@@ -124,7 +124,7 @@ def test_a_file_that_is_written_to_while_it_is_read_waits_until_it_is_whole(lake
         yield from parsed
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(files, "read", written_to)
+        patched.setattr(files, "read_events", written_to)
         with pytest.raises(ChangedFileError, match="was written to while it was read"):
             ingest_file(dump, ENVIRONMENT, lake, make.now)
 
@@ -138,6 +138,6 @@ def test_a_file_that_breaks_off_because_it_is_replaced_is_not_taken_for_a_broken
         raise SourceError("dump.csv", "cannot be read to its end", "Send it again, whole")
         yield
 
-    monkeypatch.setattr(files, "read", replaced)
+    monkeypatch.setattr(files, "read_events", replaced)
     with pytest.raises(ChangedFileError):
         ingest_file(dump, ENVIRONMENT, lake, make.now)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from recoflow.ingest.pending_files import INGESTED, REJECTED, Arrival
+from recoflow.ingest.pending_files import INGESTED, REJECTED, PendingFile
 from recoflow.settings import environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
@@ -18,7 +18,7 @@ LOREM = Path(__file__).parents[2] / "data/environments/lorem.yaml"
 @pytest.fixture
 def mailbox(tmp_path: Path) -> Iterator[Mailbox]:
     """Of an account that no server is asked for: local files need none."""
-    account = Account.of(environment.load(LOREM), Layout(tmp_path))
+    account = Account.of(environment.load_environment(LOREM), Paths(tmp_path))
     with Ledger(tmp_path / "ledger.sqlite") as ledger, Mailbox(account, ledger, tmp_path / "claimed") as opened:
         yield opened
 
@@ -27,9 +27,9 @@ def test_a_local_file_overwrites_none_of_its_name_that_came_before(mailbox: Mail
     path = tmp_path / "orders.csv.gz"
     for content in ("first", "second", "third"):
         path.write_text(content)
-        Arrival(path.name, path).done(mailbox)
+        PendingFile(path.name, path).done(mailbox)
     path.write_text("no gzip")
-    Arrival(path.name, path).refuse(mailbox, "it is no gzip")
+    PendingFile(path.name, path).refuse(mailbox, "it is no gzip")
     assert not path.exists()
     assert {each.name: each.read_text() for each in (tmp_path / INGESTED).iterdir()} == {
         "orders.csv.gz": "first",

@@ -58,7 +58,7 @@ def test_reasons_are_counted_the_most_frequent_first(lake, tmp_path, make):
 def test_the_export_has_each_raw_text_on_one_line(tmp_path):
     rejects = pl.DataFrame({"file": ["a.jsonl", "segment", "b.csv"], "raw": ['{"a":\r\n 1}', "no json", 'x,"a\nb"']})
 
-    quarantine.export(rejects, tmp_path / "mend.jsonl")
+    quarantine.export_quarantine(rejects, tmp_path / "mend.jsonl")
 
     assert (tmp_path / "mend.jsonl").read_bytes() == b'{"a":   1}\nno json\nx,"a\nb"\n'
 
@@ -67,7 +67,7 @@ def test_a_mended_export_is_taken_in_like_any_file(lake, make, tmp_path):
     ingest_file(_drop(tmp_path, [_event(1, channel="fax"), _event(2)]), STRICT, lake, make.now)
     mended = tmp_path / "mended.jsonl"
 
-    quarantine.export(quarantine.listing(lake), mended)
+    quarantine.export_quarantine(quarantine.listing(lake), mended)
     mended.write_text(mended.read_text().replace("fax", "www"))
 
     assert ingest_file(mended, STRICT, lake, make.now).counts.accepted == 1

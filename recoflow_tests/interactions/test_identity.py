@@ -7,7 +7,7 @@ from recoflow.interactions import identity
 
 
 def test_a_device_with_one_user_belongs_to_that_user(filled):
-    devices = identity.resolve(
+    devices = identity.resolve_devices(
         filled.events({"device_id": "d1"}, {"device_id": "d1", "user_id": "ann"}, {"device_id": "d1", "user_id": "ann"})
     )
 
@@ -16,7 +16,7 @@ def test_a_device_with_one_user_belongs_to_that_user(filled):
 
 
 def test_a_device_with_two_users_belongs_to_none(filled):
-    devices = identity.resolve(
+    devices = identity.resolve_devices(
         filled.events({"device_id": "d1", "user_id": "ann"}, {"device_id": "d1", "user_id": "bob"})
     )
 
@@ -24,7 +24,7 @@ def test_a_device_with_two_users_belongs_to_none(filled):
 
 
 def test_a_user_has_many_devices_and_devices_without_a_user_are_left_out(filled):
-    devices = identity.resolve(
+    devices = identity.resolve_devices(
         filled.events({"device_id": "d2", "user_id": "ann"}, {"device_id": "d1", "user_id": "ann"}, {"device_id": "d3"})
     )
 

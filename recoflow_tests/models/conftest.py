@@ -15,7 +15,7 @@ from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_store
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
-from recoflow.settings.environment import Environment, Sftp, Training
+from recoflow.settings.environment import Environment, Sftp, TrainingSettings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ def catalogue(*items: str, published_at: datetime | None = None) -> pl.DataFrame
 def environment(**training: object) -> Environment:
     """An environment with the given training settings."""
     sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
-    return Environment(name="lorem", sftp=sftp, training=Training.model_validate(training))
+    return Environment(name="lorem", sftp=sftp, training=TrainingSettings.model_validate(training))
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def world() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def training(world: pl.DataFrame) -> pipeline.Training:
+def training(world: pl.DataFrame) -> pipeline.TrainingResult:
     identity = pl.DataFrame({"device_id": ["d1"], "user_id": ["0001"]}, schema=schema.IDENTITY)
     return pipeline.train_environment(
         world, catalogue("i000", "new-1"), identity, environment(), None, NOW, {"interactions": 7}
@@ -111,7 +111,7 @@ def random_matrix(seed: int, users: int = 60, items: int = 40, density: float = 
 
 
 @pytest.fixture
-def trained(training: pipeline.Training) -> Bundle:
+def trained(training: pipeline.TrainingResult) -> Bundle:
     assert training.bundle is not None
     return training.bundle
 

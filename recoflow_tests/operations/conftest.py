@@ -16,7 +16,7 @@ from recoflow.ingest.run import ingest_file
 from recoflow.sandbox import keys, sftp_server
 from recoflow.settings.environment import Environment
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests import scenario
 
 NOW = datetime.now(UTC)
@@ -27,7 +27,7 @@ class House:
     """An installation whose SFTP server runs."""
 
     home: Path
-    layout: Layout
+    layout: Paths
     environment: Environment
 
     @property
@@ -40,13 +40,13 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # what others left in the real one is not ours
     home = tmp_path / "home"
-    layout = Layout(home / "data")
+    layout = Paths(home / "data")
     layout.environments.mkdir(parents=True)
     shutil.copy(scenario.REPOSITORY / "dagster.yaml", home)
     scenario.write_environment(layout, "lorem")
     from recoflow.settings import environment
 
-    found = environment.load(layout.environments / "lorem.yaml")
+    found = environment.load_environment(layout.environments / "lorem.yaml")
     with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, ("lorem",)), 0) as server:
         layout.sftp_port.write_text(str(server.port))
         made = House(home, layout, found)

@@ -22,7 +22,7 @@ from recoflow.ingest.run import ingest_file
 from recoflow.operations import backup, doctor, restore
 from recoflow.sandbox import feeder, keys, sftp_server
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
@@ -36,32 +36,34 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere(house: House, tmp_path: Path) -> Layout:
+def elsewhere(house: House, tmp_path: Path) -> Paths:
     """Another machine, as it were: a folder with dagster.yaml and an empty data folder."""
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(house.home / "dagster.yaml", tmp_path / "elsewhere")
-    return Layout(tmp_path / "elsewhere" / "data")
+    return Paths(tmp_path / "elsewhere" / "data")
 
 
-def put_back(copy: Path, layout: Layout) -> restore.Restored:
-    return restore.restore(copy, layout, layout.root.parent)
+def put_back(copy: Path, layout: Paths) -> restore.Restored:
+    return restore.restore_backup(copy, layout, layout.root.parent)
 
 
 def ids(lake: Lake) -> list[str]:
     return sorted(lake.scan("events").collect()["event_id"])
 
 
-def test_a_restored_installation_is_sound_and_has_everything(house: House, copy: Path, elsewhere: Layout) -> None:
+def test_a_restored_installation_is_sound_and_has_everything(house: House, copy: Path, elsewhere: Paths) -> None:
     spool = SpoolWriter(house.layout.spool("lorem"), "events", 1 << 20)
     spool.append([event(1000).encode()], NOW)  # acknowledged, not sealed
     local = house.layout.inbox("lorem") / "waiting.jsonl"
     local.parent.mkdir(parents=True)
     local.write_text(event(1001))
-    backup.backup(house.layout, house.home, copy, NOW)
+    backup.back_up(house.layout, house.home, copy, NOW)
     spool.seal()
     assert copy.stat().st_mode & 0o777 == 0o700
     put_back(copy, elsewhere)
-    assert doctor.examine(elsewhere, elsewhere.root.parent, NOW)[0].area == "sftp"  # its server does not run
+    assert (
+        doctor.examine_installation(elsewhere, elsewhere.root.parent, NOW)[0].area == "sftp"
+    )  # its server does not run
     assert ids(Lake(elsewhere.lake("lorem"))) == ids(house.lake)
     assert Lake(elsewhere.lake("lorem")).version("events") == house.lake.version("events")
     (segment,) = pending_files.segments(elsewhere.spool("lorem"))
@@ -73,7 +75,7 @@ def test_a_restored_installation_is_sound_and_has_everything(house: House, copy:
 
 @pytest.mark.fault("M17")
 def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
-    house: House, copy: Path, elsewhere: Layout
+    house: House, copy: Path, elsewhere: Paths
 ) -> None:
     spool = SpoolWriter(house.layout.spool("lorem"), "events", 2000)
     acknowledged: list[str] = []
@@ -103,8 +105,8 @@ def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
             time.sleep(1)
             before = list(acknowledged)
             target = copy.with_name(f"backup-{number}")
-            backup.backup(house.layout, house.home, target, NOW)
-            layout = Layout(elsewhere.root.with_name(f"data-{number}"))
+            backup.back_up(house.layout, house.home, target, NOW)
+            layout = Paths(elsewhere.root.with_name(f"data-{number}"))
             put_back(target, layout)
             lake = Lake(layout.lake("lorem"))
             for arrival in pending_files.segments(layout.spool("lorem")):
@@ -119,20 +121,20 @@ def test_a_backup_while_events_are_taken_in_loses_none_that_was_acknowledged(
     spool.seal()
 
 
-def test_people_who_were_erased_since_the_backup_are_erased_again(house: House, copy: Path, elsewhere: Layout) -> None:
-    backup.backup(house.layout, house.home, copy, NOW)
-    erase.forget(house.layout, house.environment, {"lorem": house.lake}, user_ids=["reader-3"])
+def test_people_who_were_erased_since_the_backup_are_erased_again(house: House, copy: Path, elsewhere: Paths) -> None:
+    backup.back_up(house.layout, house.home, copy, NOW)
+    erase.erase(house.layout, house.environment, {"lorem": house.lake}, user_ids=["reader-3"])
     assert not (copy / "erasures").exists()
-    restored = restore.restore(copy, elsewhere, elsewhere.root.parent, house.layout.erasures)
+    restored = restore.restore_backup(copy, elsewhere, elsewhere.root.parent, house.layout.erasures)
     assert restored.erased == {"lorem": 1}
     events = Lake(elsewhere.lake("lorem")).scan("events").collect()
     assert sorted(events["user_id"].unique()) == [f"reader-{n}" for n in (0, 1, 2, 4, 5, 6)]
     assert erased_ids.matches(elsewhere, "lorem", "user", ["reader-3"]) == {"reader-3"}
 
 
-def test_claims_that_came_since_the_backup_are_taken_up(house: House, copy: Path, elsewhere: Layout) -> None:
+def test_claims_that_came_since_the_backup_are_taken_up(house: House, copy: Path, elsewhere: Paths) -> None:
     claimed(house, "old_2026-03-01.csv")
-    backup.backup(house.layout, house.home, copy, NOW)
+    backup.back_up(house.layout, house.home, copy, NOW)
     claimed(house, "new_2026-03-02.csv")
     put_back(copy, elsewhere)
     elsewhere.sftp_port.write_text(house.layout.sftp_port.read_text())
@@ -145,7 +147,7 @@ def test_claims_that_came_since_the_backup_are_taken_up(house: House, copy: Path
 
 
 def test_an_answer_that_waited_for_its_publication_is_published_from_the_new_place(
-    house: House, copy: Path, elsewhere: Layout
+    house: House, copy: Path, elsewhere: Paths
 ) -> None:
     claim = claimed(house, "a_2026-03-01.csv")
     answer = house.layout.campaigns("lorem") / "key" / "a.csv"
@@ -165,7 +167,7 @@ def test_an_answer_that_waited_for_its_publication_is_published_from_the_new_pla
         with pytest.raises(CutOffError):
             mailbox.publish(claim, [(answer, "a_2026-03-01.csv")])
         mailbox.close()
-    backup.backup(house.layout, house.home, copy, NOW)
+    backup.back_up(house.layout, house.home, copy, NOW)
     shutil.rmtree(house.layout.campaigns("lorem"))
     put_back(copy, elsewhere)
     with serving(elsewhere):
@@ -181,7 +183,7 @@ def test_a_ledger_that_is_written_to_is_copied_as_of_one_moment(house: House, co
     path = house.layout.mailbox("lorem") / "ledger.sqlite"
     with Ledger(path) as ledger, ledger.transaction() as half:
         half.execute("UPDATE claims SET state = 'rejected'")
-        backup.backup(house.layout, house.home, copy, NOW)
+        backup.back_up(house.layout, house.home, copy, NOW)
     with closing(sqlite3.connect(copy / "mailbox/lorem/ledger.sqlite")) as opened:
         assert opened.execute("SELECT state FROM claims").fetchall() == [("ingested",)]
     assert not [path for path in (copy / "mailbox/lorem").iterdir() if path.name.endswith(("-wal", "-shm", ".lock"))]
@@ -191,15 +193,15 @@ def test_a_damaged_lake_is_no_backup(house: House, copy: Path) -> None:
     file = Path(house.lake.files("events")[0])
     file.write_bytes(b"")
     with pytest.raises(StorageError, match=file.name):
-        backup.backup(house.layout, house.home, copy, NOW)
+        backup.back_up(house.layout, house.home, copy, NOW)
     with pytest.raises(StorageError, match="no backup that was finished"):
-        backup.read(copy)
+        backup.read_backup(copy)
 
 
 def test_a_backup_that_was_altered_is_refused_and_nothing_is_put_back(
-    house: House, copy: Path, elsewhere: Layout
+    house: House, copy: Path, elsewhere: Paths
 ) -> None:
-    backup.backup(house.layout, house.home, copy, NOW)
+    backup.back_up(house.layout, house.home, copy, NOW)
     altered = next(copy.glob("lake/lorem/events/*.parquet"))
     altered.write_bytes(altered.read_bytes()[:-1] + b"x")
     with pytest.raises(StorageError, match=altered.name):
@@ -208,15 +210,15 @@ def test_a_backup_that_was_altered_is_refused_and_nothing_is_put_back(
 
 
 def test_nothing_is_put_over_data_that_is_there(house: House, copy: Path) -> None:
-    backup.backup(house.layout, house.home, copy, NOW)
+    backup.back_up(house.layout, house.home, copy, NOW)
     with pytest.raises(StorageError, match="has data already"):
         put_back(copy, house.layout)
     with pytest.raises(StorageError, match="is not empty"):
-        backup.backup(house.layout, house.home, copy, NOW)
+        backup.back_up(house.layout, house.home, copy, NOW)
 
 
 def test_the_commands_put_an_installation_back(
-    house: House, copy: Path, elsewhere: Layout, monkeypatch: pytest.MonkeyPatch
+    house: House, copy: Path, elsewhere: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed(house, "a_2026-03-01.csv")
     (house.layout.mailbox("lorem")).rename(house.home / "lost")
@@ -230,7 +232,10 @@ def test_the_commands_put_an_installation_back(
     assert "lorem: 0 ids erased again, 0 claims taken up" in back.output
     assert "No record of erased people" in back.output
     with serving(elsewhere):
-        assert doctor.examine(elsewhere, elsewhere.root.parent, datetime.now(UTC) + timedelta(seconds=1)) == []
+        assert (
+            doctor.examine_installation(elsewhere, elsewhere.root.parent, datetime.now(UTC) + timedelta(seconds=1))
+            == []
+        )
 
 
 def claimed(house: House, name: str) -> str:
@@ -247,7 +252,7 @@ def claimed(house: House, name: str) -> str:
 
 
 @contextmanager
-def serving(layout: Layout) -> Iterator[None]:
+def serving(layout: Paths) -> Iterator[None]:
     with sftp_server.serve(layout.sftp, keys.prepare(layout.sftp, ("lorem",)), 0) as running:
         layout.sftp_port.write_text(str(running.port))
         yield

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from recoflow import cli
 from recoflow.operations import doctor
-from recoflow.operations.finding import Finding
+from recoflow.operations.finding import Fault
 from recoflow.sandbox import feeder
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
@@ -27,11 +27,11 @@ from recoflow_tests.operations.conftest import NOW, House
 OLD = time.time() - 2 * 86_400
 
 
-def examine(house: House, *, is_repairing: bool = False) -> list[Finding]:
-    return doctor.examine(house.layout, house.home, NOW, is_repairing=is_repairing)
+def examine(house: House, *, is_repairing: bool = False) -> list[Fault]:
+    return doctor.examine_installation(house.layout, house.home, NOW, is_repairing=is_repairing)
 
 
-def only(house: House) -> Finding:
+def only(house: House) -> Fault:
     (finding,) = examine(house)
     return finding
 

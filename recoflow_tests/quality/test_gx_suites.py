@@ -65,7 +65,7 @@ def world(tmp_path):
         return gx_suites.Campaign(key, "c", halves, folder / "requests.parquet", tmp_path / "items.parquet")
 
     def check(**frames):
-        return gx_suites.campaigns([stage("one", **frames)], **SETTINGS)["one"]
+        return gx_suites.check_campaign_tables([stage("one", **frames)], **SETTINGS)["one"]
 
     check.recommendations, check.requests, check.stage = recommendations, requests, stage
     return check
@@ -146,14 +146,14 @@ def test_of_many_campaigns_each_gets_its_own_findings(world):
         world.stage("also sound"),
         world.stage("it's empty", **nothing),
     ]
-    found = {key: failed(findings) for key, findings in gx_suites.campaigns(staged, **SETTINGS).items()}
+    found = {key: failed(findings) for key, findings in gx_suites.check_campaign_tables(staged, **SETTINGS).items()}
     assert found == {
         "sound": set(),
         "repeated": {"no_item_repeated"},
         "also sound": set(),
         "it's empty": {"has_recommendations"},
     }
-    assert gx_suites.campaigns([], **SETTINGS) == {}
+    assert gx_suites.check_campaign_tables([], **SETTINGS) == {}
 
 
 def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):
@@ -162,7 +162,7 @@ def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):
         Check("sound", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),)),
         Check("broken", "t", "All is well.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "b"}),)),
     ]
-    findings = gx_runner.validate({"t": f"FROM {sql.parquet([str(tmp_path / 'a.parquet')])}"}, checks, {})
+    findings = gx_runner.run_checks({"t": f"FROM {sql.parquet([str(tmp_path / 'a.parquet')])}"}, checks, {})
     assert [finding.passed for finding in findings] == [True, False]
     assert "could not be computed" in findings[1].message
 
@@ -171,5 +171,5 @@ def test_names_of_files_are_data(tmp_path: Path):
     path = tmp_path / "it's.parquet"
     pl.DataFrame({"a": [None]}, schema={"a": pl.Int64}).write_parquet(path)
     check = Check("present", "t", "a is present.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),))
-    (finding,) = gx_runner.validate({"t": f"FROM {sql.parquet([str(path)])}"}, [check], {})
+    (finding,) = gx_runner.run_checks({"t": f"FROM {sql.parquet([str(path)])}"}, [check], {})
     assert finding.message == "Not so: a is present. a: 1 of 1 values (None)."

@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 from recoflow.sandbox import warm_up, world
-from recoflow.settings.environment import Environment, Model, Sftp, Training
+from recoflow.settings.environment import Environment, Model, Sftp, TrainingSettings
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 
 
 def test_a_rehearsal_answers_the_first_list_of_every_reader(tmp_path: Path) -> None:
-    environment = Environment(name="other", sftp=SFTP, training=Training(models={"als": Model(algorithm="als")}))
+    environment = Environment(
+        name="other", sftp=SFTP, training=TrainingSettings(models={"als": Model(algorithm="als")})
+    )
     assert warm_up.rehearse(environment, tmp_path) == 100 * next(iter(world.LISTS.values()))
 
 

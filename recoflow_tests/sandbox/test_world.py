@@ -30,13 +30,13 @@ def town() -> world.World:
 @pytest.fixture(scope="module")
 def files(town: world.World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Counts]]:
     folder = tmp_path_factory.mktemp("world")
-    return folder, world.write(town, folder)
+    return folder, world.write_world(town, folder)
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         small = world.generate(seed=5, users=30, items=40, events=600, days=5, end=END)
-        world.write(small, tmp_path / name)
+        world.write_world(small, tmp_path / name)
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
 
@@ -48,7 +48,7 @@ def test_another_seed_gives_another_world() -> None:
 
 
 def test_the_committed_sample_is_what_the_generator_writes(tmp_path: Path) -> None:
-    sample.write(tmp_path)
+    sample.write_sample(tmp_path)
     committed = {path.name: path.read_bytes() for path in SAMPLE.iterdir() if path.name != "README.md"}
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == committed
 
@@ -222,7 +222,7 @@ def test_an_event_file_holds_its_day_and_only_broken_lines_fail(
 
 
 def test_the_days_can_be_bundled_into_fewer_files(town: world.World, tmp_path: Path) -> None:
-    counts = world.write(town, tmp_path, days_per_file=30)
+    counts = world.write_world(town, tmp_path, days_per_file=30)
     assert sorted(name for name in counts if "_events_" in name) == [
         "lorem_events_2026-09-23.jsonl",
         "lorem_events_2026-10-23.jsonl",
@@ -232,8 +232,8 @@ def test_the_days_can_be_bundled_into_fewer_files(town: world.World, tmp_path: P
 
 def test_an_ingest_counts_exactly_what_was_promised(tmp_path: Path) -> None:
     small = world.generate(users=60, items=60, events=2_000, days=10, end=END)
-    counts = world.write(small, tmp_path / "files", days_per_file=10)
-    lorem = environment.load(SAMPLE.parent / "environments" / "lorem.yaml")
+    counts = world.write_world(small, tmp_path / "files", days_per_file=10)
+    lorem = environment.load_environment(SAMPLE.parent / "environments" / "lorem.yaml")
     lake = Lake(tmp_path / "lake")
     found = {name: ingest_file(tmp_path / "files" / name, lorem, lake, END).counts for name in counts}
     assert found == counts

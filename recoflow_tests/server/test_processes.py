@@ -10,16 +10,16 @@ import pytest
 
 from recoflow.errors import ConfigurationError
 from recoflow.server import processes, stack
-from recoflow.server.processes import Service, ServiceError
+from recoflow.server.processes import ManagedProcess, ServiceError
 from recoflow.storage import stack_lock
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests import scenario
 
 WAITS = "import time; print('up', flush=True); time.sleep(60)"
 
 
-def python(code: str, log: Path) -> Service:
-    return Service("child", (sys.executable, "-c", code), log)
+def python(code: str, log: Path) -> ManagedProcess:
+    return ManagedProcess("child", (sys.executable, "-c", code), log)
 
 
 def test_a_taken_port_gives_another_one_and_is_told() -> None:
@@ -40,7 +40,7 @@ def test_a_free_port_is_the_one_that_was_wished() -> None:
 
 def test_an_installation_that_runs_already_is_not_started_a_second_time(tmp_path: Path) -> None:
     (tmp_path / "workspace.yaml").touch()
-    layout = Layout(tmp_path / "data")
+    layout = Paths(tmp_path / "data")
     layout.environments.mkdir(parents=True)
     told: list[str] = []
     with pytest.raises(ConfigurationError, match="has no environment"), stack.up(tmp_path, layout, told.append):

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from recoflow.server.reload import Changes
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow_tests import scenario
 
 
 @dataclass
 class FakeStack:
-    layout: Layout
+    layout: Paths
     is_busy: bool = False
     times_read: int = 0
     told: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class FakeStack:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> FakeStack:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     layout.environments.mkdir()
     scenario.write_environment(layout, "lorem")
     return FakeStack(layout)

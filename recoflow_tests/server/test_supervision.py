@@ -11,7 +11,7 @@ import pytest
 
 from recoflow.errors import RecoflowError
 from recoflow.server import processes
-from recoflow.server.processes import Service, ServiceError
+from recoflow.server.processes import ManagedProcess, ServiceError
 from recoflow.server.supervision import Supervisor
 
 
@@ -20,7 +20,7 @@ class Ground:
     """A service, a supervisor on it, and a clock that stands."""
 
     folder: Path
-    service: Service
+    service: ManagedProcess
     time: float = 0.0
     reports: list[str] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Ground:
         self.service.start(os.environ, self.folder)
         self.supervisor = Supervisor([self.service], self.start, self.report, lambda: self.time)
 
-    def start(self, service: Service) -> None:
+    def start(self, service: ManagedProcess) -> None:
         self.starts.append(self.time)
         if self.refusal:
             raise ServiceError(service.name, self.refusal, "Free it")
@@ -52,7 +52,9 @@ class Ground:
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Iterator[Ground]:
-    sleeper = Service("sleeper", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path / "sleeper.log")
+    sleeper = ManagedProcess(
+        "sleeper", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path / "sleeper.log"
+    )
     made = Ground(tmp_path, sleeper)
     yield made
     made.service.wait(0)
@@ -108,7 +110,7 @@ def test_what_a_dead_service_had_started_is_ended_before_it_starts_again(tmp_pat
     # The child writes its process id, and outlives its parent.
     started = "subprocess.Popen(['sleep', '600']).pid"
     code = f"import subprocess, time; print({started}, flush=True); time.sleep(600)"
-    parent = Service("parent", (sys.executable, "-c", code), tmp_path / "log")
+    parent = ManagedProcess("parent", (sys.executable, "-c", code), tmp_path / "log")
     ground = Ground(tmp_path, parent)
     processes.await_true(lambda: parent.log.read_text().endswith("\n"), [parent], 30, "the child")
     child = int(parent.log.read_text())

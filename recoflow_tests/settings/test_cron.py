@@ -25,7 +25,7 @@ LINES = st.tuples(*(st.lists(field, min_size=1, max_size=2).map(",".join) for fi
 
 def problem_of(line: str) -> str | None:
     try:
-        cron.check(line)
+        cron.check_cron(line)
     except ValueError as error:
         return str(error)
     return None
@@ -59,7 +59,7 @@ def test_a_line_is_accepted_when_the_scheduler_accepts_it_and_it_is_ever_due(lin
     ],
 )
 def test_a_line_that_crontab_understands_is_accepted(line: str) -> None:
-    assert cron.check(line) == line
+    assert cron.check_cron(line) == line
     assert is_valid_cron_schedule(line)
 
 
@@ -88,4 +88,4 @@ def test_a_line_that_crontab_understands_is_accepted(line: str) -> None:
 )
 def test_a_line_that_is_wrong_is_told_by_its_field(line: str, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
-        cron.check(line)
+        cron.check_cron(line)

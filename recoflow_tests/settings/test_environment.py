@@ -25,7 +25,7 @@ def line_of(path: Path, text: str) -> int:
 
 
 def test_the_sample_file_loads_and_never_changes() -> None:
-    found = environment.load(SAMPLE)
+    found = environment.load_environment(SAMPLE)
     assert found.name == "lorem"
     assert found.default_item_type == "article"
     assert set(schema.CHANNELS) <= found.channels
@@ -58,7 +58,7 @@ def test_a_wrong_value_is_named_with_file_line_key_and_cure(
 ) -> None:
     path = written(tmp_path, old, new)
     with pytest.raises(ConfigurationError) as caught:
-        environment.load(path)
+        environment.load_environment(path)
     message = str(caught.value)
     assert message.startswith(f"{path}:")
     assert f": {key}: " in message
@@ -81,7 +81,9 @@ EXPERIMENTS = "campaigns.experiments"
 
 
 def test_experiments_and_scheduled_campaigns_are_read(tmp_path: Path) -> None:
-    campaigns = environment.load(written(tmp_path, "    discover: { max_age_days: 60 }\n", CAMPAIGNS)).campaigns
+    campaigns = environment.load_environment(
+        written(tmp_path, "    discover: { max_age_days: 60 }\n", CAMPAIGNS)
+    ).campaigns
     assert list(campaigns.experiments["ranker"].arms) == ["by_bpr", "as_ever"]
     assert campaigns.scheduled["weekly"].lists[1].list_name == "b"
 
@@ -123,7 +125,7 @@ def test_what_is_wrong_with_an_experiment_or_a_scheduled_campaign_is_named(
     assert old in CAMPAIGNS
     path = written(tmp_path, "    discover: { max_age_days: 60 }\n", CAMPAIGNS.replace(old, new, 1))
     with pytest.raises(ConfigurationError) as caught:
-        environment.load(path)
+        environment.load_environment(path)
     assert f": {key}: " in str(caught.value)
     assert problem in str(caught.value)
     if "is missing" not in problem:
@@ -133,7 +135,7 @@ def test_what_is_wrong_with_an_experiment_or_a_scheduled_campaign_is_named(
 def test_what_the_sample_shows_in_comments_is_sound(tmp_path: Path) -> None:
     text = SAMPLE.read_text()
     comment = text[text.index("  # experiments:") :].split("\n\n")[0]
-    shown = environment.load(written(tmp_path, comment, comment.replace("  # ", "  ")))
+    shown = environment.load_environment(written(tmp_path, comment, comment.replace("  # ", "  ")))
     assert list(shown.campaigns.experiments["age"].arms) == ["all", "recent"]
     assert [each.list_size for each in shown.campaigns.scheduled["weekly"].lists] == [5]
 
@@ -141,21 +143,21 @@ def test_what_the_sample_shows_in_comments_is_sound(tmp_path: Path) -> None:
 def test_a_missing_key_is_named_with_the_line_of_its_section(tmp_path: Path) -> None:
     path = written(tmp_path, "  username: lorem\n", "")
     with pytest.raises(ConfigurationError, match=r"sftp\.username: is missing\. Add 'username'") as caught:
-        environment.load(path)
+        environment.load_environment(path)
     assert str(caught.value).startswith(f"{path}:{line_of(path, 'sftp:')}:")
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     path = written(tmp_path, "  port: 2222\n", "  port: 2222\n  port: 2223\n")
     with pytest.raises(ConfigurationError, match=r"sftp\.port: stands twice"):
-        environment.load(path)
+        environment.load_environment(path)
 
 
 def test_text_that_is_not_yaml_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "lorem.yaml"
     path.write_text("name: [lorem\n")
     with pytest.raises(ConfigurationError, match=r"lorem\.yaml:2: is not YAML"):
-        environment.load(path)
+        environment.load_environment(path)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just text\n"])
@@ -163,18 +165,18 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> Non
     path = tmp_path / "lorem.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="is not a mapping"):
-        environment.load(path)
+        environment.load_environment(path)
 
 
 def test_the_name_must_be_that_of_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, name="ipsum")
     with pytest.raises(ConfigurationError, match="is 'lorem' in a file named ipsum"):
-        environment.load(path)
+        environment.load_environment(path)
 
 
 def test_a_missing_file_says_what_to_copy(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
-        environment.load(tmp_path / "lorem.yaml")
+        environment.load_environment(tmp_path / "lorem.yaml")
 
 
 def test_two_environments_may_not_share_an_sftp_account(tmp_path: Path) -> None:

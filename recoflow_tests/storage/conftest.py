@@ -68,12 +68,12 @@ def server_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def access(server_root: Path) -> dict[str, keys.Access]:
+def access(server_root: Path) -> dict[str, keys.AccountKeys]:
     return keys.prepare(server_root, ("lorem",))
 
 
 @pytest.fixture
-def drop(tmp_path: Path, server_root: Path, access: dict[str, keys.Access]) -> Iterator[Drop]:
+def drop(tmp_path: Path, server_root: Path, access: dict[str, keys.AccountKeys]) -> Iterator[Drop]:
     root = tmp_path / "sftp"
     root.mkdir()
     for kept in ("keys", "host_key"):

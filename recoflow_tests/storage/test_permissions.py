@@ -9,8 +9,8 @@ from recoflow.errors import ConfigurationError
 from recoflow.settings.environment import Environment
 from recoflow.storage import permissions
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
-from recoflow.storage.warehouse import build
+from recoflow.storage.paths import Paths
+from recoflow.storage.warehouse import build_warehouse
 
 pytestmark = pytest.mark.fault("M15")
 
@@ -25,9 +25,9 @@ def mode(path: Path) -> str:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def layout(tmp_path: Path) -> Paths:
     """An installation as an older recoflow left it."""
-    made = Layout(tmp_path / "data")
+    made = Paths(tmp_path / "data")
     for folder in (made.lake("lorem") / "events", made.inbox("lorem"), made.inbox("ipsum")):
         folder.mkdir(parents=True)
         (folder / "part").touch()
@@ -37,26 +37,26 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
-def test_files_of_an_older_installation_become_private(layout: Layout) -> None:
+def test_files_of_an_older_installation_become_private(layout: Paths) -> None:
     permissions.close(layout, permissions.shared(layout, [environment()]))
     modes = {mode(path) for path in (layout.root, *layout.root.rglob("*"))}
     assert modes == {"0700", "0600"}
 
 
-def test_a_setting_opens_the_warehouse_to_a_group_and_the_way_to_it(layout: Layout) -> None:
+def test_a_setting_opens_the_warehouse_to_a_group_and_the_way_to_it(layout: Paths) -> None:
     permissions.close(layout, permissions.shared(layout, [environment(warehouse_mode="0640")]))
     assert mode(layout.warehouse) == "0640"
     assert mode(layout.root) == "0710"  # it may pass, not list
     assert mode(layout.root / "lake") == "0700"
 
 
-def test_the_setgid_bit_of_a_folder_stays(layout: Layout) -> None:
+def test_the_setgid_bit_of_a_folder_stays(layout: Paths) -> None:
     layout.root.chmod(0o2755)
     permissions.close(layout, permissions.shared(layout, [environment(warehouse_mode="0640")]))
     assert mode(layout.root) == "2710"
 
 
-def test_a_setting_opens_one_inbox(layout: Layout) -> None:
+def test_a_setting_opens_one_inbox(layout: Paths) -> None:
     permissions.close(layout, permissions.shared(layout, [environment(inbox_mode="0770"), environment("ipsum")]))
     assert mode(layout.root) == mode(layout.root / "inbox") == "0710"
     assert mode(layout.inbox("lorem")) == "0770"
@@ -73,14 +73,14 @@ def test_the_warehouse_holds_all_environments_so_each_must_allow_it() -> None:
 
 def test_the_warehouse_is_built_with_its_mode_and_keeps_it(tmp_path: Path) -> None:
     lakes = {"lorem": Lake(tmp_path / "none")}
-    build(lakes, tmp_path / "warehouse.duckdb")
+    build_warehouse(lakes, tmp_path / "warehouse.duckdb")
     assert mode(tmp_path / "warehouse.duckdb") == "0600"
-    build(lakes, tmp_path / "warehouse.duckdb", 0o640)
-    build(lakes, tmp_path / "warehouse.duckdb")
+    build_warehouse(lakes, tmp_path / "warehouse.duckdb", 0o640)
+    build_warehouse(lakes, tmp_path / "warehouse.duckdb")
     assert mode(tmp_path / "warehouse.duckdb") == "0640"
 
 
-def test_what_a_link_leads_to_keeps_its_mode(layout: Layout, tmp_path: Path) -> None:
+def test_what_a_link_leads_to_keeps_its_mode(layout: Paths, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.touch(0o644)
     (layout.root / "sample").symlink_to(elsewhere)
@@ -89,9 +89,9 @@ def test_what_a_link_leads_to_keeps_its_mode(layout: Layout, tmp_path: Path) -> 
     assert mode(elsewhere) == "0644"
 
 
-def test_a_data_folder_that_is_a_link_is_closed_itself(layout: Layout, tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_link_is_closed_itself(layout: Paths, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(layout.root)
-    through = Layout(tmp_path / "link")
+    through = Paths(tmp_path / "link")
     permissions.close(through, permissions.shared(through, [environment()]))
     assert mode(layout.root) == "0700"
     assert mode(layout.warehouse) == "0600"
@@ -104,11 +104,11 @@ def test_a_mode_is_four_octal_digits(wrong: str) -> None:
 
 
 def test_an_unquoted_mode_is_refused_by_name(tmp_path: Path) -> None:
-    from recoflow.settings.environment import load
+    from recoflow.settings.environment import load_environment
 
     file = tmp_path / "lorem.yaml"
     file.write_text(
         "name: lorem\nsftp: {username: a, private_key: b, known_hosts: c}\nsharing:\n  warehouse_mode: 0640\n"
     )
     with pytest.raises(ConfigurationError, match=r"lorem.yaml:4: sharing.warehouse_mode"):
-        load(file)
+        load_environment(file)

@@ -43,7 +43,7 @@ def test_a_killed_processs_folder_is_cleared_and_a_living_ones_is_not(
         (tmp_path / "recoflow-of-a-person").mkdir()
         holders[0].send_signal(signal.SIGKILL)
         holders[0].wait()
-        assert scratch.clear() == [dead]
+        assert scratch.clear_scratch() == [dead]
         assert not dead.exists()
         assert living.exists()
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(

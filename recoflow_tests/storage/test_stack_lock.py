@@ -13,7 +13,7 @@ import pytest
 
 from recoflow.errors import ConfigurationError
 from recoflow.storage import stack_lock
-from recoflow.storage.paths import DATA_VARIABLE, Layout
+from recoflow.storage.paths import DATA_VARIABLE, Paths
 
 HOLDER = """
 import sys, time
@@ -77,13 +77,13 @@ def first_line(started: subprocess.Popen[str]) -> str:
     return started.stdout.readline().strip()
 
 
-def member_of(layout: Layout, token: str) -> dict[str, str]:
+def member_of(layout: Paths, token: str) -> dict[str, str]:
     return {DATA_VARIABLE: str(layout.root), stack_lock.VARIABLE: token}
 
 
 @pytest.mark.fault("H8")
 def test_a_member_ends_when_its_stack_is_killed(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     with (
         process(HOLDER, str(tmp_path)) as holder,
         process(MEMBER, variables=member_of(layout, first_line(holder))) as member,
@@ -100,7 +100,7 @@ def test_a_member_ends_when_its_stack_is_killed(tmp_path: Path) -> None:
 def test_a_spawned_run_worker_ends_when_its_stack_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text(SERVER)
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     with process(HOLDER, str(tmp_path)) as holder:
         variables = member_of(layout, first_line(holder))
         with subprocess.Popen(
@@ -127,7 +127,7 @@ def ended(pid: int, seconds: float) -> bool:
 def test_a_process_that_comes_late_to_an_ended_stack_ends_at_once_though_another_stack_is_at_work(
     tmp_path: Path,
 ) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     with stack_lock.hold(layout) as first:
         pass
     with (
@@ -146,16 +146,16 @@ def test_a_second_stack_on_a_data_folder_is_refused(tmp_path: Path) -> None:
         first_line(holder)
         with (
             pytest.raises(ConfigurationError, match=r"is in use: `recoflow up` or `recoflow demo` runs on this data"),
-            stack_lock.hold(Layout(tmp_path)),
+            stack_lock.hold(Paths(tmp_path)),
         ):
             pass
-    with stack_lock.hold(Layout(tmp_path)):
+    with stack_lock.hold(Paths(tmp_path)):
         pass
 
 
 @pytest.mark.fault("H8")
 def test_the_next_stack_waits_for_the_members_of_the_one_before(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     layout.members_lock.touch()
     with process(SLOW_TO_LEAVE, str(layout.members_lock), "1.5") as member:
         first_line(member)

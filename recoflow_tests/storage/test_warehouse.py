@@ -36,7 +36,7 @@ def _read(path: Path, query: str) -> list[tuple[object, ...]]:
 def test_each_environment_has_its_schema_with_all_marts(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     # Names that DuckDB uses itself are names like any other.
-    rows = warehouse.build({"temp": _lake(tmp_path / "t", 3), "main": Lake(tmp_path / "none")}, path)
+    rows = warehouse.build_warehouse({"temp": _lake(tmp_path / "t", 3), "main": Lake(tmp_path / "none")}, path)
 
     assert rows["temp"] | {"events_per_day": 1, "items": 2} == rows["temp"]
     assert set(rows["main"].values()) == {0}
@@ -50,10 +50,10 @@ def test_each_environment_has_its_schema_with_all_marts(tmp_path):
 def test_who_reads_the_old_file_neither_waits_nor_is_waited_for(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     lake = _lake(tmp_path / "lake", 1)
-    warehouse.build({"lorem": lake}, path)
+    warehouse.build_warehouse({"lorem": lake}, path)
     with duckdb.connect(str(path), read_only=True) as reader:
         lake.append("items", pl.DataFrame([{"item_id": "c"}], schema=schema.ITEMS))
-        warehouse.build({"lorem": lake}, path)
+        warehouse.build_warehouse({"lorem": lake}, path)
         before = reader.execute("SELECT count(*) FROM lorem.items").fetchall()
 
     assert before == [(2,)]
@@ -65,7 +65,7 @@ def test_who_reads_the_old_file_neither_waits_nor_is_waited_for(tmp_path):
 def test_another_process_that_holds_the_file_holds_up_no_build(tmp_path, mode):
     path = tmp_path / "warehouse.duckdb"
     lake = _lake(tmp_path / "lake", 1)
-    warehouse.build({"lorem": lake}, path)
+    warehouse.build_warehouse({"lorem": lake}, path)
     holding = (
         f"import duckdb, sys; c = duckdb.connect({str(path)!r}, {mode}); print('open', flush=True); sys.stdin.read()"
     )
@@ -74,7 +74,7 @@ def test_another_process_that_holds_the_file_holds_up_no_build(tmp_path, mode):
         try:
             assert holder.stdout.readline() == "open\n"
             lake.append("items", pl.DataFrame([{"item_id": "c"}], schema=schema.ITEMS))
-            assert warehouse.build({"lorem": lake}, path)["lorem"]["items"] == 3
+            assert warehouse.build_warehouse({"lorem": lake}, path)["lorem"]["items"] == 3
             assert _read(path, "SELECT count(*) FROM lorem.items") == [(3,)]
         finally:
             holder.kill()
@@ -83,11 +83,11 @@ def test_another_process_that_holds_the_file_holds_up_no_build(tmp_path, mode):
 def test_a_lake_that_cannot_be_read_leaves_the_old_file(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     lake = _lake(tmp_path / "lake", 1)
-    warehouse.build({"lorem": lake}, path)
+    warehouse.build_warehouse({"lorem": lake}, path)
     next((tmp_path / "lake" / "items" / "_delta_log").glob("*0.json")).write_text("garbage")
 
     with pytest.raises(StorageError):
-        warehouse.build({"lorem": lake}, path)
+        warehouse.build_warehouse({"lorem": lake}, path)
 
     assert _read(path, "SELECT count(*) FROM lorem.items") == [(2,)]
     assert [entry.name for entry in tmp_path.iterdir() if "warehouse" in entry.name] == ["warehouse.duckdb"]

@@ -18,7 +18,7 @@ from recoflow.campaigns.lists import item_filters
 from recoflow.campaigns.requests import identifiers
 from recoflow.campaigns.requests.audience_rows import AUDIENCE
 from recoflow.campaigns.staging import staged
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.errors import CampaignError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 PART_ROWS: Final = 1 << 20  # of a file, unless one audience is larger
 
 
-def answer(
-    request: Request, bundle: Bundle, environment: Environment, staging: Path, *, stopwatch: Stopwatch | None = None
+def build_audiences(
+    request: Request, bundle: Bundle, environment: Environment, staging: Path, *, stopwatch: StageTimer | None = None
 ) -> staged_audiences.StagedAudiences:
     """Choose and stage every audience of a request.
 
@@ -49,11 +49,11 @@ def answer(
     """
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
-    staged.clear(staging)
+    staged.clear_staging(staging)
     requests = request.rows.with_columns(identifiers.of_rows(request.rows, request.campaign_id, AUDIENCE))
     bits = schema.event_type_bits(environment.events.consumed)
     people: list[int] = []
-    with (stopwatch or Stopwatch()).stage("rank and stage"):
+    with (stopwatch or StageTimer()).stage("rank and stage"):
         for number, part in enumerate(_parts(_audiences(requests, request.campaign_id, bundle, bits, people))):
             part.write_parquet(staging / f"part-{number:05}.parquet")
     requests = requests.with_columns(pl.Series("people", people, pl.Int64)).select(staged_audiences.REQUESTS.names())
@@ -64,7 +64,7 @@ def answer(
         campaign_id=request.campaign_id,
         request_sha256=request.sha256,
         model_version=bundle.version,
-        counts=staged_audiences.Counts(
+        counts=staged_audiences.AudienceCounts(
             read=request.counts.read,
             answered=requests.height,
             failed=request.counts.failed,

@@ -41,7 +41,7 @@ DEVICE: Final = "d:"
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class ItemObstacle:
     """Why nobody can be chosen for an item."""
 
     code: str
@@ -49,14 +49,14 @@ class Obstacle:
     cure: str
 
 
-_UNKNOWN: Final = Obstacle("unknown_item", "is not in the catalogue", "Check its id, or train again")
-_DISABLED: Final = Obstacle("unavailable_item", "is disabled or not available", "Enable it, or choose another")
-_UNSCORED: Final = Obstacle(
+_UNKNOWN: Final = ItemObstacle("unknown_item", "is not in the catalogue", "Check its id, or train again")
+_DISABLED: Final = ItemObstacle("unavailable_item", "is disabled or not available", "Enable it, or choose another")
+_UNSCORED: Final = ItemObstacle(
     "unscored_item", "has no score: the model knows nothing of it", "Wait for the next training"
 )
 
 
-class Catalogue:
+class AudienceItems:
     """The items that audiences may be asked for."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -65,7 +65,7 @@ class Catalogue:
             pl.Series("is_scored", _is_scored(bundle.scorer)),
         )
 
-    def obstacles(self, items: Collection[str]) -> dict[str, Obstacle]:
+    def obstacles(self, items: Collection[str]) -> dict[str, ItemObstacle]:
         """Item id → why nobody can be chosen for it, for those of `items` for which there is a reason."""
         asked = pl.DataFrame({"item_id": sorted(set(items))}, schema={"item_id": pl.String})
         found = {}
@@ -133,7 +133,7 @@ def consumers(items: Sequence[str], lake: Lake, environment: Environment) -> pl.
     return lake.scan("interactions").filter(consumed).select("subject", "item_id").collect()
 
 
-def choose(items: Sequence[str], size: int, bundle: Bundle, consumed: pl.DataFrame) -> pl.DataFrame:
+def choose_audience(items: Sequence[str], size: int, bundle: Bundle, consumed: pl.DataFrame) -> pl.DataFrame:
     """The audience of items among users.
 
     Args:
@@ -148,7 +148,7 @@ def choose(items: Sequence[str], size: int, bundle: Bundle, consumed: pl.DataFra
     Raises:
         CampaignError: an item is unknown, cannot be recommended, or the model knows nothing of it.
     """
-    for item, obstacle in Catalogue(bundle).obstacles(items).items():
+    for item, obstacle in AudienceItems(bundle).obstacles(items).items():
         raise CampaignError(f"item '{item}'", obstacle.problem, obstacle.cure)
     found = Choice(bundle, _taken(consumed, bundle), [USER]).best(items, size)
     return found.with_columns(pl.col("subject").str.strip_prefix(USER)).rename({"subject": "user_id"}).cast(AUDIENCE)

@@ -39,7 +39,7 @@ REQUESTS: Final = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Counts:
+class AudienceCounts:
     """Accounting of a campaign; `read == answered + failed`.
 
     `answered` counts audiences, the `short` (fewer people than asked for) and the `empty` ones among them.
@@ -62,5 +62,5 @@ class StagedAudiences(StagedFiles):
         consumed_types: bits of the event types by which an item counts as consumed.
     """
 
-    counts: Counts
+    counts: AudienceCounts
     consumed_types: int

@@ -22,13 +22,13 @@ from recoflow import schema
 from recoflow.campaigns.lists import explanations, item_filters
 from recoflow.campaigns.lists import plan as planning
 from recoflow.campaigns.lists.item_factors import ItemFactors
-from recoflow.campaigns.lists.rank_blocks import Ranking, blocks
+from recoflow.campaigns.lists.rank_blocks import Ranking, list_blocks
 from recoflow.campaigns.requests import identifiers
 from recoflow.campaigns.requests.csv_reader import PERSON
 from recoflow.campaigns.requests.list_rows import LIST
 from recoflow.campaigns.staging import memory, parquet_part, staged
-from recoflow.compute.prefetch import ahead
-from recoflow.compute.stage_timer import Stopwatch
+from recoflow.compute.prefetch import prefetch
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.errors import CampaignError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from recoflow.campaigns.lists.plan import Lists, Longs
-    from recoflow.campaigns.lists.rank_blocks import Indices, Ranked, Scores
+    from recoflow.campaigns.lists.rank_blocks import Indices, RankedBlock, Scores
     from recoflow.campaigns.requests.model import Request
     from recoflow.models.store.bundle import Bundle
     from recoflow.settings.environment import Environment
@@ -47,7 +47,7 @@ BLOCK_ITEMS: Final = 1 << 20
 BLOCKS_AHEAD: Final = 3  # ranked, and small: the first of them waits for the identifiers of rows
 
 
-def answer(
+def build_lists(
     request: Request,
     bundle: Bundle,
     environment: Environment,
@@ -57,8 +57,8 @@ def answer(
     weights: sparse.csr_matrix | None = None,
     model_people: int | None = None,
     threads: int | None = None,
-    stopwatch: Stopwatch | None = None,
-) -> staged.Staged:
+    stopwatch: StageTimer | None = None,
+) -> staged.StagedLists:
     """Rank and stage every list of a request.
 
     Args:
@@ -82,18 +82,18 @@ def answer(
     """
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
-    watch = stopwatch or Stopwatch()
-    memory.reuse()
-    staged.clear(staging)
+    watch = stopwatch or StageTimer()
+    memory.use_system_allocator()
+    staged.clear_staging(staging)
     eligible = np.flatnonzero(item_filters.is_eligible(bundle.items))
     fields = environment.campaigns.information_fields
-    columns = staged.columns(fields)
+    columns = staged.part_columns(fields)
     columns.to_frame().write_parquet(staging / "part-00000.parquet")  # stays where no row was accepted
     item_factors = ItemFactors(bundle, eligible)
     with ThreadPoolExecutor(2) as beside:
         ready = beside.submit(item_factors.get_ready)
         with watch.stage("map ids"):
-            lists = planning.plan(request, bundle, environment)
+            lists = planning.plan_lists(request, bundle, environment)
         requests = beside.submit(_requests, request, lists, environment.campaigns.provider)
         filtered = {attribute for wish in lists.wishes for attribute in wish.attributes}
         attributes = [field for field in fields if field != schema.BECAUSE_OF]
@@ -103,11 +103,11 @@ def answer(
         items = pl.DataFrame(
             [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
         )
-        reason = explanations.Reasons(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
+        reason = explanations.Explanations(bundle, lists, eligible, weights) if schema.BECAUSE_OF in fields else None
         filler = _Filler(lists, ranking, len(eligible))
         is_empty = {field: _is_empty(items[field]) for field in attributes}
         empty_information = dict.fromkeys(fields, 0)
-        with contextlib.closing(ahead(_filled(ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
+        with contextlib.closing(prefetch(_filled(ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
             for number, each in enumerate(ranked):
                 for field, is_missing in is_empty.items():
                     empty_information[field] += int(np.count_nonzero(is_missing[each.items]))
@@ -115,10 +115,12 @@ def answer(
                     empty_information[schema.BECAUSE_OF] += each.because.null_count()
                 with watch.stage("join and stage"):
                     answers = requests.result().select(selectors.by_name(columns.names(), require_all=False))
-                    parquet_part.write(_columns(each, answers, items), columns, staging / f"part-{number:05}.parquet")
+                    parquet_part.write_part(
+                        _columns(each, answers, items), columns, staging / f"part-{number:05}.parquet"
+                    )
     answered = requests.result().with_columns(items=pl.Series(filler.filled), recipe=pl.Series(ranking.recipe))
     answered = answered.select(staged.REQUESTS.names())
-    result = staged.Staged(
+    result = staged.StagedLists(
         folder=staging,
         name=request.name,
         environment=request.environment,
@@ -168,14 +170,14 @@ class _Filler:
         self._taken = np.empty(int(ends[-1]) if len(ends) else 0, np.int32)
         self._stamp = np.full(items, -1, np.int64)
 
-    def fill(self, block: Longs, ranked: Ranked) -> tuple[Indices, Scores]:
+    def fill(self, block: Longs, ranked: RankedBlock) -> tuple[Indices, Scores]:
         """The items and scores of the block's lists, one list behind the other; `filled` tells how many each got."""
         from recoflow.campaigns.lists import fill  # noqa: PLC0415 - imports numba
 
         lists = self._lists
         room = int(np.minimum(lists.size[block], ranked.items.shape[1]).sum())
         chosen, kept = np.empty(room, np.int32), np.empty(room, np.float32)
-        total = fill.fill(
+        total = fill.fill_block(
             block[0], ranked.items, ranked.scores, ranked.begins, ranked.ends, lists.size, lists.minimum,
             lists.previous, lists.may_repeat, self._ranking.recipe, lists.wanted, self._ranking.recipes.rules,
             self._similarity, self._offset, self.filled, self._taken, self._stamp, chosen, kept,
@@ -195,9 +197,9 @@ class _Filled:
 
 
 def _filled(
-    ranking: Ranking, filler: _Filler, reason: explanations.Reasons | None, watch: Stopwatch
+    ranking: Ranking, filler: _Filler, reason: explanations.Explanations | None, watch: StageTimer
 ) -> Iterator[_Filled]:
-    for block in blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS):
+    for block in list_blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS):
         with watch.stage("rank"):
             ranked = ranking.block(block)
         with watch.stage("fill"):
@@ -216,8 +218,8 @@ def _columns(filled: _Filled, answers: pl.DataFrame, items: pl.DataFrame) -> dic
     if filled.because is not None:
         made.append(filled.because)
     return (
-        parquet_part.gather(answers, np.repeat(filled.lists, filled.sizes))
-        | parquet_part.gather(items, filled.items)
+        parquet_part.gather_columns(answers, np.repeat(filled.lists, filled.sizes))
+        | parquet_part.gather_columns(items, filled.items)
         | {column.name: column.to_arrow() for column in made}
     )
 
@@ -234,11 +236,11 @@ def _people(lists: Lists) -> tuple[int, int]:
     return people, lists.keys.filter(is_known).hash().n_unique()
 
 
-def _counts(request: Request, lists: Lists, filled: Longs) -> staged.Counts:
+def _counts(request: Request, lists: Lists, filled: Longs) -> staged.ListCounts:
     fallback = int(lists.is_fallback.sum())
     personalized = int(lists.is_personal.sum())
     people, people_known = _people(lists)
-    return staged.Counts(
+    return staged.ListCounts(
         read=request.counts.read,
         answered=len(lists),
         failed=request.counts.failed,

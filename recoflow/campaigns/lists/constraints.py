@@ -43,7 +43,7 @@ Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-class Rules(NamedTuple):
+class CompiledConstraints(NamedTuple):
     """All recipes for compiled loops; a class is a stretch of `bits`, `kinds` and `multipliers`.
 
     Attributes:
@@ -68,7 +68,7 @@ class Rules(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class ItemClass:
     """Items that are ranked together.
 
     Args:
@@ -105,12 +105,12 @@ class Recipes:
     """
 
     of_wish: Longs
-    parts: Sequence[Sequence[Part]]
-    rules: Rules
+    parts: Sequence[Sequence[ItemClass]]
+    rules: CompiledConstraints
     constraints: list[list[dict[str, Any]]]
 
 
-def candidates(size: Longs) -> Longs:
+def candidate_count(size: Longs) -> Longs:
     """Among how many of the best items a diverse list of this size is chosen."""
     return np.maximum(MIN_CANDIDATES, 10 * size)
 
@@ -133,7 +133,7 @@ def compile_all(configurations: Sequence[Configuration], item_rules: ItemRules) 
             number[key] = len(compiled)
             compiled.append(_Recipe.of(configuration, item_rules))
             constraints.append([each.model_dump(mode="json") for each in configuration.constraints])
-    everything = Part(size=item_rules.size, most=UNLIMITED)
+    everything = ItemClass(size=item_rules.size, most=UNLIMITED)
     return Recipes(
         of_wish=np.array([number[key] for key in keys], np.int64),
         parts=[*(recipe.parts for recipe in compiled), [everything]],
@@ -152,7 +152,7 @@ class _Recipe:
     maxima: Longs
     within: Longs
     diversity: float
-    parts: Sequence[Part]
+    parts: Sequence[ItemClass]
 
     @classmethod
     def of(cls, configuration: Configuration, item_rules: ItemRules) -> _Recipe:
@@ -176,7 +176,7 @@ class _Recipe:
             within=_within(bits, len(limits)),
             diversity=np.nan if configuration.diversity is None else configuration.diversity,
             parts=[
-                Part(int(size), UNLIMITED if is_diverse else _most(int(each), maxima), number, class_of)
+                ItemClass(int(size), UNLIMITED if is_diverse else _most(int(each), maxima), number, class_of)
                 for number, (size, each) in enumerate(zip(sizes, bits, strict=True))
             ],
         )
@@ -204,14 +204,14 @@ def _within(bits: Longs, constraints: int) -> Longs:
     return within
 
 
-def _rules(recipes: Sequence[_Recipe]) -> Rules:
+def _rules(recipes: Sequence[_Recipe]) -> CompiledConstraints:
     width = max((len(recipe.minima) for recipe in recipes), default=0)
 
     def table(rows: list[Longs], filler: int) -> Longs:
         padded = [np.pad(row, (0, width - len(row)), constant_values=filler) for row in rows]
         return np.array(padded, np.int64).reshape(len(rows), width)
 
-    return Rules(
+    return CompiledConstraints(
         starts=np.concatenate(([0], np.cumsum([len(recipe.bits) for recipe in recipes]))).astype(np.int64),
         bits=np.concatenate([np.empty(0, np.int64), *(recipe.bits for recipe in recipes)]),
         kinds=np.concatenate([np.empty(0, np.int64), *(np.unique(r.bits, return_inverse=True)[1] for r in recipes)]),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from recoflow.storage.lake.lake import Lake
 
 
-def weights(
+def explanation_weights(
     bundle: Bundle, people: pl.DataFrame, environment: Environment, lake: Lake, tables: Mapping[str, int | None]
 ) -> sparse.csr_matrix | None:
     """The histories that reasons are looked for in, of models that do not keep them.
@@ -51,7 +51,7 @@ def weights(
         return None
     if not any(map(explain.needs_weights, planning.scorers(bundle).values())):
         return None
-    wanted = freshness.subjects(people, bundle.devices)
+    wanted = freshness.request_subjects(people, bundle.devices)
     rows = bundle.rows_of(wanted)
     known = wanted.filter(pl.Series(rows >= 0))
     with sql.connect() as connection:
@@ -66,7 +66,7 @@ def weights(
     return sparse.csr_matrix((found.data, found.indices, starts), shape=(len(lengths), len(items)))
 
 
-class Reasons:
+class Explanations:
     """Finds the reasons of filled lists of one request.
 
     Args:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from recoflow.campaigns.lists import selection
-from recoflow.compute.jit import compiled
+from recoflow.compute.jit import jit
 
 
-@compiled
+@jit
 def _best(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     items, scores, size, minimum, stamp, this, out_items, out_scores
 ):
@@ -29,8 +29,8 @@ def _best(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywo
     return count
 
 
-@compiled
-def fill(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
+@jit
+def fill_block(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     first, items, scores, begins, ends, size, minimum, previous, may_repeat, recipe, wanted, rules, similarity,
     offset, filled, taken, stamp, out_items, out_scores
 ):  # fmt: skip
@@ -73,7 +73,7 @@ def fill(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywor
         if recipe[this] < 0:
             count = _best(items[row], scores[row], size[this], minimum[this], stamp, this, mine, mine_scores)
         else:
-            ranked = selection.Ranked(items[row], scores[row], begins, ends, minimum[this], stamp, this)
+            ranked = selection.RankedList(items[row], scores[row], begins, ends, minimum[this], stamp, this)
             if np.isnan(rules.diversity[recipe[this]]):
                 count = selection.by_score(ranked, size[this], recipe[this], rules, mine, mine_scores)
             else:

@@ -78,7 +78,7 @@ def attribute_names(items: pl.DataFrame) -> frozenset[str]:
     return frozenset({ITEM_TYPE}.union(*decoded))
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def attribute_texts(value: Any) -> tuple[str, ...]:
     """The texts that an attribute's value answers to: one for each element of a list, none for null and objects."""
     elements = value if isinstance(value, list) else [value]
     return tuple(_text(element) for element in elements if element is not None and not isinstance(element, list | dict))
@@ -142,7 +142,7 @@ class ItemRules:
         comparison = query.comparison
         mask = self._any_of(query.key, (_text(comparison.value),))
         if query.match is not None:
-            answers = [len(set(texts(self._columns[query.key][item]))) for item in np.flatnonzero(mask)]
+            answers = [len(set(attribute_texts(self._columns[query.key][item]))) for item in np.flatnonzero(mask)]
             mask[mask] = np.array(answers, np.int64) == 1
         return ~mask if comparison.is_negated else mask
 
@@ -158,7 +158,7 @@ class ItemRules:
         if attribute not in self._postings:
             collected: dict[str, list[int]] = {}
             for item, value in enumerate(self._columns[attribute]):
-                for text in texts(value):
+                for text in attribute_texts(value):
                     collected.setdefault(text, []).append(item)
             self._postings[attribute] = {text: np.array(found, np.int64) for text, found in collected.items()}
         return self._postings[attribute]

@@ -37,7 +37,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Wish:
+class ListSpec:
     """One distinct combination of configuration and filter cells."""
 
     configuration: Configuration
@@ -91,7 +91,7 @@ class Lists:
     consumed: npt.NDArray[np.int32]
     minimum: npt.NDArray[np.float32]
     wish: Longs
-    wishes: Sequence[Wish]
+    wishes: Sequence[ListSpec]
 
     def __len__(self) -> int:
         """How many lists there are."""
@@ -110,7 +110,7 @@ def scorers(bundle: Bundle) -> dict[int, Scorer]:
     return {CHAMPION: bundle.scorer} | {ranking: bundle.alternatives[name] for ranking, name in named}
 
 
-def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
+def plan_lists(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     """Decide about every list of `request` what can be decided without scores."""
     rows = request.rows
     keys = identity.subject_of(rows["user_id"], rows["device_id"], bundle.devices)
@@ -124,7 +124,7 @@ def plan(request: Request, bundle: Bundle, environment: Environment) -> Lists:
     may_repeat = np.array([each.configuration.repeat_items for each in wishes], np.bool_)[wish]
     size = rows["list_size"].to_numpy(writable=True)  # always: another type would compile `fill` once more
     is_diverse = np.array([each.configuration.diversity is not None for each in wishes], np.bool_)[wish]
-    wanted = np.where(is_diverse, constraints.candidates(size), size)
+    wanted = np.where(is_diverse, constraints.candidate_count(size), size)
     previous, earlier = _order(keys, size, may_repeat)
     minimum = [each.configuration.minimum_score for each in wishes]
     floors = np.array([-np.inf if value is None else value for value in minimum], np.float32)
@@ -176,7 +176,7 @@ def _consumed(configuration: Configuration, environment: Environment) -> int:
     return schema.event_type_bits(names)
 
 
-def _wishes(request: Request, environment: Environment) -> tuple[Longs, list[Wish]]:
+def _wishes(request: Request, environment: Environment) -> tuple[Longs, list[ListSpec]]:
     keys = ["configuration_id", "algorithm", *request.filters]
     grouped = request.rows.group_by(keys, maintain_order=True).agg("row")
     number = grouped.select("row", pl.int_range(pl.len()).alias("wish")).explode("row", empty_as_null=False)
@@ -186,7 +186,7 @@ def _wishes(request: Request, environment: Environment) -> tuple[Longs, list[Wis
         if algorithm is not None:  # of an experiment's arm
             configuration = configuration.model_copy(update={"algorithm": algorithm})
         wishes.append(
-            Wish(configuration, _filters(configuration, list(zip(request.filters.values(), cells, strict=True))))
+            ListSpec(configuration, _filters(configuration, list(zip(request.filters.values(), cells, strict=True))))
         )
     return number.sort("row")["wish"].to_numpy(), wishes
 

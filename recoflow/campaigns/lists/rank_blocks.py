@@ -22,7 +22,7 @@ from recoflow.campaigns.lists.plan import Flags, Lists, Longs
 from recoflow.ranking import top_k
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.lists.constraints import Part
+    from recoflow.campaigns.lists.constraints import ItemClass
     from recoflow.models.algorithms.scorer import Scorer
     from recoflow.models.store.bundle import Bundle
 
@@ -36,7 +36,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedBlock:
     """Ranked items of a block of lists.
 
     Args:
@@ -52,7 +52,7 @@ class Ranked:
     ends: Longs
 
     @classmethod
-    def empty(cls, lists: int, width: int, classes: int) -> Ranked:
+    def empty(cls, lists: int, width: int, classes: int) -> RankedBlock:
         """No item for any list."""
         nothing = np.full((lists, width), -1, np.int32), np.full((lists, width), -np.inf, np.float32)
         return cls(*nothing, np.zeros(classes, np.int64), np.zeros(classes, np.int64))
@@ -108,12 +108,12 @@ class Ranking:
                 cells[mine] += self._depth(part, mine)
         return cells
 
-    def block(self, lists: Longs) -> Ranked:
+    def block(self, lists: Longs) -> RankedBlock:
         """Ranked items of these lists, those of one recipe class by class."""
         mine = {recipe: np.flatnonzero(self.recipe[lists] == recipe) for recipe in np.unique(self.recipe[lists])}
         depths = {r: [self._depth(part, lists[rows]) for part in self.recipes.parts[r]] for r, rows in mine.items()}
         width = max((sum(int(depth.max()) for depth in each) for each in depths.values()), default=0)
-        ranked = Ranked.empty(len(lists), max(1, width), len(self.recipes.rules.bits))
+        ranked = RankedBlock.empty(len(lists), max(1, width), len(self.recipes.rules.bits))
         for recipe, rows in mine.items():
             column = 0
             for number, (part, depth) in enumerate(zip(self.recipes.parts[recipe], depths[recipe], strict=True)):
@@ -126,11 +126,11 @@ class Ranking:
                 column = end
         return ranked
 
-    def _depth(self, part: Part, lists: Longs) -> Longs:
+    def _depth(self, part: ItemClass, lists: Longs) -> Longs:
         wanted = self._lists.wanted[lists]
         return part.depth(wanted, self._lists.depth[lists] - wanted)
 
-    def _part(self, lists: Longs, depth: Longs, part: Part) -> tuple[Indices, Scores]:
+    def _part(self, lists: Longs, depth: Longs, part: ItemClass) -> tuple[Indices, Scores]:
         items = np.full((len(lists), int(depth.max())), -1, np.int32)
         scores = np.full(items.shape, -np.inf, np.float32)
         scale = np.ceil(np.log2(np.maximum(depth, 1))).astype(np.int64)  # lists of like depth are ranked together
@@ -261,7 +261,7 @@ def _ones(count: int) -> Scores:
     return np.ones((count, 1), np.float32)
 
 
-def blocks(cells: Longs, rows: int, most: int) -> Iterator[Longs]:
+def list_blocks(cells: Longs, rows: int, most: int) -> Iterator[Longs]:
     """Cut lists that are filled from `cells` ranked items each into stretches of `rows` lists or about `most` cells."""
     begin = 0
     while begin < len(cells):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recoflow.compute.jit import compiled, compiled_loosely
+from recoflow.compute.jit import jit, jit_fastmath
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Longs = NDArray[np.int64]
 
 
-class Ranked(NamedTuple):
+class RankedList(NamedTuple):
     """One list's ranked items.
 
     Attributes:
@@ -45,7 +45,7 @@ class Ranked(NamedTuple):
     this: int
 
 
-class Limits(NamedTuple):
+class ListConstraints(NamedTuple):
     """One recipe's rows of `recipes.Rules` (same names)."""
 
     minima: Longs
@@ -69,13 +69,13 @@ class Similarity(NamedTuple):
     model: Longs
 
 
-@compiled
+@jit
 def _boosted(score: np.float32, multiplier: float) -> float:
     return np.float64(score) * multiplier if score > 0 else np.float64(score) / multiplier
 
 
-@compiled
-def _needs(counts: Longs, limits: Limits, among: int) -> tuple[int, int]:
+@jit
+def _needs(counts: Longs, limits: ListConstraints, among: int) -> tuple[int, int]:
     """The unmet minima among those of the bit set `among`: which they are, and how many items they need together."""
     unmet = 0
     needed = 0
@@ -86,8 +86,8 @@ def _needs(counts: Longs, limits: Limits, among: int) -> tuple[int, int]:
     return unmet, needed
 
 
-@compiled
-def _may_take(bits: int, free: int, counts: Longs, limits: Limits) -> bool:
+@jit
+def _may_take(bits: int, free: int, counts: Longs, limits: ListConstraints) -> bool:
     """Whether items that meet these constraints may be taken, with `free` places left; the rule of `recipes`."""
     unmet, needed = _needs(counts, limits, -1)
     if free <= needed and not bits & unmet:
@@ -101,14 +101,14 @@ def _may_take(bits: int, free: int, counts: Longs, limits: Limits) -> bool:
     return True
 
 
-@compiled
+@jit
 def _count(bits: int, counts: Longs) -> None:
     for number in range(len(counts)):
         counts[number] += bits >> number & 1
 
 
-@compiled
-def _skip(ranked: Ranked, head: int, end: int) -> int:
+@jit
+def _skip(ranked: RankedList, head: int, end: int) -> int:
     """The first place from `head` on whose item the list may hold, `end` if there is none."""
     while head < end and ranked.items[head] >= 0 and ranked.stamp[ranked.items[head]] == ranked.this:
         head += 1
@@ -117,8 +117,8 @@ def _skip(ranked: Ranked, head: int, end: int) -> int:
     return head
 
 
-@compiled
-def _first(ranked: Ranked, heads: Longs, ends: Longs, multipliers: Doubles, is_open: NDArray[np.bool_]) -> int:
+@jit
+def _first(ranked: RankedList, heads: Longs, ends: Longs, multipliers: Doubles, is_open: NDArray[np.bool_]) -> int:
     """The open class whose first item is the best, -1 for none; heads are moved to items that the list may hold."""
     best = -1
     best_value = 0.0
@@ -135,14 +135,14 @@ def _first(ranked: Ranked, heads: Longs, ends: Longs, multipliers: Doubles, is_o
     return best
 
 
-@compiled
+@jit
 def by_score(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     ranked, size, recipe, rules, out_items, out_scores
 ):
     """Choose up to `size` items by score: how many; they are written in the order of their scores."""
     classes = slice(rules.starts[recipe], rules.starts[recipe + 1])
     bits, multipliers = rules.bits[classes], rules.multipliers[classes]
-    limits = Limits(rules.minima[recipe], rules.maxima[recipe], rules.within[recipe])
+    limits = ListConstraints(rules.minima[recipe], rules.maxima[recipe], rules.within[recipe])
     heads, ends = ranked.begins[classes].copy(), ranked.ends[classes]
     is_open = np.empty(len(bits), np.bool_)
     counts = np.zeros(len(limits.minima), np.int64)
@@ -168,7 +168,7 @@ def by_score(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no ke
     return count
 
 
-@compiled
+@jit
 def _candidates(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     ranked, size, wanted, begins, ends, kinds, multipliers, places, values, owners
 ):
@@ -192,7 +192,7 @@ def _candidates(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no
             is_open[best] = False
 
 
-@compiled_loosely
+@jit_fastmath
 def _product(left: Floats, right: Floats) -> float:
     total = 0.0
     for column in range(len(left)):
@@ -200,7 +200,7 @@ def _product(left: Floats, right: Floats) -> float:
     return total
 
 
-@compiled
+@jit
 def _compare(chosen: int, items: Integers, similarity: Similarity, this: int, closest: Doubles) -> None:
     """Raise `closest` of all candidates `items` to their similarity with the one at `chosen`."""
     model = similarity.model[this]
@@ -213,7 +213,7 @@ def _compare(chosen: int, items: Integers, similarity: Similarity, this: int, cl
         closest[each] = max(closest[each], cosine)
 
 
-@compiled
+@jit
 def _next(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     weight, items, relevance, closest, owners, is_open, is_free
 ):
@@ -228,14 +228,14 @@ def _next(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywo
     return best
 
 
-@compiled
+@jit
 def by_marginal_relevance(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no keywords
     ranked, size, wanted, recipe, rules, similarity, out_items, out_scores
 ):
     """Choose up to `size` items among `wanted` and more by marginal relevance: how many, in the order of the choice."""
     classes = slice(rules.starts[recipe], rules.starts[recipe + 1])
     bits = rules.bits[classes]
-    limits = Limits(rules.minima[recipe], rules.maxima[recipe], rules.within[recipe])
+    limits = ListConstraints(rules.minima[recipe], rules.maxima[recipe], rules.within[recipe])
     width = len(ranked.items)
     places, values, owners = np.empty(width, np.int64), np.empty(width, np.float64), np.empty(width, np.int64)
     found = _candidates(

@@ -12,7 +12,7 @@ import polars as pl
 
 from recoflow.campaigns.lists import item_filters
 from recoflow.campaigns.publishing import auditing
-from recoflow.campaigns.publishing.auditing import FILES_AND_MODEL, Audit, Queries
+from recoflow.campaigns.publishing.auditing import FILES_AND_MODEL, Audit, SqlChecks
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ WHERE seen.event_types & $consumed_types <> 0
 """
 
 
-def audit(staged: StagedAudiences, bundle: Bundle) -> list[Finding]:
+def audit_audiences(staged: StagedAudiences, bundle: Bundle) -> list[Finding]:
     """Check staged audiences once more, right before they are published; see `auditing.Audit.run`."""
     return _AUDIT.run(staged, bundle)
 
@@ -140,7 +140,7 @@ def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bun
 
 _AUDIT: Final = Audit(
     CHECKS,
-    Queries(
+    SqlChecks(
         _register,
         {
             "order_kept": _DISORDER,

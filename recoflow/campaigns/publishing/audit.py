@@ -15,16 +15,16 @@ import polars as pl
 
 from recoflow.campaigns.lists import item_filters
 from recoflow.campaigns.publishing import audit_part
-from recoflow.campaigns.publishing.audit_part import Asked, Longs, Part
-from recoflow.campaigns.publishing.auditing import FILES_AND_MODEL, Audit, Queries
-from recoflow.compute.prefetch import ahead
+from recoflow.campaigns.publishing.audit_part import Longs, StagedPart, StagedReader
+from recoflow.campaigns.publishing.auditing import FILES_AND_MODEL, Audit, SqlChecks
+from recoflow.compute.prefetch import prefetch
 from recoflow.ranking.item_index import frozen
 from recoflow.storage import sql
 
 if TYPE_CHECKING:
     import duckdb
 
-    from recoflow.campaigns.staging.staged import Staged
+    from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.models.store.bundle import Bundle
     from recoflow.quality.finding import Finding
 
@@ -58,19 +58,19 @@ GROUP BY row, list_size, requests.items HAVING sum(least) <= list_size
 """
 
 
-def audit(staged: Staged, bundle: Bundle) -> list[Finding]:
+def audit_lists(staged: StagedLists, bundle: Bundle) -> list[Finding]:
     """Check a staged campaign once more, right before it is published; see `auditing.Audit.run`."""
     return _AUDIT.run(staged, bundle)
 
 
-def _search(staged: Staged, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
+def _search(staged: StagedLists, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
     """File by file, because all of them at once would not fit into memory, and each is read once."""
-    asked = Asked.read(staged, bundle)
+    asked = StagedReader.read(staged, bundle)
     is_fit = np.append(item_filters.is_eligible(bundle.items), np.False_)  # the last one is no item
     answered = np.zeros(len(asked.requests), np.int64)
     found: dict[str, list[Longs]] = {check: [] for check in _BY_ROW}
     repeatable: list[pl.DataFrame] = []
-    with contextlib.closing(ahead(audit_part.parts(staged, bundle.items["item_id"]))) as parts:
+    with contextlib.closing(prefetch(audit_part.parts(staged, bundle.items["item_id"]))) as parts:
         for part in parts:
             found["order_kept"].append(_disorder(part, asked))
             is_unknown = (part.rows < 0) | (part.rows >= len(answered))
@@ -93,7 +93,7 @@ def _search(staged: Staged, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
     yield "counts_add_up", _miscounts(asked.requests, staged)
 
 
-def _disorder(part: Part, asked: Asked) -> Longs:
+def _disorder(part: StagedPart, asked: StagedReader) -> Longs:
     """Rows of recommendations that are not where they belong."""
     sizes = np.diff(part.starts, append=len(part.rows))
     expected = np.arange(1, len(part.rows) + 1) - np.repeat(part.starts, sizes)
@@ -107,7 +107,7 @@ def _disorder(part: Part, asked: Asked) -> Longs:
     return wrong
 
 
-def _mismatches(part: Part, asked: Asked, campaign_id: str) -> Longs:
+def _mismatches(part: StagedPart, asked: StagedReader, campaign_id: str) -> Longs:
     """Rows whose recommendations hold other texts than the request."""
     places, texts = part.texts["campaign_id"]
     is_foreign = texts.ne_missing(campaign_id).to_numpy()[places]
@@ -125,7 +125,7 @@ def _miscounted(answered: Longs, requests: pl.DataFrame) -> Longs:
     return np.flatnonzero(is_wrong)
 
 
-def _of_several_lists(part: Part, asked: Asked) -> pl.DataFrame:
+def _of_several_lists(part: StagedPart, asked: StagedReader) -> pl.DataFrame:
     """person, item, row: recommendations to those who have other lists, too."""
     person = asked.person[part.rows]
     mine = np.flatnonzero(person >= 0)
@@ -142,7 +142,7 @@ def _repeated(given: pl.DataFrame, requests: pl.DataFrame) -> Longs:
     return twice["row"].to_numpy()
 
 
-def _consumed(part: Part, asked: Asked, bundle: Bundle, keys: Longs) -> Longs:
+def _consumed(part: StagedPart, asked: StagedReader, bundle: Bundle, keys: Longs) -> Longs:
     """Rows that hold an item which their subject consumed; `keys` are row × (items + 1) + item, sorted."""
     from recoflow.campaigns.publishing import audit_kernels  # noqa: PLC0415 - imports numba
 
@@ -157,7 +157,7 @@ def _consumed(part: Part, asked: Asked, bundle: Bundle, keys: Longs) -> Longs:
     return wrong
 
 
-def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bundle) -> None:
+def _register(connection: duckdb.DuckDBPyConnection, staged: StagedLists, bundle: Bundle) -> None:
     connection.execute(f"CREATE TEMP VIEW recommendations AS FROM {sql.parquet([str(path) for path in staged.parts])}")
     connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
     limits, meeting = _constraints(staged, bundle.items)
@@ -165,7 +165,7 @@ def _register(connection: duckdb.DuckDBPyConnection, staged: Staged, bundle: Bun
     connection.register("meeting", meeting.to_arrow())
 
 
-def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _constraints(staged: StagedLists, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The limits of each recipe's constraints by number, and the items that meet them."""
     limits, meeting = [_LIMITS.to_frame()], [_MEETING.to_frame()]
     for recipe, constraints in enumerate(staged.constraints):
@@ -181,16 +181,18 @@ def _constraints(staged: Staged, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.
 
 def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
     comparison = query["match"] or query["contains"]
-    (wanted,) = item_filters.texts(comparison["value"])
+    (wanted,) = item_filters.attribute_texts(comparison["value"])
     found = []
     for item_type, text in items.select("item_type", "attributes").iter_rows():
-        answers = item_filters.texts((json.loads(text or "{}") | {item_filters.ITEM_TYPE: item_type}).get(query["key"]))
+        answers = item_filters.attribute_texts(
+            (json.loads(text or "{}") | {item_filters.ITEM_TYPE: item_type}).get(query["key"])
+        )
         is_met = set(answers) == {wanted} if query["match"] else wanted in answers
         found.append(is_met != comparison["not"])
     return pl.Series(found, dtype=pl.Boolean)
 
 
-def _miscounts(requests: pl.DataFrame, staged: Staged) -> list[str]:
+def _miscounts(requests: pl.DataFrame, staged: StagedLists) -> list[str]:
     is_short, is_empty = pl.col("items") < pl.col("list_size"), pl.col("items") == 0
     is_fallback = pl.col("user_group") == "fallback"
     sums = requests.select(
@@ -204,5 +206,5 @@ def _miscounts(requests: pl.DataFrame, staged: Staged) -> list[str]:
     return [] if found == expected and is_whole else [f"{found} instead of {expected}"]
 
 
-_CONSTRAINTS: Final = Queries(_register, {"constraints_hold": _UNCONSTRAINED})
+_CONSTRAINTS: Final = SqlChecks(_register, {"constraints_hold": _UNCONSTRAINED})
 _AUDIT: Final = Audit(CHECKS, _search)

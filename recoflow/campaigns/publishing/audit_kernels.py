@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recoflow.compute.jit import compiled
+from recoflow.compute.jit import jit
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,7 +28,7 @@ class Histories(NamedTuple):
     types: Integers
 
 
-@compiled
+@jit
 def has_consumed(  # noqa: PLR0917 - compiled: no keywords
     rows: Longs, keys: Longs, width: int, subjects: Longs, consumed: Integers, histories: Histories
 ) -> Flags:

@@ -20,7 +20,7 @@ import polars as pl
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from recoflow.campaigns.staging.staged import Staged
+    from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.models.store.bundle import Bundle
 
 Longs = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ TEXTS: Final = (*OF_REQUESTS, "campaign_id", "item_id")
 
 
 @dataclass(frozen=True)
-class Asked:
+class StagedReader:
     """The rows of the request, and what the model knows of their subjects.
 
     Attributes:
@@ -51,7 +51,7 @@ class Asked:
     consumed_types: npt.NDArray[np.int32]
 
     @classmethod
-    def read(cls, staged: Staged, bundle: Bundle) -> Asked:
+    def read(cls, staged: StagedLists, bundle: Bundle) -> StagedReader:
         """From the staged file; the bundle is the one at hand."""
         requests = pl.read_parquet(staged.requests)
         person = np.full(len(requests), -1, np.int64)
@@ -73,7 +73,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Part:
+class StagedPart:
     """One file of recommendations.
 
     Attributes:
@@ -115,7 +115,7 @@ def _at(values: Values, places: Longs) -> Values:
     return values[places]
 
 
-def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:
+def parts(staged: StagedLists, catalogue: pl.Series) -> Iterator[StagedPart]:
     """The files in their order.
 
     Args:
@@ -130,7 +130,7 @@ def parts(staged: Staged, catalogue: pl.Series) -> Iterator[Part]:
         yield part
 
 
-def _read(path: Path, before: int, known: pl.Series) -> Part:
+def _read(path: Path, before: int, known: pl.Series) -> StagedPart:
     from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
 
     columns = [*TEXTS, "row", "rank", "score"]
@@ -140,7 +140,7 @@ def _read(path: Path, before: int, known: pl.Series) -> Part:
     places, distinct = texts["item_id"]
     items = known.slice(0, len(known) - 1).search_sorted(distinct.fill_null("")).cast(pl.Int64)
     rows = _numbers(table["row"], -1)
-    return Part(
+    return StagedPart(
         rows=rows,
         before=before,
         ranks=_numbers(table["rank"], -1),

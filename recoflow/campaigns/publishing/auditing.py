@@ -71,7 +71,7 @@ class Audit(Generic[Answer]):
 
 
 @dataclass(frozen=True)
-class Queries(Generic[Answer]):
+class SqlChecks(Generic[Answer]):
     """Checks by SQL.
 
     Args:

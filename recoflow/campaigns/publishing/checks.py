@@ -16,18 +16,18 @@ from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.lists import experiments
 from recoflow.campaigns.publishing import plausibility
 from recoflow.campaigns.staging import staged
-from recoflow.campaigns.staging.staged import Staged
+from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.quality import audience_suite, gx_suites
 from recoflow.quality.finding import Finding
 from recoflow.quality.gx_runner import Validate
 from recoflow.settings.environment import Environment
 
-Answered = Staged | StagedAudiences
+Answered = StagedLists | StagedAudiences
 CHECKS: Final = gx_suites.CAMPAIGN_CHECKS | experiments.CHECKS | plausibility.CHECKS
 WARN: Final = (*experiments.CHECKS, *plausibility.WARN)  # those that never block
 
 
-def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Validate) -> dict[str, list[Finding]]:
+def check_staged(answered: Mapping[str, tuple[Answered, Environment]], validate: Validate) -> dict[str, list[Finding]]:
     """Check staged campaigns, together where they must look alike.
 
     Args:
@@ -45,13 +45,13 @@ def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Valida
     findings = audience_suite.audiences(of_audiences, columns=staged_audiences.PARTS.names(), validate=validate)
     of_lists: dict[tuple[tuple[str, ...], str, float], list[gx_suites.Campaign]] = {}
     for key, (result, environment) in answered.items():
-        if isinstance(result, Staged):
+        if isinstance(result, StagedLists):
             alike = result.information_fields, environment.campaigns.provider, environment.quality.max_fallback_share
             of_lists.setdefault(alike, []).append(seen[key])
     for (information_fields, provider, max_fallback_share), campaigns in of_lists.items():
-        findings |= gx_suites.campaigns(
+        findings |= gx_suites.check_campaign_tables(
             campaigns,
-            columns=staged.columns(information_fields).names(),
+            columns=staged.part_columns(information_fields).names(),
             provider=provider,
             max_fallback_share=max_fallback_share,
             validate=validate,
@@ -61,9 +61,9 @@ def check(answered: Mapping[str, tuple[Answered, Environment]], validate: Valida
 
 def _judged(result: Answered, environment: Environment) -> list[Finding]:
     """Whether the experiments of lists are balanced, and whether the request and the settings can be meant."""
-    if isinstance(result, Staged):
+    if isinstance(result, StagedLists):
         arms = pl.read_parquet(result.requests, columns=["user_id", "device_id", "version"])
         balance = experiments.balance(arms, environment.campaigns, result.suspended)
-        return [balance, *plausibility.check(result, environment.quality)]
+        return [balance, *plausibility.check_plausibility(result, environment.quality)]
     message = "not applicable: the request is for audiences"
     return [Finding(name, passed=True, message=message) for name in experiments.CHECKS | plausibility.CHECKS]

@@ -12,7 +12,7 @@ Longs = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 
 
-class Cells(NamedTuple):
+class DistinctCells(NamedTuple):
     """What stands in the positions of a table.
 
     Attributes:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recoflow.compute.jit import compiled
+from recoflow.compute.jit import jit
 from recoflow.formats import wide
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.publishing.csv_cells import Bytes, Cells, Codes
+    from recoflow.campaigns.publishing.csv_cells import Bytes, Codes, DistinctCells
 
 
-@compiled
-def size(codes: Codes, cells: Cells) -> int:
+@jit
+def size_of_cells(codes: Codes, cells: DistinctCells) -> int:
     """How many bytes the rows take."""
     total = 0
     for column in range(len(cells.first)):
@@ -25,8 +25,8 @@ def size(codes: Codes, cells: Cells) -> int:
     return total
 
 
-@compiled
-def write(codes: Codes, cells: Cells, out: Bytes) -> None:
+@jit
+def write_cells(codes: Codes, cells: DistinctCells, out: Bytes) -> None:
     """Write all rows into `out`, uint8 of their size."""
     at = 0
     for row in range(codes.shape[1]):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from recoflow.campaigns.publishing.csv_cells import Bytes, Cells, Codes, Longs
+from recoflow.campaigns.publishing.csv_cells import Bytes, Codes, DistinctCells, Longs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 ROWS: Final = 1 << 14  # that are written at once: few enough to stay in the processor's cache
 
 
-def header(names: Iterable[str]) -> bytes:
+def csv_header(names: Iterable[str]) -> bytes:
     """The first line."""
     return (",".join('"' + name.replace('"', '""') + '"' for name in names) + "\n").encode()
 
 
-class Rows(NamedTuple):
+class CsvRows(NamedTuple):
     """Rows of a table.
 
     Attributes:
@@ -35,10 +35,10 @@ class Rows(NamedTuple):
     """
 
     codes: list[Codes]
-    cells: Cells
+    cells: DistinctCells
 
 
-def encoded(table: pa.Table) -> Rows:
+def encode_rows(table: pa.Table) -> CsvRows:
     """A table of columns of strings, of dictionaries of strings, and of integers."""
     codes, texts, lengths = [], [], []
     for number, column in enumerate(table.columns):
@@ -48,10 +48,10 @@ def encoded(table: pa.Table) -> Rows:
         lengths.append(np.diff(ends, prepend=0))
     first = np.cumsum([0, *(len(each) for each in lengths[:-1])])
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return Rows(codes, Cells(np.concatenate(texts), starts, first))
+    return CsvRows(codes, DistinctCells(np.concatenate(texts), starts, first))
 
 
-def lines(tables: Iterable[Rows], kept: int = 1) -> Iterator[memoryview]:
+def csv_lines(tables: Iterable[CsvRows], kept: int = 1) -> Iterator[memoryview]:
     """The other lines, in stretches of at most ROWS.
 
     Args:
@@ -64,11 +64,11 @@ def lines(tables: Iterable[Rows], kept: int = 1) -> Iterator[memoryview]:
     for table in tables:
         for begin in range(0, len(table.codes[0]), ROWS):
             codes = np.stack([column[begin : begin + ROWS] for column in table.codes])
-            size = csv_kernels.size(codes, table.cells)
+            size = csv_kernels.size_of_cells(codes, table.cells)
             buffers.rotate()
             if size > len(buffers[0]):
                 buffers[0] = np.empty(size + size // 8, np.uint8)
-            csv_kernels.write(codes, table.cells, buffers[0][:size])
+            csv_kernels.write_cells(codes, table.cells, buffers[0][:size])
             yield buffers[0][:size].data
 
 

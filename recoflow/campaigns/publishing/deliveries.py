@@ -12,7 +12,7 @@ import polars as pl
 from recoflow import schema
 from recoflow.campaigns.requests import csv_reader
 from recoflow.campaigns.staging import staged
-from recoflow.campaigns.staging.staged import STAGING, Staged
+from recoflow.campaigns.staging.staged import STAGING, StagedLists
 from recoflow.formats.fields import BLANK
 from recoflow.storage.lake.lake import Lake
 from recoflow.storage.lake.staging import StagedFile
@@ -21,7 +21,7 @@ from recoflow.storage.sftp.claims import Delivery
 TABLE: Final = "responses"
 
 
-def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
+def note_delivery(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
     """Add the lists of a delivered campaign to the table, at most once however often called.
 
     Args:
@@ -32,16 +32,16 @@ def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
     Raises:
         CampaignError: its staged lists are gone.
     """
-    answer = staged.load(campaigns / delivery.reference / STAGING, Staged)
+    answer = staged.load_staged(campaigns / delivery.reference / STAGING, StagedLists)
     lake.commit_once(TABLE, stage_rows(answer, delivery.at, lake), transaction=delivery.reference)
 
 
-def stage_rows(answer: Staged, published_at: datetime, lake: Lake) -> list[StagedFile]:
+def stage_rows(answer: StagedLists, published_at: datetime, lake: Lake) -> list[StagedFile]:
     """Write the rows of a campaign beside the table, where no reader sees them until they are committed."""
-    return lake.stage_all(TABLE, rows(answer, published_at))
+    return lake.stage_all(TABLE, response_rows(answer, published_at))
 
 
-def rows(answer: Staged, published_at: datetime) -> Iterator[pl.DataFrame]:
+def response_rows(answer: StagedLists, published_at: datetime) -> Iterator[pl.DataFrame]:
     """The recommendations of each part as `schema.RESPONSES`.
 
     Audiences have no rows there: the table says what people were given, which later events are traced back to by

@@ -12,7 +12,7 @@ from recoflow import schema
 from recoflow.quality.finding import Finding
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.staging.staged import Staged
+    from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.settings.environment import Quality
 
 KNOWN: Final = "people_known"
@@ -26,12 +26,12 @@ LEAST_MODEL: Final = 1000  # people that a model must know for strangers to be a
 LEAST_PEOPLE: Final = 5  # fewer may well be a test with made-up people
 
 
-def check(staged: Staged, quality: Quality) -> list[Finding]:
+def check_plausibility(staged: StagedLists, quality: Quality) -> list[Finding]:
     """A finding for each of CHECKS."""
     return [_known(staged, quality.min_known_share), _filled(staged, quality.max_empty_information_share)]
 
 
-def _known(staged: Staged, least: float) -> Finding:
+def _known(staged: StagedLists, least: float) -> Finding:
     """Strangers get lists like anybody else, so that nothing else shows that the ids are none that events have."""
     people, known = staged.counts.people, staged.counts.people_known
     is_serious = staged.model_people >= LEAST_MODEL and people >= LEAST_PEOPLE
@@ -46,7 +46,7 @@ def _known(staged: Staged, least: float) -> Finding:
     return Finding(KNOWN, passed=False, message=message, severity="error" if is_serious else "warn", metadata=metadata)
 
 
-def _filled(staged: Staged, most: float) -> Finding:
+def _filled(staged: StagedLists, most: float) -> Finding:
     """`because_of` is left out: it is empty wherever nothing led to an item."""
     rows, empty = staged.counts.items, staged.counts.empty_information
     wrong = {name: cells for name, cells in empty.items() if name != schema.BECAUSE_OF and cells > most * rows}

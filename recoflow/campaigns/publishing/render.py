@@ -25,8 +25,8 @@ from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.publishing import csv_rows
 from recoflow.campaigns.requests import filename
 from recoflow.campaigns.staging import staged as staging
-from recoflow.campaigns.staging.staged import Staged
-from recoflow.compute.prefetch import ahead
+from recoflow.campaigns.staging.staged import StagedLists
+from recoflow.compute.prefetch import prefetch
 from recoflow.storage import atomic_files
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ STRETCHES: Final = 2  # of rows that are made ahead
 
 
 @dataclass(frozen=True)
-class Response:
+class RenderedResponse:
     """A rendered response.
 
     Args:
@@ -53,12 +53,14 @@ class Response:
     sha256: str
 
 
-def columns(information_fields: tuple[str, ...]) -> tuple[str, ...]:
+def response_columns(information_fields: tuple[str, ...]) -> tuple[str, ...]:
     """The columns of a response of lists in their order."""
     return (*schema.RESPONSE_COLUMNS, *information_fields, "rank")
 
 
-def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], object] = lambda: None) -> Response:
+def write_response(
+    staged: StagedLists | StagedAudiences, path: Path, approve: Callable[[], object] = lambda: None
+) -> RenderedResponse:
     """Write the response file of a staged campaign to `path`, gzip where the request was; same input, same bytes.
 
     Args:
@@ -68,25 +70,25 @@ def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], ob
     """
     rows, digest = 0, hashlib.sha256()
 
-    def encoded() -> Iterator[csv_rows.Rows]:
+    def encoded() -> Iterator[csv_rows.CsvRows]:
         nonlocal rows
         for table in _tables(staged):
             rows += table.num_rows
-            yield csv_rows.encoded(table)
+            yield csv_rows.encode_rows(table)
 
     def lines() -> Iterator[memoryview]:
-        with closing(ahead(encoded())) as tables:
-            yield from csv_rows.lines(tables, STRETCHES + 1)
+        with closing(prefetch(encoded())) as tables:
+            yield from csv_rows.csv_lines(tables, STRETCHES + 1)
 
     def render(file: BinaryIO) -> None:
         is_compressed, counted = filename.is_compressed(staged.name), cast("BinaryIO", _Digesting(file, digest))
-        with _compressing(counted, is_compressed) as sink, closing(ahead(lines(), STRETCHES)) as stretches:
-            sink.write(csv_rows.header(published_columns(staged)))
+        with _compressing(counted, is_compressed) as sink, closing(prefetch(lines(), STRETCHES)) as stretches:
+            sink.write(csv_rows.csv_header(published_columns(staged)))
             sink.writelines(stretches)
         approve()
 
     atomic_files.write_atomic(path, render)
-    return Response(path, rows, digest.hexdigest())
+    return RenderedResponse(path, rows, digest.hexdigest())
 
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
@@ -97,7 +99,7 @@ def write_errors(errors: pl.DataFrame, path: Path) -> None:
     atomic_files.write_atomic(path, lambda file: csv.write_csv(errors.to_arrow(), file, options))
 
 
-def write_manifest(staged: Staged | StagedAudiences, response: Response, path: Path) -> None:
+def write_manifest(staged: StagedLists | StagedAudiences, response: RenderedResponse, path: Path) -> None:
     """Write the side file of counts."""
     values = {
         "name": staged.name,
@@ -143,21 +145,21 @@ class _Digesting(io.BufferedIOBase):
         return self._file.write(content)
 
 
-def published_columns(staged: Staged | StagedAudiences) -> pl.Schema:
+def published_columns(staged: StagedLists | StagedAudiences) -> pl.Schema:
     """The columns that are published."""
     if isinstance(staged, StagedAudiences):
         return pl.Schema({name: staged_audiences.PARTS[name] for name in staged_audiences.COLUMNS})
-    kinds = staging.columns(staged.information_fields)
-    return pl.Schema({name: kinds[name] for name in columns(staged.information_fields)})
+    kinds = staging.part_columns(staged.information_fields)
+    return pl.Schema({name: kinds[name] for name in response_columns(staged.information_fields)})
 
 
-def _tables(staged: Staged | StagedAudiences) -> Iterator[pa.Table]:
+def _tables(staged: StagedLists | StagedAudiences) -> Iterator[pa.Table]:
     """What is published of each part, its texts as dictionaries."""
     from pyarrow import parquet  # noqa: PLC0415 - late, like all that only campaigns need
 
     kinds = published_columns(staged)
     texts = [name for name, kind in kinds.items() if kind == pl.String]
-    unsafe = staged.information_fields if isinstance(staged, Staged) and staged.csv_safe else ()
+    unsafe = staged.information_fields if isinstance(staged, StagedLists) and staged.csv_safe else ()
     for part in staged.parts:
         with parquet.ParquetFile(part, read_dictionary=texts) as file:
             table = file.read(columns=kinds.names(), use_threads=False).select(kinds.names())

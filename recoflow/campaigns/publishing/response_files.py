@@ -14,18 +14,18 @@ import polars as pl
 
 from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.publishing import render
-from recoflow.campaigns.publishing.render import Response
+from recoflow.campaigns.publishing.render import RenderedResponse
 from recoflow.campaigns.requests import filename
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging import memory
-from recoflow.campaigns.staging.staged import Staged
+from recoflow.campaigns.staging.staged import StagedLists
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
 MANIFEST = "manifest.json"
 
 
 def render_files(
-    answered: Staged | StagedAudiences | Request, folder: Path, audit: Callable[[], object] = lambda: None
+    answered: StagedLists | StagedAudiences | Request, folder: Path, audit: Callable[[], object] = lambda: None
 ) -> Files:
     """Write the files that answer a request; the response itself, or the errors of a refused request, come last.
 
@@ -51,12 +51,12 @@ def render_files(
     return files
 
 
-def _audited(answered: Staged | StagedAudiences, path: Path, audit: Callable[[], object]) -> Response:
-    memory.reuse()
+def _audited(answered: StagedLists | StagedAudiences, path: Path, audit: Callable[[], object]) -> RenderedResponse:
+    memory.use_system_allocator()
     with ThreadPoolExecutor(1) as thread:
         auditing = thread.submit(audit)
         try:
-            return render.write(answered, path, approve=auditing.result)
+            return render.write_response(answered, path, approve=auditing.result)
         except Exception:
             auditing.result()  # a file that cannot be rendered is one that the audit refuses: that says why
             raise

@@ -17,19 +17,19 @@ from recoflow.campaigns.requests import columnwise, csv_reader
 from recoflow.campaigns.requests.row_rules import (
     SHOWN,
     VARIABLE,
-    Errors,
-    Problem,
-    Strangers,
+    RowErrors,
+    RowRule,
+    UnknownColumns,
     bad_size,
     is_sound,
-    shown,
-    sift,
+    quoted_cell,
+    split_valid,
 )
 from recoflow.formats.fields import BLANK
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.audiences.select import Catalogue, Obstacle
-    from recoflow.campaigns.requests.csv_reader import Cells
+    from recoflow.campaigns.audiences.select import AudienceItems, ItemObstacle
+    from recoflow.campaigns.requests.csv_reader import RequestCells
     from recoflow.campaigns.requests.model import Request
     from recoflow.settings.environment import Campaigns
 
@@ -46,7 +46,9 @@ AUDIENCE: Final = ("audience_name", "item_id")
 MEANINGLESS: Final = "means nothing in a request for audiences. Remove it, or name it in `campaigns.variables`"
 
 
-def judge(empty: Request, read: Cells, campaigns: Campaigns, catalogue: Catalogue | None) -> Request:
+def judge_audience_rows(
+    empty: Request, read: RequestCells, campaigns: Campaigns, catalogue: AudienceItems | None
+) -> Request:
     """The request with the accepted rows and the errors of the others.
 
     Args:
@@ -61,19 +63,19 @@ def judge(empty: Request, read: Cells, campaigns: Campaigns, catalogue: Catalogu
     declared = (*csv_reader.AUDIENCE_COLUMNS, *campaigns.variables)
     unknown = [column for column in read.header if column not in declared]
     strange = [pl.col(column).alias(VARIABLE + column) for column in unknown]
-    strangers, errors = Strangers(unknown, MEANINGLESS), Errors()
+    strangers, errors = UnknownColumns(unknown, MEANINGLESS), RowErrors()
     count, blocks = 0, [ROWS.to_frame().drop("row")]
     for block in read.blocks:
         count += len(block)
         rows = block.select(
             pl.col(csv_reader.LINE).alias("line"),
             "audience_name",
-            csv_reader.text("item_id"),
+            csv_reader.stripped_text("item_id"),
             "audience_size",
             *strange,
         )
         problems = [*_item_problems(rows["item_id"], catalogue), bad_size("audience_size", campaigns.max_audience_size)]
-        sound = sift(rows, problems, errors)
+        sound = split_valid(rows, problems, errors)
         sound = strangers.sift(rows, sound).with_columns(pl.col("audience_size").str.strip_chars(BLANK).cast(pl.Int64))
         blocks.append(sound)
     sound = pl.concat(blocks)
@@ -94,7 +96,7 @@ def judge(empty: Request, read: Cells, campaigns: Campaigns, catalogue: Catalogu
     )
 
 
-def _item_problems(asked: pl.Series, catalogue: Catalogue | None) -> list[Problem]:
+def _item_problems(asked: pl.Series, catalogue: AudienceItems | None) -> list[RowRule]:
     cell = pl.col("item_id")
     distinct = asked.drop_nulls().unique().sort()
     unreadable = [text for text in distinct if not item_filters.is_list_of_values(text)]
@@ -106,27 +108,27 @@ def _item_problems(asked: pl.Series, catalogue: Catalogue | None) -> list[Proble
         for item in sorted(set(each) & obstacles.keys())[:1]:
             found.setdefault(obstacles[item].code, {})[text] = _message(item, obstacles[item])
     return [
-        Problem("missing_item_id", "item_id", cell.is_null(), pl.lit("item_id is empty.")),
-        Problem(
+        RowRule("missing_item_id", "item_id", cell.is_null(), pl.lit("item_id is empty.")),
+        RowRule(
             "bad_item_id",
             "item_id",
             cell.is_in(unreadable),
-            pl.format('\'{}\' is not a JSON array of item ids, like ["a","b"].', shown("item_id")),
+            pl.format('\'{}\' is not a JSON array of item ids, like ["a","b"].', quoted_cell("item_id")),
         ),
         *(_obstructed(code, messages) for code, messages in sorted(found.items())),
     ]
 
 
-def _message(item: str, obstacle: Obstacle) -> str:
+def _message(item: str, obstacle: ItemObstacle) -> str:
     return f"Item '{item[:SHOWN]}' {obstacle.problem}. {obstacle.cure}."
 
 
-def _obstructed(code: str, messages: Mapping[str, str]) -> Problem:
+def _obstructed(code: str, messages: Mapping[str, str]) -> RowRule:
     cell = pl.col("item_id")
     message = cell.replace_strict(messages, default="", return_dtype=pl.String)
-    return Problem(code, "item_id", cell.is_in(list(messages)), message)
+    return RowRule(code, "item_id", cell.is_in(list(messages)), message)
 
 
-def _duplicate(rows: pl.DataFrame) -> Problem:
+def _duplicate(rows: pl.DataFrame) -> RowRule:
     message = "An audience of this name for these items stands in an earlier row, which is answered."
-    return Problem("duplicate_audience", "item_id", pl.lit(columnwise.is_repeated(rows, AUDIENCE)), pl.lit(message))
+    return RowRule("duplicate_audience", "item_id", pl.lit(columnwise.is_repeated(rows, AUDIENCE)), pl.lit(message))

@@ -54,7 +54,7 @@ class Framing:
     blocks: tuple[int, ...]
 
 
-def scan(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> Framing:
+def scan_rows(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> Framing:
     """Read the file once, in bounded memory, and find its rows.
 
     Raises:

@@ -45,7 +45,7 @@ _SHOWN = 60  # characters of a header name that a message repeats
 
 
 @dataclass(frozen=True)
-class Cells:
+class RequestCells:
     """A request file whose header was read.
 
     Attributes:
@@ -63,7 +63,7 @@ class Cells:
     repeated: list[int]
 
 
-def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
+def read_cells(path: Path, is_compressed: bool, environment: Environment) -> RequestCells:
     """Find the rows of a request file, and read its header.
 
     Raises:
@@ -71,7 +71,7 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
             `duplicate_column`, `too_many_columns`, `mixed_columns`, `missing_column` or `no_rows`; as the blocks are
             read `wrong_environment`, `second_header`, `ragged_row`, `unreadable`, `truncated` or `no_rows`.
     """
-    found = csv_framing.scan(
+    found = csv_framing.scan_rows(
         path,
         is_compressed=is_compressed,
         max_bytes=min(environment.sftp.max_bytes, environment.campaigns.max_request_bytes),
@@ -85,7 +85,9 @@ def read(path: Path, is_compressed: bool, environment: Environment) -> Cells:
     repeated: list[int] = []
     blocks = _own_rows(_blocks(path, is_compressed, header, found), header, environment.name, repeated)
     nothing = [pl.lit(None, pl.String).alias(column) for column in missing]
-    return Cells((*header, *missing), (block.with_columns(nothing) for block in blocks), len(found.lines), repeated)
+    return RequestCells(
+        (*header, *missing), (block.with_columns(nothing) for block in blocks), len(found.lines), repeated
+    )
 
 
 def is_for_audiences(header: Collection[str]) -> bool:
@@ -94,7 +96,7 @@ def is_for_audiences(header: Collection[str]) -> bool:
     return "audience_size" in own or (bool(own) and not of_lists)
 
 
-def text(column: str) -> pl.Expr:
+def stripped_text(column: str) -> pl.Expr:
     """A cell without blanks around it, null where that leaves nothing; as events read their texts."""
     stripped = pl.col(column).str.strip_chars(BLANK)
     return pl.when(stripped.str.len_bytes() > 0).then(stripped).alias(column)

@@ -56,7 +56,7 @@ class CampaignName:
         return is_compressed(self.name)
 
 
-def parse(name: str, environment: str) -> CampaignName:
+def parse_filename(name: str, environment: str) -> CampaignName:
     """Read the name of a request file of `environment` (its name).
 
     Raises:

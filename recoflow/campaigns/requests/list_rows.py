@@ -19,18 +19,18 @@ from recoflow.campaigns.requests.identifiers import PADDING
 from recoflow.campaigns.requests.model import Request, RequestCounts
 from recoflow.campaigns.requests.row_rules import (
     VARIABLE,
-    Errors,
-    Problem,
-    Strangers,
+    RowErrors,
+    RowRule,
+    UnknownColumns,
     bad_size,
     is_sound,
-    shown,
-    sift,
+    quoted_cell,
+    split_valid,
 )
 from recoflow.formats.fields import BLANK
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.requests.csv_reader import Cells
+    from recoflow.campaigns.requests.csv_reader import RequestCells
     from recoflow.settings.environment import Environment
 
 LIST: Final = (*PERSON, "list_name")
@@ -44,7 +44,7 @@ def rows_schema(variables: Collection[str]) -> pl.Schema:
 
 
 @dataclass(frozen=True)
-class Terms:
+class RequestTerms:
     """What a request may ask for."""
 
     environment: Environment
@@ -66,7 +66,7 @@ class Terms:
         return {name: reason for name, reason in reasons.items() if reason}
 
 
-def judge(empty: Request, read: Cells, terms: Terms) -> Request:
+def judge_list_rows(empty: Request, read: RequestCells, terms: RequestTerms) -> Request:
     """The request with the accepted rows and the errors of the others.
 
     Raises:
@@ -80,13 +80,13 @@ def judge(empty: Request, read: Cells, terms: Terms) -> Request:
     unsupported = terms.unsupported()
     suspended = experiments.suspended(campaigns, unsupported, terms.algorithms)
     rules_of_cells = _cell_problems(terms, unsupported)
-    strangers, errors = Strangers(unknown, _STRANGE), Errors()
+    strangers, errors = UnknownColumns(unknown, _STRANGE), RowErrors()
     count, blocks = 0, [rows_schema([VARIABLE + variable for variable in filters]).to_frame().drop("row")]
     for block in read.blocks:
         count += len(block)
         rows = experiments.assign(_read_rows(block, [*filters, *unknown]), campaigns, suspended)
         rows = rows.with_columns(_configuration(terms.environment))
-        sound = sift(rows, [*rules_of_cells, *_filter_problems(rows, filters)], errors)
+        sound = split_valid(rows, [*rules_of_cells, *_filter_problems(rows, filters)], errors)
         sound = strangers.sift(rows, sound).with_columns(pl.col("list_size").str.strip_chars(BLANK).cast(pl.Int64))
         blocks.append(sound)
     sound = pl.concat(blocks, how="diagonal")
@@ -120,8 +120,8 @@ def _read_rows(block: pl.DataFrame, variables: Sequence[str]) -> pl.DataFrame:
         *(identifiers.meant(column) for column in PERSON),
         "list_name",
         "list_size",
-        *(csv_reader.text(column).alias(column) for column in ("configuration_id", "page_type")),
-        *(csv_reader.text(variable).alias(VARIABLE + variable) for variable in variables),
+        *(csv_reader.stripped_text(column).alias(column) for column in ("configuration_id", "page_type")),
+        *(csv_reader.stripped_text(variable).alias(VARIABLE + variable) for variable in variables),
     )
     is_padded = [column for column in PERSON if (rows[column] != block[column]).any()]
     paddings = [identifiers.padding(pl.lit(block[column])).alias(PADDING + column) for column in is_padded]
@@ -138,63 +138,69 @@ def _configuration(environment: Environment) -> pl.Expr:
     return pl.coalesce("configuration_id", of_list).alias("configuration_id")
 
 
-def _cell_problems(terms: Terms, unsupported: Mapping[str, str]) -> list[Problem]:
+def _cell_problems(terms: RequestTerms, unsupported: Mapping[str, str]) -> list[RowRule]:
     campaigns = terms.environment.campaigns
     configuration = pl.col("configuration_id")
     return [
-        Problem(
+        RowRule(
             "missing_identity",
             "user_id",
             pl.all_horizontal(pl.col(PERSON).is_null()),
             pl.lit("Neither user_id nor device_id is given. Give at least one of them."),
         ),
-        Problem(
-            "missing_list_name", "list_name", csv_reader.text("list_name").is_null(), pl.lit("list_name is empty.")
+        RowRule(
+            "missing_list_name",
+            "list_name",
+            csv_reader.stripped_text("list_name").is_null(),
+            pl.lit("list_name is empty."),
         ),
-        Problem("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
+        RowRule("missing_page_type", "page_type", pl.col("page_type").is_null(), pl.lit("page_type is empty.")),
         bad_size("list_size", campaigns.max_list_size),
-        Problem(
+        RowRule(
             "unknown_configuration",
             "configuration_id",
             configuration.is_not_null() & ~configuration.is_in(list(campaigns.configurations)),
-            pl.format("Configuration '{}' is not registered. Register it first.", shown("configuration_id")),
+            pl.format("Configuration '{}' is not registered. Register it first.", quoted_cell("configuration_id")),
         ),
-        Problem(
+        RowRule(
             "unsupported_configuration",
             "configuration_id",
             configuration.is_in(list(unsupported)),
             pl.format(
                 "Configuration '{}' cannot be used: {}.",
-                shown("configuration_id"),
+                quoted_cell("configuration_id"),
                 configuration.replace_strict(unsupported, default="", return_dtype=pl.String),
             ),
         ),
     ]
 
 
-def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[Problem]:
+def _filter_problems(rows: pl.DataFrame, filters: Mapping[str, str]) -> list[RowRule]:
     problems = []
     for variable in filters:
         cell = pl.col(VARIABLE + variable)
         lists = rows.select(cell.filter(cell.str.starts_with("[")).unique()).to_series()
         wrong = [text for text in lists if not item_filters.is_list_of_values(text)]
-        message = pl.format('\'{}\' is not a JSON array of values, like ["shoes","hats"].', shown(VARIABLE + variable))
+        message = pl.format(
+            '\'{}\' is not a JSON array of values, like ["shoes","hats"].', quoted_cell(VARIABLE + variable)
+        )
         if wrong:
-            problems.append(Problem("bad_filter", variable, cell.is_in(wrong), message))
+            problems.append(RowRule("bad_filter", variable, cell.is_in(wrong), message))
     return problems
 
 
-def _crowds(rows: pl.DataFrame) -> list[Problem]:
+def _crowds(rows: pl.DataFrame) -> list[RowRule]:
     """Ids that no person can have: each of their lists would be without the items of all those before it."""
     problems = []
     has_user = pl.col("user_id").is_not_null()
     for column, is_meant in (("user_id", has_user), ("device_id", ~has_user)):
         often = columnwise.frequent(rows, column, is_meant, MAX_LISTS)
         message = pl.format(
-            f"'{{}}' stands in more than {MAX_LISTS} rows. Leave {column} empty where nobody is known.", shown(column)
+            f"'{{}}' stands in more than {MAX_LISTS} rows. Leave {column} empty where nobody is known.",
+            quoted_cell(column),
         )
         if len(often):
-            problems.append(Problem("nobodys_id", column, is_meant & pl.col(column).is_in(often.implode()), message))
+            problems.append(RowRule("nobodys_id", column, is_meant & pl.col(column).is_in(often.implode()), message))
     return problems
 
 
@@ -203,7 +209,7 @@ _STRANGE: Final = (
 )
 
 
-def _duplicate(rows: pl.DataFrame) -> Problem:
+def _duplicate(rows: pl.DataFrame) -> RowRule:
     message = "List '{}' of this user and device stands in an earlier row, which is answered."
     is_repeated = columnwise.is_repeated(rows, LIST)
-    return Problem("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, shown("list_name")))
+    return RowRule("duplicate_list", "list_name", pl.lit(is_repeated), pl.format(message, quoted_cell("list_name")))

@@ -20,7 +20,7 @@ from recoflow.campaigns.requests.row_rules import ERRORS
 from recoflow.settings.list_configuration import ALGORITHMS
 
 if TYPE_CHECKING:
-    from recoflow.campaigns.audiences.select import Catalogue
+    from recoflow.campaigns.audiences.select import AudienceItems
     from recoflow.settings.environment import Environment
 
 
@@ -32,7 +32,7 @@ def parse_request(
     sha256: str,
     known_attributes: Collection[str],
     algorithms: Collection[str] = ALGORITHMS,
-    catalogue: Catalogue | None = None,
+    catalogue: AudienceItems | None = None,
 ) -> Request:
     """Read a request file, for lists or for audiences: its header tells which.
 
@@ -58,11 +58,11 @@ def parse_request(
         errors=ERRORS.to_frame(),
     )
     try:
-        filename.parse(name, environment.name)
-        read = csv_reader.read(path, filename.is_compressed(name), environment)
+        filename.parse_filename(name, environment.name)
+        read = csv_reader.read_cells(path, filename.is_compressed(name), environment)
         if csv_reader.is_for_audiences(read.header):
-            return audience_rows.judge(empty, read, environment.campaigns, catalogue)
-        return list_rows.judge(empty, read, list_rows.Terms(environment, known_attributes, algorithms))
+            return audience_rows.judge_audience_rows(empty, read, environment.campaigns, catalogue)
+        return list_rows.judge_list_rows(empty, read, list_rows.RequestTerms(environment, known_attributes, algorithms))
     except RequestRejectedError as error:
         return _refused(empty, error.rejection)
 

@@ -18,7 +18,7 @@ SHOWN: Final = 60  # characters of a cell or name that a message repeats
 
 
 @dataclass(frozen=True)
-class Problem:
+class RowRule:
     """One rule: which rows break it, and what is said about each."""
 
     code: str
@@ -32,12 +32,12 @@ class Problem:
         return rows.select("line", column=column, code=code, message=self.message)
 
 
-def sift(rows: pl.DataFrame, problems: Sequence[Problem], errors: Errors) -> pl.DataFrame:
+def split_valid(rows: pl.DataFrame, problems: Sequence[RowRule], errors: RowErrors) -> pl.DataFrame:
     """The rows that break no rule; the others go to the errors."""
     return rows.filter(is_sound(rows, problems, errors))
 
 
-def is_sound(rows: pl.DataFrame, problems: Sequence[Problem], errors: Errors) -> pl.Series:
+def is_sound(rows: pl.DataFrame, problems: Sequence[RowRule], errors: RowErrors) -> pl.Series:
     """Which rows break no rule; the others go to the errors rule by rule, a row that breaks two of them twice."""
     names = [str(number) for number in range(len(problems))]
     is_broken = rows.select(
@@ -50,15 +50,15 @@ def is_sound(rows: pl.DataFrame, problems: Sequence[Problem], errors: Errors) ->
     return ~is_broken.select(pl.any_horizontal(pl.all())).to_series()
 
 
-def bad_size(column: str, most: int) -> Problem:
+def bad_size(column: str, most: int) -> RowRule:
     """The rule that a column holds an integer from 1 to `most`."""
     size = pl.col(column).str.strip_chars()
     is_size = size.str.contains(r"\A[0-9]{1,9}\z") & size.cast(pl.Int64, strict=False).is_between(1, most)
-    message = pl.format(f"{column} is '{{}}', not an integer from 1 to {most}.", shown(column))
-    return Problem(f"bad_{column}", column, ~is_size.fill_null(value=False), message)
+    message = pl.format(f"{column} is '{{}}', not an integer from 1 to {most}.", quoted_cell(column))
+    return RowRule(f"bad_{column}", column, ~is_size.fill_null(value=False), message)
 
 
-class Strangers:
+class UnknownColumns:
     """Columns of the file that nothing is known of: rows in which one is not empty fail, and it is told of once.
 
     In the rows their names have the prefix VARIABLE.
@@ -82,7 +82,7 @@ class Strangers:
         columns = [VARIABLE + name for name in self._names]
         return sound.filter(pl.all_horizontal(pl.col(columns).is_null())).drop(columns) if columns else sound
 
-    def tell(self, errors: Errors) -> None:
+    def tell(self, errors: RowErrors) -> None:
         """One error for each column that was not empty."""
         told = [
             (line, name, "unknown_variable", f"Column '{name[:SHOWN]}' {self._problem} ({count} rows).")
@@ -91,7 +91,7 @@ class Strangers:
         errors.add(pl.DataFrame(told, ERRORS, orient="row"), len(told))
 
 
-class Errors:
+class RowErrors:
     """Row errors of a file, of which so many are listed as a person may read; the rest is counted."""
 
     def __init__(self) -> None:
@@ -117,6 +117,6 @@ class Errors:
         return pl.concat([pl.concat(self._listed).sort("line", maintain_order=True), more])
 
 
-def shown(column: str) -> pl.Expr:
+def quoted_cell(column: str) -> pl.Expr:
     """A cell as messages repeat it."""
     return pl.col(column).fill_null("").str.slice(0, SHOWN)

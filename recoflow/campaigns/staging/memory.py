@@ -6,7 +6,7 @@ What belongs here: that one choice. What does not: how much of it there is (see 
 from __future__ import annotations
 
 
-def reuse() -> None:
+def use_system_allocator() -> None:
     """Have pyarrow take memory from the C library, in this process and from now on.
 
     Its own pool gives what was freed back to the system within milliseconds. The next part would find each page anew,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DICTIONARY_BYTES: Final = 1 << 30  # beyond these Parquet would spell the texts out
 
 
-def gather(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
+def gather_columns(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
     """The columns of `frame[rows]`, the texts of those rows that occur as dictionaries."""
     first = int(rows.min(initial=len(frame)))  # rows of a block stand near each other: all others are not looked at
     is_used = np.zeros(int(rows.max(initial=first - 1)) + 1 - first, np.bool_)
@@ -45,7 +45,7 @@ def _spread(values: pl.Series, positions: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, encoded.dictionary)
 
 
-def write(columns: Mapping[str, pa.Array], schema: pl.Schema, path: Path) -> None:
+def write_part(columns: Mapping[str, pa.Array], schema: pl.Schema, path: Path) -> None:
     """Write those of the columns that `schema` names, in its order, as one row group; same input, same bytes."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415

@@ -54,7 +54,7 @@ REQUESTS: Final = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Counts:
+class ListCounts:
     """Accounting of a campaign; `read == answered + failed`, `answered == personalized + fallback + unpersonalized`.
 
     `answered` counts lists, the `short` (fewer items than asked for) and the `empty` ones among them; `unpersonalized`
@@ -132,7 +132,7 @@ Answer = TypeVar("Answer", bound=StagedFiles)
 
 
 @dataclass(frozen=True)
-class Staged(StagedFiles):
+class StagedLists(StagedFiles):
     """One campaign's recommendations in `folder`.
 
     Args:
@@ -146,13 +146,13 @@ class Staged(StagedFiles):
 
     information_fields: tuple[str, ...]
     csv_safe: bool
-    counts: Counts
+    counts: ListCounts
     constraints: list[list[dict[str, Any]]]
     suspended: dict[str, str]
     model_people: int = 0
 
 
-def clear(folder: Path) -> None:
+def clear_staging(folder: Path) -> None:
     """Make the folder, and remove what an earlier attempt left in it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def write_beside(folder: Path, *, requests: pl.DataFrame, errors: pl.DataFrame, 
     return {path.name: atomic_files.sha256(path) for path in sorted(folder.glob("*.parquet"))}
 
 
-def load(folder: Path, kind: type[Answer]) -> Answer:
+def load_staged(folder: Path, kind: type[Answer]) -> Answer:
     """Read the manifest of staged answers of this kind; whether its files are still the same is for an audit to say.
 
     Raises:
@@ -199,7 +199,7 @@ def _reader(kind: type[StagedFiles]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def columns(information_fields: tuple[str, ...]) -> pl.Schema:
+def part_columns(information_fields: tuple[str, ...]) -> pl.Schema:
     """The columns of the parts: those of the response, then what the checks and the lake need.
 
     Args:

@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 from scipy import sparse
 
-from recoflow.compute.thread_pool import workers
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.compute.thread_pool import thread_pool
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.least_squares import BLOCK, gram, half_sweep, solve_users
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
@@ -37,7 +37,7 @@ STEPS_TO_START: Final = 6  # enough for the items' next half-sweep
 SLACK: Final = 0.01  # of the objective: new events make it differ by more than a sweep does
 
 
-def fit(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = ()) -> Scorer:
+def fit_als(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = ()) -> Scorer:
     """Train factors; the same data, settings, seed and starts give the same bytes on any number of threads.
 
     Settings that are left out are the constants above; factors grow with the data (16 to 512). From a start that fits,
@@ -50,7 +50,7 @@ def fit(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = 
         "exponent": EXPONENT if model.exponent is None else model.exponent,
         "iterations": model.iterations or ITERATIONS,
     }
-    encoder = Encoder(
+    encoder = UserEncoder(
         "least_squares",
         int(parameters["factors"]),
         alpha=1 / parameters["alpha"],
@@ -66,7 +66,9 @@ def fit(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] = 
     return Scorer(user_factors, item_factors, parameters, encoders=(encoder,), course=course)
 
 
-def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> tuple[Matrix, Matrix, dict[str, Any]]:
+def _from_nothing(
+    data: UserItems, encoder: UserEncoder, sweeps: int, seed: int
+) -> tuple[Matrix, Matrix, dict[str, Any]]:
     rng = np.random.default_rng(seed)
     user_factors, item_factors = (
         (rng.standard_normal((rows, encoder.columns)) * 0.1 / np.sqrt(encoder.columns)).astype(np.float32)
@@ -81,7 +83,9 @@ def _from_nothing(data: UserItems, encoder: Encoder, sweeps: int, seed: int) -> 
     return user_factors, item_factors, {"sweeps": sweeps, "sweeps_since_cold": sweeps, "objective": round(reached, 6)}
 
 
-def _continue(data: UserItems, encoder: Encoder, cold: int, start: WarmStart) -> tuple[Matrix, Matrix, dict[str, Any]]:
+def _continue(
+    data: UserItems, encoder: UserEncoder, cold: int, start: WarmStart
+) -> tuple[Matrix, Matrix, dict[str, Any]]:
     course = start.model["course"]
     item_factors = start.factors_of(data.items)
     by_item = data.matrix.T.tocsr()
@@ -107,7 +111,7 @@ def _continue(data: UserItems, encoder: Encoder, cold: int, start: WarmStart) ->
     )
 
 
-def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder: Encoder) -> float:
+def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder: UserEncoder) -> float:
     """What is minimized (see above), per unit of confidence: figures of one environment's trainings compare."""
     from recoflow.models.algorithms import kernels  # noqa: PLC0415 - numba is heavy
 
@@ -116,7 +120,7 @@ def objective(entries: sparse.csr_matrix, users: Matrix, items: Matrix, encoder:
         loss: float = kernels.observed_loss(bounds, entries.indices, entries.data, users[start : start + BLOCK], items)
         return loss
 
-    with workers() as threads:
+    with thread_pool() as threads:
         loss = sum(threads.map(of_block, range(0, len(users), BLOCK)))
         loss += encoder.alpha * float(np.vdot(gram(users, threads), gram(items, threads)))
     by_user, by_item = np.diff(entries.indptr), np.bincount(entries.indices, minlength=len(items))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer
 
@@ -38,4 +38,4 @@ def newest(data: UserItems) -> Scorer:
 
 def _for_everyone(data: UserItems, scores: NDArray[np.floating]) -> Scorer:
     everyone = np.ones((data.shape[0], 1), np.float32)
-    return Scorer(everyone, scores.astype(np.float32).reshape(-1, 1), encoders=(Encoder("constant", 1),))
+    return Scorer(everyone, scores.astype(np.float32).reshape(-1, 1), encoders=(UserEncoder("constant", 1),))

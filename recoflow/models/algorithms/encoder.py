@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Encoder:
+class UserEncoder:
     """How a user's history becomes a stretch of the user's factors.
 
     Attributes:

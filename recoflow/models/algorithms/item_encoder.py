@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from recoflow.compute.thread_pool import workers
+from recoflow.compute.thread_pool import thread_pool
 from recoflow.models.algorithms.matrix import Matrix
 
 MAX_FEATURES: Final = 2048  # the most frequent ones; the map needs their Gram matrix
@@ -57,7 +57,9 @@ class ItemEncoder:
         return encoded
 
 
-def fit(items: pl.DataFrame, factors: Matrix, counts: NDArray[np.float32], seed: int) -> ItemEncoder | None:
+def fit_item_encoder(
+    items: pl.DataFrame, factors: Matrix, counts: NDArray[np.float32], seed: int
+) -> ItemEncoder | None:
     """The map from the features of trained items to their factors, or None when no feature tells items apart.
 
     Args:
@@ -73,7 +75,7 @@ def fit(items: pl.DataFrame, factors: Matrix, counts: NDArray[np.float32], seed:
     trust = (counts / (counts + TRUST)).astype(np.float64)
     is_held = np.random.default_rng(seed).random(items.height) < 0.2
     ridge = RIDGES[0]
-    with workers() as threads:
+    with thread_pool() as threads:
         if is_held.any() and not is_held.all():
             errors = list(threads.map(partial(_error, vectors, factors, trust, is_held), RIDGES))
             ridge = RIDGES[int(np.argmin(errors))]

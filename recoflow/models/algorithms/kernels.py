@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from recoflow.compute.jit import compiled, compiled_loosely
+from recoflow.compute.jit import jit, jit_fastmath
 
 TOGETHER = 32  # rows of one conjugate gradient at most: the Gram matrix is multiplied once for all of them
 NEAR = 1 << 19  # numbers that are laid side by side for them: 2 MiB are read again and again at a core's full speed
 LOOK = 64  # columns that are looked over at once for any that belongs into a list: few do
 
 
-@compiled
+@jit
 def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
     """Fill `lists` int32 [block × k] with the best columns of `scores` float32 [block × items], best first.
 
@@ -37,7 +37,7 @@ def top_k(scores, rows, indptr, indices, lists):  # type: ignore[no-untyped-def]
                 insert(scores[row], start, stop, best, lists[row])
 
 
-@compiled
+@jit
 def insert(scores, start, stop, best, found):  # type: ignore[no-untyped-def]
     """Put the columns from `start` to `stop` that belong there among the `best` scores and the columns `found`."""
     for column in range(start, stop):
@@ -52,7 +52,7 @@ def insert(scores, start, stop, best, found):  # type: ignore[no-untyped-def]
             found[place] = column
 
 
-@compiled_loosely
+@jit_fastmath
 def remainders(indptr, indices, weights, given, gram, ridge, target, vectors, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """out[r] = Σ_e w_e (target − y_e · v_r) y_e − (G + ridge_r) v_r, for the entries e of CSR row r.
 
@@ -87,7 +87,7 @@ def remainders(indptr, indices, weights, given, gram, ridge, target, vectors, ou
                 out[row, column] += of_a * given[a, column]
 
 
-@compiled_loosely
+@jit_fastmath
 def step(solution, residual, direction, image, size):  # type: ignore[no-untyped-def]
     """One step of conjugate gradient along `direction`, whose image under the matrix is −`image`, and the new |r|²."""
     curvature = np.float32(0)
@@ -105,7 +105,7 @@ def step(solution, residual, direction, image, size):  # type: ignore[no-untyped
     return shorter
 
 
-@compiled_loosely
+@jit_fastmath
 def descend(indptr, indices, weights, given, gram, ridge, solved, steps):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Steps of conjugate gradient for a few rows at once, whose entries `indices` and `weights` begin with."""
     residual, image = np.empty_like(solved), np.empty_like(solved)
@@ -119,7 +119,7 @@ def descend(indptr, indices, weights, given, gram, ridge, solved, steps):  # typ
             size[row] = step(solved[row], residual[row], direction[row], image[row], size[row])
 
 
-@compiled
+@jit
 def gather(given, indices, near):  # type: ignore[no-untyped-def]
     """Copy rows of `given` to the beginning of `near`."""
     for place in range(len(indices)):
@@ -128,7 +128,7 @@ def gather(given, indices, near):  # type: ignore[no-untyped-def]
             near[place, column] = given[row, column]
 
 
-@compiled
+@jit
 def conjugate_gradient(indptr, indices, weights, given, gram, ridge, solved, steps):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Bring `solved` float32 [rows × f] nearer to (G + ridge_r + Σ_e w_e y_e y_eᵀ) x_r = Σ_e w_e y_e, in place.
 
@@ -152,7 +152,7 @@ def conjugate_gradient(indptr, indices, weights, given, gram, ridge, solved, ste
         start = stop
 
 
-@compiled
+@jit
 def add_similar(indptr, indices, data, history, weights, asked, total):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Add weights[b, j] · S[history[b, j], asked[b, k]] to total[b, j, k], S being CSR with sorted indices."""
     for block in range(history.shape[0]):
@@ -168,7 +168,7 @@ def add_similar(indptr, indices, data, history, weights, asked, total):  # type:
                     total[block, entry, place] += weight * data[begin + found]
 
 
-@compiled_loosely
+@jit_fastmath
 def observed_loss(indptr, indices, weights, users, items):  # type: ignore[no-untyped-def]
     """Σ_e w_e (1 − x·y)² over the entries e of a CSR matrix, float64."""
     total = 0.0
@@ -181,7 +181,7 @@ def observed_loss(indptr, indices, weights, users, items):  # type: ignore[no-un
     return total
 
 
-@compiled
+@jit
 def largest_per_row(indptr, indices, data, keep, kept_indices, kept_data, lengths):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Copy the `keep` largest entries of each CSR row, in the order of their columns; equal ones by column."""
     for row in range(len(indptr) - 1):

@@ -11,15 +11,15 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
-from recoflow.compute.thread_pool import workers
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.compute.thread_pool import thread_pool
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix
 
 STEPS_FROM_NOTHING: Final = 12
 BLOCK: Final = 2048
 
 
-def solve_users(history: sparse.csr_matrix, item_factors: Matrix, encoder: Encoder) -> Matrix:
+def solve_users(history: sparse.csr_matrix, item_factors: Matrix, encoder: UserEncoder) -> Matrix:
     """User factors for histories of confidences, the items' factors being given, float32 [users × f].
 
     The users' last word in a training, too: known and new users of one history get one list.
@@ -29,7 +29,7 @@ def solve_users(history: sparse.csr_matrix, item_factors: Matrix, encoder: Encod
     return factors
 
 
-def half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encoder: Encoder, steps: int) -> None:
+def half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encoder: UserEncoder, steps: int) -> None:
     """Improve `solved`, one vector per row of `entries`, in place; rows without entries become zero."""
     from recoflow.models.algorithms import kernels  # noqa: PLC0415 - numba is heavy
 
@@ -37,7 +37,7 @@ def half_sweep(entries: sparse.csr_matrix, solved: Matrix, given: Matrix, encode
     ridge = (encoder.regularization * (lengths + encoder.alpha * entries.shape[1]) ** encoder.exponent).astype("f4")
     solved[lengths == 0] = 0
     # Blocks are independent, so any number of threads gives the same bytes.
-    with workers() as threads:
+    with thread_pool() as threads:
         weighted = np.float32(encoder.alpha) * gram(given, threads)
 
         def improve(start: int) -> None:

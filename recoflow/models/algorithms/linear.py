@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 
 from recoflow.models.algorithms import similarity
 from recoflow.models.algorithms.matrix import UserItems
-from recoflow.models.algorithms.scorer import Scorer, damped
+from recoflow.models.algorithms.scorer import Scorer, sqrt_normalized
 from recoflow.settings.environment import Model
 
 EASE_ITEMS: Final = 5000
@@ -64,6 +64,6 @@ def _of(data: UserItems, matrix: sparse.csr_matrix, parameters: dict[str, float]
         user_factors=np.zeros((data.shape[0], 0), np.float32),
         item_factors=np.zeros((data.shape[1], 0), np.float32),
         parameters=parameters,
-        history=damped(data.matrix),
+        history=sqrt_normalized(data.matrix),
         similarity=matrix,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recoflow.models.algorithms import als
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.settings.environment import Model
@@ -59,7 +59,9 @@ def _trained(trainer: Any, data: UserItems, settings: dict[str, Any]) -> Scorer:
     user_factors, item_factors = (np.array(part, np.float32) for part in (trainer.user_factors, trainer.item_factors))
     user_factors[np.diff(data.matrix.indptr) == 0] = 0
     _place_unknown(item_factors, data.popularity())
-    encoder = Encoder("least_squares", item_factors.shape[1], alpha=1 / als.ALPHA, regularization=als.REGULARIZATION)
+    encoder = UserEncoder(
+        "least_squares", item_factors.shape[1], alpha=1 / als.ALPHA, regularization=als.REGULARIZATION
+    )
     return Scorer(user_factors, item_factors, settings, encoders=(encoder,))
 
 

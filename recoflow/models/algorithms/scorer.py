@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.least_squares import solve_users
 from recoflow.models.algorithms.matrix import Confidence, Matrix
 
@@ -41,7 +41,7 @@ class Scorer:
     item_factors: Matrix
     parameters: dict[str, Any] = field(default_factory=dict)
     confidence: Confidence = field(default_factory=Confidence)
-    encoders: tuple[Encoder, ...] = ()
+    encoders: tuple[UserEncoder, ...] = ()
     projection: Matrix | None = None
     history: sparse.csr_matrix | None = None
     similarity: sparse.csr_matrix | None = None
@@ -102,7 +102,7 @@ class Scorer:
                 weights: CSR float32 [users × items], as in INTERACTIONS; a column is an item of the model.
         """
         confidences = self.confidence.apply(weights)
-        history = damped(confidences)
+        history = sqrt_normalized(confidences)
         parts: list[Matrix] = []
         column = projected = 0
         for encoder in self.encoders:
@@ -140,7 +140,7 @@ def _spread(rows: Matrix, places: NDArray[np.int64], count: int) -> Matrix:
     return wide
 
 
-def damped(confidences: sparse.csr_matrix) -> sparse.csr_matrix:
+def sqrt_normalized(confidences: sparse.csr_matrix) -> sparse.csr_matrix:
     """Histories divided by the root of their sum, CSR float32.
 
     This changes no list of a model that is linear in the history; in a blend it keeps long histories from drowning the

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.models.algorithms import similarity
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix, UserItems
-from recoflow.models.algorithms.scorer import Scorer, damped
+from recoflow.models.algorithms.scorer import Scorer, sqrt_normalized
 from recoflow.settings.environment import Model
 
 FACTORS: Final = 256
@@ -35,7 +35,7 @@ OVERSAMPLING: Final = 32
 SWEEPS: Final = 2
 
 
-def fit(data: UserItems, model: Model, seed: int) -> Scorer:
+def fit_spectral(data: UserItems, model: Model, seed: int) -> Scorer:
     """Filter the spectrum; settings that are left out are the constants above, with at most rows / 2 factors."""
     factors = min(model.factors or FACTORS, max(1, min(data.shape) // 2))
     ridge = REGULARIZATION if model.regularization is None else model.regularization
@@ -51,12 +51,12 @@ def fit(data: UserItems, model: Model, seed: int) -> Scorer:
     projection = (shrink[:, None] * vectors * kept).astype(np.float32)
     item_factors = (grow[:, None] * vectors).astype(np.float32)
     parameters = {"factors": factors, "regularization": ridge, "exponent": exponent, "neighbours": neighbours}
-    history = damped(data.matrix)
+    history = sqrt_normalized(data.matrix)
     return Scorer(
         user_factors=(history @ projection).astype(np.float32),
         item_factors=item_factors,
         parameters=parameters,
-        encoders=(Encoder("linear", factors),),
+        encoders=(UserEncoder("linear", factors),),
         projection=projection,
         history=history,
         similarity=similarity.of_columns(normalized, neighbours, rows=slope * shrink, columns=grow),

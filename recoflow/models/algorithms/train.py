@@ -22,7 +22,7 @@ ALGORITHMS: Final[Mapping[str, Callable[[UserItems, Model, int], Scorer]]] = {
     "lmf": pairwise.lmf,
     "item_neighbours": linear.item_neighbours,
     "ease": linear.ease,
-    "spectral": spectral.fit,
+    "spectral": spectral.fit_spectral,
     "popular": lambda data, _model, _seed: baselines.popular(data),
     "trending": lambda data, _model, _seed: baselines.trending(data),
     "newest": lambda data, _model, _seed: baselines.newest(data),
@@ -51,7 +51,7 @@ def train(data: UserItems, model: Model, seed: int, starts: Sequence[WarmStart] 
     confidence = Confidence.of(data.matrix)
     confident = replace(data, matrix=confidence.apply(data.matrix))
     if model.algorithm == "als":
-        scorer = als.fit(confident, model, seed, starts)
+        scorer = als.fit_als(confident, model, seed, starts)
     else:
         scorer = ALGORITHMS[model.algorithm](confident, model, seed)
     return replace(scorer, confidence=confidence)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix
 
 WITHOUT_FACTORS: Final = frozenset({"ease", "item_neighbours"})
@@ -36,7 +36,7 @@ class WarmStart:
     items: NDArray[np.str_]
     factors: Matrix
     model: Mapping[str, Any]
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[UserEncoder, ...]
 
     def component(self, name: str) -> WarmStart | None:
         """The named component of a blend; None if it is missing, has weight 0, or is a blend itself."""

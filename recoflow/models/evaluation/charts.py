@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from recoflow.models.store.versions import Entry, Service
+from recoflow.models.store.versions import ServingState, VersionSummary
 
 WIDTH: Final = 720
 LEFT: Final = 190  # where the scale begins; names stand before it
@@ -44,7 +44,7 @@ class Mark:
     high: float
 
 
-def candidates(metrics: pl.DataFrame, chosen: str | None, refused: Collection[str], margin: float) -> str:
+def candidates_chart(metrics: pl.DataFrame, chosen: str | None, refused: Collection[str], margin: float) -> str:
     """NDCG of the candidates with their intervals, and what they must reach; SVG.
 
     Args:
@@ -68,7 +68,7 @@ def candidates(metrics: pl.DataFrame, chosen: str | None, refused: Collection[st
     )
 
 
-def versions(entries: Sequence[Entry], service: Service | None) -> str:
+def versions(entries: Sequence[VersionSummary], service: ServingState | None) -> str:
     """NDCG of versions when they were judged, the oldest first; SVG."""
     judged = [entry for entry in entries if entry.metrics.get("ndcg") is not None]
     return course(
@@ -152,7 +152,7 @@ def _candidate(row: dict[str, Any], chosen: str | None, refused: Collection[str]
     return Mark(row["model"], kind, row["ndcg"], row["ndcg_low"], row["ndcg_high"])
 
 
-def _version(entry: Entry, service: Service | None) -> Mark:
+def _version(entry: VersionSummary, service: ServingState | None) -> Mark:
     kind = "refused" if entry.refused_by else "candidate"
     if service is not None and entry.version == service.version:
         kind = "in service"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recoflow.compute.thread_pool import workers
+from recoflow.compute.thread_pool import thread_pool
 from recoflow.models.algorithms.matrix import Matrix
 from recoflow.models.evaluation import metrics
 
@@ -134,7 +134,7 @@ def top_lists(scorer: Scores, seen: sparse.csr_matrix, users: NDArray[np.int64],
         scores = np.ascontiguousarray(scorer.score(rows), np.float32)
         kernels.top_k(scores, rows, seen.indptr, seen.indices, lists[start : start + BLOCK])
 
-    with workers() as threads:
+    with thread_pool() as threads:
         list(threads.map(fill, range(0, len(users), BLOCK)))
     return lists
 

@@ -44,7 +44,9 @@ class Split:
 
     def _pairs_on_both_sides(self) -> int:
         """Counted by numbers in order: a join of so many rows takes half of all memory that a training needs."""
-        pairs = matrix.numbered(pl.concat([part.select("subject", "item_id") for part in (self.train, self.test)]))
+        pairs = matrix.numbered_pairs(
+            pl.concat([part.select("subject", "item_id") for part in (self.train, self.test)])
+        )
         subjects, items = (pairs[name].to_physical().cast(pl.Int64).to_numpy() for name in ("subject", "item_id"))
         numbers = subjects << 32 | items
         learned, asked = np.sort(numbers[: self.train.height], kind="stable"), numbers[self.train.height :]

@@ -31,7 +31,7 @@ SEGMENTS: Final = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Entry:
+class EvaluatedModel:
     """One judged model; `role` is candidate, in service or baseline, `evaluation` None when it could not be judged."""
 
     model: str
@@ -40,12 +40,12 @@ class Entry:
     seconds: float
 
 
-def metrics(entries: Sequence[Entry]) -> pl.DataFrame:
+def metrics(entries: Sequence[EvaluatedModel]) -> pl.DataFrame:
     """METRICS, a row per entry."""
     return pl.DataFrame([_metrics_of(entry) for entry in entries], schema=METRICS)
 
 
-def segments(entries: Sequence[Entry]) -> pl.DataFrame:
+def segments(entries: Sequence[EvaluatedModel]) -> pl.DataFrame:
     """SEGMENTS, a row per entry and kind of user that there is."""
     rows = [
         {"model": entry.model, "role": entry.role, "segment": name, "users": of.users, "ndcg": of.ndcg}
@@ -57,7 +57,7 @@ def segments(entries: Sequence[Entry]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SEGMENTS)
 
 
-def _metrics_of(entry: Entry) -> dict[str, Any]:
+def _metrics_of(entry: EvaluatedModel) -> dict[str, Any]:
     row: dict[str, Any] = {"model": entry.model, "role": entry.role, "fit_seconds": entry.seconds}
     found = entry.evaluation
     if found is None:

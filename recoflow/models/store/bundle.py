@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recoflow.models.algorithms import matrix
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.item_encoder import ItemEncoder
 from recoflow.models.algorithms.matrix import Confidence, Matrix
 from recoflow.models.algorithms.scorer import Scorer
@@ -138,7 +138,7 @@ def make_scorer(model: Mapping[str, Any], arrays: Mapping[str, Any]) -> Scorer:
     return Scorer(
         parameters=model.get("parameters", {}),
         confidence=Confidence(**model.get("confidence", {})),
-        encoders=tuple(Encoder(**each) for each in model.get("encoders", ())),
+        encoders=tuple(UserEncoder(**each) for each in model.get("encoders", ())),
         course=model.get("course", {}),
         **arrays,
     )

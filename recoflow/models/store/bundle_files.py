@@ -113,7 +113,7 @@ def frame(path: Path, expected: pl.Schema) -> pl.DataFrame:
     return found
 
 
-def digest(arrays: Mapping[str, NDArray[Any]], frames: Iterable[pl.DataFrame]) -> str:
+def content_digest(arrays: Mapping[str, NDArray[Any]], frames: Iterable[pl.DataFrame]) -> str:
     """One sha256 over names, dtypes, shapes and values."""
     found = hashlib.sha256()
     for name, each in arrays.items():

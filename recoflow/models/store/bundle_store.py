@@ -54,7 +54,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     """
     check_bundle(bundle, str(folder))
     arrays = _arrays(bundle)
-    content = files.digest(arrays, (bundle.items, bundle.devices))
+    content = files.content_digest(arrays, (bundle.items, bundle.devices))
     if folder.exists():
         if load_bundle(folder).manifest["content"] == content:
             return

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recoflow.compute.thread_pool import workers
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.compute.thread_pool import thread_pool
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix
 from recoflow.models.algorithms.scorer import Scorer
 
@@ -114,7 +114,7 @@ class Explainer:
             places = np.where(is_asked, begins[:, None] + np.arange(counts.max()), 0)
             found[places[is_asked]] = self._best(users[lists], wanted[places])[is_asked]
 
-        with workers() as threads:
+        with thread_pool() as threads:
             list(threads.map(explain, self._blocks(self._entries(users)[pieces[:, 0]], pieces[:, 2])))
         return found
 
@@ -195,7 +195,7 @@ def needs_weights(scorer: Scorer) -> bool:
 class _LeastSquares:
     """Factors that solve the least-squares problem of the module's docstring."""
 
-    def __init__(self, factors: Matrix, encoder: Encoder) -> None:
+    def __init__(self, factors: Matrix, encoder: UserEncoder) -> None:
         wide = np.asarray(factors, np.float64)
         values, basis = np.linalg.eigh(encoder.alpha * (wide.T @ wide))
         self._factors = np.ascontiguousarray(wide @ basis, np.float32)
@@ -225,7 +225,7 @@ class _LeastSquares:
 class _Linear:
     """Factors that are history × projection."""
 
-    def __init__(self, projection: Matrix, factors: Matrix, encoder: Encoder) -> None:
+    def __init__(self, projection: Matrix, factors: Matrix, encoder: UserEncoder) -> None:
         self._projection = projection
         self._factors = factors
         self._weight = np.float32(encoder.weight)

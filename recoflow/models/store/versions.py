@@ -34,7 +34,7 @@ AGAIN = "Put a version in service: `recoflow models rollback VERSION`; `recoflow
 
 
 @dataclass(frozen=True)
-class Service:
+class ServingState:
     """Which version serves.
 
     Attributes:
@@ -49,7 +49,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Entry:
+class VersionSummary:
     """One version as its manifest describes it; `problem` says why the manifest cannot be read.
 
     `metrics` is the chosen candidate's row of `tables.METRICS` and `segments` its rows of `tables.SEGMENTS`: how it was
@@ -73,14 +73,14 @@ def promote(models: Path, version: str) -> Bundle:
     """
     promoted = bundle_store.load_bundle(models / version)
     with _changing(models):
-        service = in_service(models)
+        service = serving_state(models)
         if service is not None and service.is_pinned and service.version != version:
             raise ModelError(f"model version {version}", f"must wait: {service.version} is pinned", "Unpin it first")
         _write(models, _after(models, service, version))
     return promoted
 
 
-def rollback(models: Path, version: str | None = None, *, is_forced: bool = False) -> Service:
+def roll_back(models: Path, version: str | None = None, *, is_forced: bool = False) -> ServingState:
     """Put the version that served before the champion, or the one that is named, in service.
 
     A second rollback goes one further back. A named version cures a pointer that cannot be read.
@@ -102,27 +102,27 @@ def rollback(models: Path, version: str | None = None, *, is_forced: bool = Fals
         return _write(models, _after(models, service, wanted))
 
 
-def pin(models: Path, version: str | None = None, *, is_forced: bool = False) -> Service:
+def pin_version(models: Path, version: str | None = None, *, is_forced: bool = False) -> ServingState:
     """Keep the champion in service, or put the named version in service and keep it: candidates of trainings wait.
 
     Raises:
         ModelError: when there is no champion, or the named version is damaged or was refused; nothing changes.
     """
     with _changing(models):
-        service = in_service(models) if version is None else _readable(models)
+        service = serving_state(models) if version is None else _readable(models)
         wanted = version or _champion_of(models, service).version
         _verify(models, wanted, is_forced=is_forced)
         return _write(models, dataclasses.replace(_after(models, service, wanted), is_pinned=True))
 
 
-def unpin(models: Path) -> Service:
+def unpin(models: Path) -> ServingState:
     """Let the next training that passes its checks replace the champion again.
 
     Raises:
         ModelError: when there is no champion, or its pointer is damaged.
     """
     with _changing(models):
-        return _write(models, dataclasses.replace(_champion_of(models, in_service(models)), is_pinned=False))
+        return _write(models, dataclasses.replace(_champion_of(models, serving_state(models)), is_pinned=False))
 
 
 def replace(models: Path, old: str, new: str) -> None:
@@ -139,14 +139,14 @@ def replace(models: Path, old: str, new: str) -> None:
             _write(models, dataclasses.replace(service, version=version, before=tuple(before)))
 
 
-def in_service(models: Path) -> Service | None:
+def serving_state(models: Path) -> ServingState | None:
     """The version in service with what served before it, or None before the first promotion.
 
     Raises:
         ModelError: when the pointer is unreadable, or its version is not there.
     """
     service = _read(models)
-    if service is not None and service.version not in known(models):
+    if service is not None and service.version not in known_versions(models):
         raise ModelError(str(models / POINTER), f"names version {service.version!r}, which is not there", AGAIN)
     return service
 
@@ -157,11 +157,11 @@ def champion_version(models: Path) -> str | None:
     Raises:
         ModelError: when the pointer is unreadable, or its version is not there.
     """
-    service = in_service(models)
+    service = serving_state(models)
     return None if service is None else service.version
 
 
-def champion(models: Path) -> Bundle | None:
+def champion_bundle(models: Path) -> Bundle | None:
     """The bundle in service, or None before the first promotion.
 
     Raises:
@@ -180,7 +180,7 @@ def is_serving(models: Path) -> bool:
     return _read(models) is not None
 
 
-def serving(models: Path) -> tuple[Bundle, ModelError | None] | None:
+def serving_bundle(models: Path) -> tuple[Bundle, ModelError | None] | None:
     """The bundle that answers campaigns: the champion, else the last sound one of those that served before it.
 
     Returns it with what is wrong with the champion (None when nothing is), or None before the first promotion.
@@ -201,22 +201,22 @@ def serving(models: Path) -> tuple[Bundle, ModelError | None] | None:
     raise fault
 
 
-def known(models: Path) -> list[str]:
+def known_versions(models: Path) -> list[str]:
     """Versions that are there, oldest first."""
     return sorted(path.parent.name for path in models.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
 
 
-def entries(models: Path) -> list[Entry]:
+def version_summaries(models: Path) -> list[VersionSummary]:
     """Every version that is there, oldest first, as its manifest describes it; their files are not read."""
-    return [entry(models, version) for version in known(models)]
+    return [version_summary(models, version) for version in known_versions(models)]
 
 
-def entry(models: Path, version: str) -> Entry:
+def version_summary(models: Path, version: str) -> VersionSummary:
     """One version as its manifest describes it."""
     try:
         manifest = bundle_files.read_manifest(models / version)
     except ModelError as error:
-        return Entry(version, None, {}, {}, (), (), str(error))
+        return VersionSummary(version, None, {}, {}, (), (), str(error))
     model = manifest["model"]
     metrics, segments = (
         [row for row in manifest.get(table, ()) if row["role"] == "candidate" and row["model"] == model["name"]]
@@ -224,7 +224,7 @@ def entry(models: Path, version: str) -> Entry:
     )
     trained_at = datetime.fromisoformat(manifest["as_of"]).astimezone(UTC)
     refused_by = tuple(manifest["refused_by"])
-    return Entry(version, trained_at, model, metrics[0] if metrics else {}, tuple(segments), refused_by)
+    return VersionSummary(version, trained_at, model, metrics[0] if metrics else {}, tuple(segments), refused_by)
 
 
 def check_clock(models: Path, moment: datetime) -> None:
@@ -233,8 +233,8 @@ def check_clock(models: Path, moment: datetime) -> None:
     Raises:
         ModelError: naming the version of a clock that went ahead.
     """
-    for newest in known(models)[-1:]:
-        trained_at = entry(models, newest).trained_at
+    for newest in known_versions(models)[-1:]:
+        trained_at = version_summary(models, newest).trained_at
         if trained_at is not None and trained_at > moment:
             problem = f"was trained at {trained_at:%Y-%m-%d %H:%M} UTC, which is to come: a clock is wrong, or was"
             cure = "Mend the clock, or put another in service, `recoflow models rollback`, and remove its folder"
@@ -244,9 +244,9 @@ def check_clock(models: Path, moment: datetime) -> None:
 def prune(models: Path, keep: int) -> list[str]:
     """Delete all but the newest `keep` versions, the champion and the one before it; returns the versions that went."""
     with _changing(models):
-        service = in_service(models)
+        service = serving_state(models)
         kept = set() if service is None else {service.version, *_there(models, service.before)[:1]}
-        gone = [version for version in known(models)[:-keep] if version not in kept]
+        gone = [version for version in known_versions(models)[:-keep] if version not in kept]
         for version in gone:
             doomed = models / f".{version}.{os.getpid()}.doomed"
             (models / version).rename(doomed)
@@ -262,7 +262,7 @@ def _changing(models: Path) -> Iterator[None]:
         yield
 
 
-def _read(models: Path) -> Service | None:
+def _read(models: Path) -> ServingState | None:
     path = models / POINTER
     if not path.exists():
         return None
@@ -273,42 +273,42 @@ def _read(models: Path) -> Service | None:
         raise ModelError(str(path), "is not a pointer to a version", AGAIN) from None
     if not all(isinstance(each, str) for each in (version, *before)) or not isinstance(is_pinned, bool):
         raise ModelError(str(path), "is not a pointer to a version", AGAIN)
-    return Service(version, tuple(before), is_pinned)
+    return ServingState(version, tuple(before), is_pinned)
 
 
-def _write(models: Path, service: Service) -> Service:
+def _write(models: Path, service: ServingState) -> ServingState:
     text = json.dumps(dataclasses.asdict(service)) + "\n"
     atomic_files.write_atomic(models / POINTER, text.encode())
     return service
 
 
-def _after(models: Path, service: Service | None, version: str) -> Service:
+def _after(models: Path, service: ServingState | None, version: str) -> ServingState:
     """The service once `version` is put in: what came after it is no longer before it."""
     if service is None or service.version == version:
-        return service or Service(version)
+        return service or ServingState(version)
     before = _there(models, (service.version, *service.before))
-    return Service(version, before[before.index(version) + 1 :] if version in before else before)
+    return ServingState(version, before[before.index(version) + 1 :] if version in before else before)
 
 
 def _there(models: Path, named: tuple[str, ...]) -> tuple[str, ...]:
-    there = set(known(models))
+    there = set(known_versions(models))
     return tuple(version for version in named if version in there)
 
 
-def _predecessor(models: Path, service: Service | None) -> str:
+def _predecessor(models: Path, service: ServingState | None) -> str:
     before = () if service is None else _there(models, service.before)
     if not before:
         raise ModelError(str(models), "has no version that served before", "Name one: `recoflow models list`")
     return before[0]
 
 
-def _champion_of(models: Path, service: Service | None) -> Service:
+def _champion_of(models: Path, service: ServingState | None) -> ServingState:
     if service is None:
         raise ModelError(str(models), "has no champion", "Materialize factors and champion first")
     return service
 
 
-def _readable(models: Path) -> Service | None:
+def _readable(models: Path) -> ServingState | None:
     try:
         return _read(models)
     except ModelError:
@@ -316,7 +316,7 @@ def _readable(models: Path) -> Service | None:
 
 
 def _verify(models: Path, version: str, *, is_forced: bool) -> None:
-    if version not in known(models):
+    if version not in known_versions(models):
         raise ModelError(f"model version {version}", "is not there", "`recoflow models list` shows those that are")
     refused_by = bundle_store.load_bundle(models / version).manifest["refused_by"]
     if refused_by and not is_forced:

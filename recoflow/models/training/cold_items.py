@@ -49,7 +49,7 @@ class Measured:
     gain: tuple[float, float]
 
 
-def measure(scorer: Scorer, data: UserItems, items: pl.DataFrame, seed: int) -> Measured | None:
+def measure_cold_items(scorer: Scorer, data: UserItems, items: pl.DataFrame, seed: int) -> Measured | None:
     """Hide a fifth of the trained items and rank them for the users who took some, from their other items.
 
     The map learns from the other items' factors, and users are folded in without the hidden ones. The factors of the
@@ -101,7 +101,7 @@ def encode(
 
     Where the encoder does not beat chance, or cannot be measured, the scorer stays as it is and there is no encoder.
     """
-    found = measure(scorer, data, items, seed)
+    found = measure_cold_items(scorer, data, items, seed)
     if found is None:
         message = "nothing to place new items by (attributes in common, factors, enough items): they wait for events"
         return scorer, None, Finding(CHECK, passed=True, message=message)
@@ -146,7 +146,7 @@ def _fit(
     scorer: Scorer, data: UserItems, items: pl.DataFrame, rows: NDArray[np.int64], seed: int
 ) -> ItemEncoder | None:
     factors = np.where(encodable(scorer), scorer.item_factors[rows], np.float32(0))
-    return item_encoder.fit(items[rows], factors, data.popularity()[rows], seed)
+    return item_encoder.fit_item_encoder(items[rows], factors, data.popularity()[rows], seed)
 
 
 def recall(scores: evaluate.Scores, test: sparse.csr_matrix) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from recoflow.models.evaluation import evaluate, holdout, split
 from recoflow.models.evaluation.evaluate import Evaluation
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.evaluation.split import Split
-from recoflow.models.evaluation.tables import Entry
+from recoflow.models.evaluation.tables import EvaluatedModel
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training.promotion_gate import Candidate
 from recoflow.quality.finding import Finding
@@ -37,7 +37,7 @@ NEW = 0.02  # of the interactions with items unknown so far: with more, one lear
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedCandidate:
     """A model that was fitted and evaluated; `start` is where the same model may continue from, if it may."""
 
     candidate: Candidate
@@ -47,7 +47,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Arena:
+class EvaluationRun:
     """A split with its matrices: `test` has the rows and columns of `data`, and lists have `k` items."""
 
     parts: Split
@@ -57,7 +57,7 @@ class Arena:
     seed: int
 
     @classmethod
-    def of(cls, interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: Environment) -> Arena:
+    def of(cls, interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: Environment) -> EvaluationRun:
         """Split the interactions as the environment wants it.
 
         Raises:
@@ -83,7 +83,7 @@ class Arena:
         new = self.data.popularity()[self.test.indices] == 0
         return bool(new.sum() <= NEW * (self.data.matrix.nnz + self.test.nnz))
 
-    def judge(self, name: str, model: Model, *, is_fallback: bool = False) -> Judged:
+    def judge(self, name: str, model: Model, *, is_fallback: bool = False) -> EvaluatedCandidate:
         """Fit a model and evaluate it, unless its numbers are not finite."""
         started = time.perf_counter()
         scorer = train.train(self.data, model, self.seed)
@@ -92,7 +92,7 @@ class Arena:
         is_constant = evaluation is not None and scorer.is_constant()
         candidate = Candidate(name, model.algorithm, evaluation, is_constant, is_fallback)
         start = start_of_hold_out(scorer, model.algorithm, self.data.items) if self.knows_items() else None
-        return Judged(candidate, scorer.parameters, seconds, start)
+        return EvaluatedCandidate(candidate, scorer.parameters, seconds, start)
 
     def evaluate(self, scorer: evaluate.Scores) -> Evaluation:
         """Its metrics on the hold-out."""
@@ -111,7 +111,7 @@ def start_of_bundle(bundle: Bundle) -> WarmStart:
     return WarmStart(bundle.version, items, bundle.item_factors, bundle.manifest["model"], bundle.scorer.encoders)
 
 
-def candidates(environment: Environment) -> dict[str, Model]:
+def candidate_models(environment: Environment) -> dict[str, Model]:
     """The environment's models and, when it names none, the popular baseline."""
     models = dict(environment.training.models)
     if all(model.algorithm != BASELINE for model in models.values()):
@@ -119,7 +119,9 @@ def candidates(environment: Environment) -> dict[str, Model]:
     return models
 
 
-def in_service(champion: Bundle, judged: Mapping[str, Judged], arena: Arena) -> Judged:
+def evaluate_model_in_service(
+    champion: Bundle, judged: Mapping[str, EvaluatedCandidate], arena: EvaluationRun
+) -> EvaluatedCandidate:
     """The recipe of the model in service on this split; that of an equal candidate where there is one."""
     recipe = champion.manifest["model"]
     for each in judged.values():
@@ -141,10 +143,14 @@ def split_finding(parts: Split, environment: Environment) -> Finding:
     return Finding("split_does_not_leak", passed=not leaks, message=message, metadata=metadata)
 
 
-def entries(judged: Mapping[str, Judged], champion: Judged | None, random: Evaluation) -> list[Entry]:
+def evaluated_models(
+    judged: Mapping[str, EvaluatedCandidate], champion: EvaluatedCandidate | None, random: Evaluation
+) -> list[EvaluatedModel]:
     """What the tables of a training show."""
-    found = [Entry(name, "candidate", each.candidate.evaluation, each.seconds) for name, each in judged.items()]
+    found = [
+        EvaluatedModel(name, "candidate", each.candidate.evaluation, each.seconds) for name, each in judged.items()
+    ]
     if champion is not None:
         candidate = champion.candidate
-        found.append(Entry(candidate.name, "in service", candidate.evaluation, champion.seconds))
-    return [*found, Entry("random", "baseline", random, 0.0)]
+        found.append(EvaluatedModel(candidate.name, "in service", candidate.evaluation, champion.seconds))
+    return [*found, EvaluatedModel("random", "baseline", random, 0.0)]

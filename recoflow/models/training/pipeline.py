@@ -20,7 +20,7 @@ from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.store.bundle_store import model_spec
 from recoflow.models.training import cold_items, evaluation_run, promotion_gate, refit, tune
-from recoflow.models.training.evaluation_run import Arena, Judged
+from recoflow.models.training.evaluation_run import EvaluatedCandidate, EvaluationRun
 from recoflow.models.training.promotion_gate import Decision
 from recoflow.quality.finding import Finding
 from recoflow.settings.environment import Environment
@@ -36,7 +36,7 @@ CHECKS = promotion_gate.SOUNDNESS | {
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingResult:
     """What a training gives.
 
     Attributes:
@@ -64,7 +64,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     table_versions: Mapping[str, int | None],
     *,
     on_step: Callable[[str], None] = lambda _step: None,
-) -> Training:
+) -> TrainingResult:
     """Train every model of the environment, and the popular baseline, and decide which one serves.
 
     The model in service is judged by its recipe (algorithm and settings) trained on the same split, because its own
@@ -83,18 +83,18 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     Raises:
         ModelError: when there is nothing to learn from.
     """
-    pairs = matrix.numbered(interactions)
-    place = Arena.of(pairs, catalogue, environment)
-    models = evaluation_run.candidates(environment)
+    pairs = matrix.numbered_pairs(interactions)
+    place = EvaluationRun.of(pairs, catalogue, environment)
+    models = evaluation_run.candidate_models(environment)
     hold = place.hold_out()
-    judged: dict[str, Judged] = {}
+    judged: dict[str, EvaluatedCandidate] = {}
     for name, model in models.items():
         on_step(f"choose settings, train and evaluate {name}")
-        models[name] = tune.resolve(model, hold, place.seed, {known: models[known] for known in judged})
+        models[name] = tune.resolve_settings(model, hold, place.seed, {known: models[known] for known in judged})
         judged[name] = place.judge(name, models[name], is_fallback=name not in environment.training.models)
     on_step("evaluate random lists and the model in service, and decide")
     random = place.evaluate(evaluate.RandomScores(place.data.shape[1], place.seed))
-    in_service = None if champion is None else evaluation_run.in_service(champion, judged, place)
+    in_service = None if champion is None else evaluation_run.evaluate_model_in_service(champion, judged, place)
     decision = promotion_gate.decide(
         [each.candidate for each in judged.values()],
         random,
@@ -107,7 +107,7 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
     findings = [evaluation_run.split_finding(place.parts, environment), *decision.findings]
     # What a leaking split says of the candidates is worth nothing, and the table behind it is damaged.
     chosen = decision.chosen if findings[0].passed else None
-    entries = evaluation_run.entries(judged, in_service, random)
+    entries = evaluation_run.evaluated_models(judged, in_service, random)
     metrics, segments = tables.metrics(entries), tables.segments(entries)
     bundle = None
     if chosen is not None:
@@ -147,10 +147,10 @@ def train_environment(  # noqa: PLR0917 - everything that a training reads
             as_of=as_of,
         )
     is_promoted = bundle is not None and promotion_gate.is_clear(findings)
-    return Training(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
+    return TrainingResult(bundle, metrics, segments, tuple(findings), Decision(chosen, is_promoted, tuple(findings)))
 
 
-def _starts(judged: Judged, champion: Bundle | None) -> tuple[WarmStart, ...]:
+def _starts(judged: EvaluatedCandidate, champion: Bundle | None) -> tuple[WarmStart, ...]:
     """Where a training on everything continues from: the model in service, or else what the hold-out taught."""
     starts = [None if champion is None else evaluation_run.start_of_bundle(champion), judged.start]
     return tuple(start for start in starts if start is not None)
@@ -162,4 +162,4 @@ def hold_out(interactions: pl.DataFrame, catalogue: pl.DataFrame, environment: E
     Raises:
         ModelError: when there is nothing to learn from.
     """
-    return Arena.of(matrix.numbered(interactions), catalogue, environment).hold_out()
+    return EvaluationRun.of(matrix.numbered_pairs(interactions), catalogue, environment).hold_out()

@@ -42,7 +42,7 @@ class Decision:
     findings: tuple[Finding, ...]
 
 
-def flaw(candidate: Candidate, min_coverage: float, min_personalization: float) -> tuple[str, str] | None:
+def degeneracy(candidate: Candidate, min_coverage: float, min_personalization: float) -> tuple[str, str] | None:
     """Why a candidate is degenerate, as (check, message), or None when it is sound.
 
     Popular, trending and newest show everyone the same by design, which is no flaw of theirs.
@@ -97,7 +97,7 @@ def decide(
         min_coverage: least share of the items in the lists of a personal model.
         min_personalization: least share of a list that another person's list does not have, of a personal model.
     """
-    flaws = {candidate.name: flaw(candidate, min_coverage, min_personalization) for candidate in candidates}
+    flaws = {candidate.name: degeneracy(candidate, min_coverage, min_personalization) for candidate in candidates}
     sound = {c.name: c.evaluation for c in candidates if c.evaluation and flaws[c.name] is None}
     chosen = max(sound, key=lambda name: sound[name].values["ndcg"]) if sound else None
     is_hollow = all(flaws[candidate.name] is not None for candidate in candidates if not candidate.is_fallback)

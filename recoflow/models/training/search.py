@@ -105,7 +105,7 @@ def require() -> None:
         raise ConfigurationError("recoflow tune", "needs optuna", 'pip install "recoflow[tune]"') from None
 
 
-def search(
+def search_settings(
     name: str,
     model: Model,
     hold: HoldOut,
@@ -136,7 +136,7 @@ def search(
     """
     if not len(hold.judged):
         raise ModelError("interactions", "leave nobody to judge settings on", "Ingest more events first")
-    resolved = tune.resolve(model, hold, seed, {})
+    resolved = tune.resolve_settings(model, hold, seed, {})
     scorer = train.train(hold.data, resolved, seed)
     before = {each.name: scorer.parameters[each.name] for each in SPACES[model.algorithm]}
     ndcg_before = hold.ndcg(scorer) if scorer.is_finite() else -1.0

@@ -26,7 +26,7 @@ ALS_ITERATIONS: Final = 6
 GAIN: Final = 0.01  # a trial must be better by this share, or the noise of the hold-out would choose
 
 
-def resolve(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) -> Model:
+def resolve_settings(model: Model, hold: HoldOut, seed: int, known: Mapping[str, Model]) -> Model:
     """The model with every setting that is left out, and that there are trials for, chosen on the hold-out.
 
     One setting after the other (coordinate search); another value must be better than the one before by 1 %.
@@ -58,7 +58,7 @@ def _resolve_blend(model: Model, hold: HoldOut, seed: int, known: Mapping[str, M
     for name, component in components.items():
         same = [each for each in known.values() if each.algorithm == component.algorithm]
         is_open = component == Model(algorithm=component.algorithm)
-        components[name] = same[0] if same and is_open else resolve(component, hold, seed, known)
+        components[name] = same[0] if same and is_open else resolve_settings(component, hold, seed, known)
     weights: dict[str, Any] | None = model.weights
     if weights is None:
         scorers = {name: train.train(hold.data, component, seed) for name, component in components.items()}

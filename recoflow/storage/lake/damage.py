@@ -80,7 +80,7 @@ def in_files(files: Iterator[tuple[str, int]]) -> DamagedError | None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explain_damage() -> Iterator[None]:
     """Turns what DuckDB says about a Parquet file that it cannot read into a DamagedError that names the file."""
     try:
         yield

@@ -32,7 +32,7 @@ from recoflow.errors import StorageError
 from recoflow.storage import atomic_files
 from recoflow.storage.lake import damage, table_format
 from recoflow.storage.lake.snapshot import Snapshot
-from recoflow.storage.lake.staging import Place, StagedFile, Staging
+from recoflow.storage.lake.staging import StagedFile, Staging, StagingTarget
 
 TABLES: Final = table_format.TABLES
 ATTEMPTS: Final = 200
@@ -163,7 +163,7 @@ class Lake:
         """The same for rows that come one frame after the other."""
         folder = self._uri(table)
         return Staging(
-            Place(
+            StagingTarget(
                 table,
                 folder,
                 create=functools.partial(self._create, table),

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recoflow.compute.jit import compiled
+from recoflow.compute.jit import jit
 
 MAX_WORDS: Final = 1 << 13  # more of them than this do not fit into the processor's cache
 
@@ -25,7 +25,7 @@ _SHIFT: Final = np.uint64(64 - 14)  # the table has twice as many slots as there
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-def encoded(texts: pl.Series) -> Any:
+def dictionary_encoded(texts: pl.Series) -> Any:
     """The texts as a pyarrow DictionaryArray, the words in the order of their first rows; None when they are many."""
     array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     valid, views = array.buffers()[:2]
@@ -47,7 +47,7 @@ def encoded(texts: pl.Series) -> Any:
     return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)  # our codes need no second look
 
 
-@compiled
+@jit
 def _find(views, bits, begin, codes, firsts):
     """Number the different views of the rows from `begin` on, and return how many there are; -1 when too many."""
     slots = np.full(2 * len(firsts), -1, np.int32)

@@ -35,7 +35,7 @@ class StagedFile:
 
 
 @dataclass(frozen=True)
-class Place:
+class StagingTarget:
     """Where the files of a table go."""
 
     table: str  # one of `stored.TABLES`
@@ -52,7 +52,7 @@ class Staging:
     a thread of its own while the next one is written: the disk takes as long for it as ingest does for two batches.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StagingTarget) -> None:
         self._begun: list[str] = []
         self._ended: list[Future[StagedFile]] = []
         self._ends = ThreadPoolExecutor(1, thread_name_prefix="sync")
@@ -122,7 +122,7 @@ class Staging:
 class _OpenFile:
     """A file that is still being written."""
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: StagingTarget, name: str) -> None:
         self.rows = 0
         self._place = place
         self._name = name

@@ -102,7 +102,7 @@ def _dictionary(texts: pl.Series) -> Any:
     if len(texts) >= COMPILED_FROM:
         from recoflow.storage.lake import repeating  # noqa: PLC0415 (loads numba)
 
-        if (encoded := repeating.encoded(texts)) is not None:
+        if (encoded := repeating.dictionary_encoded(texts)) is not None:
             return encoded
     words = {word: code for code, word in enumerate(texts.drop_nulls().unique(maintain_order=True))}
     codes = pl.Series([words.get(text) for text in texts], dtype=pl.Int32)

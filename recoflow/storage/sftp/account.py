@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Account:
     reads_back: bool = False
 
     @staticmethod
-    def of(environment: Environment, layout: Layout) -> Account:
+    def of(environment: Environment, layout: Paths) -> Account:
         """The account of an environment; the embedded server tells in a file which port it took."""
         settings = environment.sftp
         has_told = settings.embedded and layout.sftp_port.exists()

@@ -39,14 +39,14 @@ def pause(attempts: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts - 1, 20))
 
 
-def lost(claim: Claim) -> int:
+def lost_runs_of(claim: Claim) -> int:
     """Runs that began to work on a claim, and neither answered it nor reported a failure."""
     return max(0, claim.begun - claim.tries)
 
 
 def is_hopeless(claim: Claim) -> bool:
     """Whether no further attempt is worth it."""
-    return claim.failures >= MOST_FAILURES or lost(claim) >= MOST_LOST
+    return claim.failures >= MOST_FAILURES or lost_runs_of(claim) >= MOST_LOST
 
 
 def is_given_up(claim: Claim) -> bool:
@@ -66,7 +66,7 @@ def begun(ledger: Ledger, claim_ids: list[str]) -> None:
         connection.executemany("UPDATE claims SET begun = begun + 1 WHERE id = ?", [(each,) for each in claim_ids])
 
 
-def failed(ledger: Ledger, claim_id: str, problem: str, now: float, *, is_own: bool) -> bool:
+def count_failure(ledger: Ledger, claim_id: str, problem: str, now: float, *, is_own: bool) -> bool:
     """Count a failure that a run reports, for a claim that waits for its answer.
 
     Args:

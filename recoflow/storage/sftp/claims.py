@@ -77,7 +77,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True)
-class Response:
+class PublishedName:
     """A name in responses/ that is ours."""
 
     name: str
@@ -96,7 +96,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class ListingSnapshot:
     """A file as the scans have found it since `since` (boot clock)."""
 
     size: int

@@ -183,7 +183,7 @@ def _verify(offered: paramiko.PKey, pinned: tuple[paramiko.PKey, ...], account: 
         )
 
 
-def host_key(host: str, port: int, *, seconds: float = 10) -> paramiko.PKey:
+def fetch_host_key(host: str, port: int, *, seconds: float = 10) -> paramiko.PKey:
     """Ask a server for its host key without logging in; `.fingerprint` is what people compare.
 
     Raises:
@@ -197,7 +197,7 @@ def host_key(host: str, port: int, *, seconds: float = 10) -> paramiko.PKey:
     return key
 
 
-def pin(known_hosts: Path, host: str, port: int, key: paramiko.PKey, *, replace: bool = False) -> None:
+def pin_host_key(known_hosts: Path, host: str, port: int, key: paramiko.PKey, *, replace: bool = False) -> None:
     """Write a host key into a known_hosts file; other hosts' lines stay.
 
     Raises:

@@ -27,7 +27,7 @@ LONGEST_WAIT: Final = 900.0
 
 
 @dataclass
-class Desk:
+class SftpContext:
     """One account at work.
 
     Args:

@@ -14,26 +14,26 @@ from typing import Final
 from recoflow.storage import atomic_files
 from recoflow.storage.sftp import attempts, names, transfer, upload_completeness
 from recoflow.storage.sftp.claims import Claim, Outgoing, State
-from recoflow.storage.sftp.context import Desk
+from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.ledger import ID_LENGTH
-from recoflow.storage.sftp.protocol import Attributes, MissingError, RefusedError
+from recoflow.storage.sftp.protocol import Attributes, MissingError, SftpStatusError
 
 LARGEST_MARKER: Final = 4096
 DIGEST_TRIES: Final = 3
 CUT: Final = "looks cut off: an open quote, or a last row that is shorter than the header or has no end"
 
 
-def settle(desk: Desk) -> None:
+def settle_renames(desk: SftpContext) -> None:
     """Find out what became of renames whose answer is not known."""
     for claim in desk.ledger.in_state(State.CLAIMING):
         _arrive(desk, claim)
 
 
-def scan(desk: Desk, folder: str, limit: int) -> None:
+def scan_folder(desk: SftpContext, folder: str, limit: int) -> None:
     """Scan a folder once and claim what is complete, `limit` files at most, the oldest first."""
     ledger, clock = desk.ledger, desk.clock
     entries = list(desk.session().scan(folder.encode()))
-    verdict = upload_completeness.judge(
+    verdict = upload_completeness.classify(
         entries, ledger.sightings(folder), desk.account.quiet_seconds, clock.boot_id(), clock.boot()
     )
     ledger.see(folder, verdict.changed, verdict.gone)
@@ -43,7 +43,7 @@ def scan(desk: Desk, folder: str, limit: int) -> None:
         _claim(desk, folder, found)
 
 
-def watch(desk: Desk, folder: str) -> None:
+def watch(desk: SftpContext, folder: str) -> None:
     """Look at the claimed originals: one that grew since it was fetched becomes a new revision."""
     lingering = [
         claim for claim in desk.ledger.on_server() if claim.folder == folder and claim.state is not State.CLAIMED
@@ -60,7 +60,7 @@ def watch(desk: Desk, folder: str) -> None:
             _reclaim(desk, claim, attributes)
 
 
-def fetch_due(desk: Desk, folder: str | None = None) -> list[Claim]:
+def fetch_due(desk: SftpContext, folder: str | None = None) -> list[Claim]:
     """Fetch what is claimed and due, of one folder or of all; the claims that a run must answer now."""
     now = desk.now()
     due = [c for c in desk.ledger.in_state(State.CLAIMED) if c.retry_at <= now and folder in {None, c.folder}]
@@ -73,7 +73,7 @@ def fetch_due(desk: Desk, folder: str | None = None) -> list[Claim]:
     return ingested
 
 
-def identify(desk: Desk, claim: Claim) -> None:
+def identify(desk: SftpContext, claim: Claim) -> None:
     """See whether the same name came with the same bytes before: then there is no second run.
 
     One that was given up is no answer: the same bytes are tried again.
@@ -95,7 +95,7 @@ def identify(desk: Desk, claim: Claim) -> None:
         ledger.ready(claim.id, files, desk.clock.wall(), twin.reference)
 
 
-def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
+def deposit(desk: SftpContext, folder: str, name: str, content: bytes) -> Claim:
     """Put a file of our own into the inbox, as if it had been fetched; once per name, whatever the content."""
     claim_id = hashlib.sha256(f"deposit\0{folder}\0{name}".encode()).hexdigest()[:ID_LENGTH]
     claim = desk.ledger.deposit(claim_id, folder, name.encode())
@@ -107,15 +107,15 @@ def deposit(desk: Desk, folder: str, name: str, content: bytes) -> Claim:
     return desk.ledger.ingested(claim, transfer.local_content(desk.local(claim)), desk.now())
 
 
-def adopt(desk: Desk) -> int:
+def adopt(desk: SftpContext) -> int:
     """Take up claims on the server that the ledger does not know; how many there were."""
-    found = unknown(desk)
+    found = unknown_claims(desk)
     for folder, claim_id, name, attributes in found:
         _arrive(desk, desk.ledger.begin(folder, name, attributes.size, attributes.mtime, claim_id=claim_id))
     return len(found)
 
 
-def unknown(desk: Desk) -> list[tuple[str, str, bytes, Attributes]]:
+def unknown_claims(desk: SftpContext) -> list[tuple[str, str, bytes, Attributes]]:
     """Claims on the server that the ledger does not know: folder, id, name, and what the file is like."""
     return [
         (folder, *parts, entry.attributes)
@@ -125,7 +125,7 @@ def unknown(desk: Desk) -> list[tuple[str, str, bytes, Attributes]]:
     ]
 
 
-def untaken(desk: Desk, seconds: float) -> list[str]:
+def untaken_files(desk: SftpContext, seconds: float) -> list[str]:
     """What lies in the exchange folders, unchanged for so long, and is no claim: folder and escaped name of each."""
     limit = desk.clock.wall() - seconds
     return sorted(
@@ -136,7 +136,7 @@ def untaken(desk: Desk, seconds: float) -> list[str]:
     )
 
 
-def check_claims(desk: Desk) -> None:
+def check_claims(desk: SftpContext) -> None:
     """Refuse to begin at nothing where claims of ours lie on the server: they would never be answered.
 
     Where the folders are shared with others, hidden claims may be theirs.
@@ -144,11 +144,11 @@ def check_claims(desk: Desk) -> None:
     Raises:
         StorageError: the ledger is empty and claims/ is not.
     """
-    if desk.account.owns_server and desk.ledger.is_empty() and (found := unknown(desk)):
+    if desk.account.owns_server and desk.ledger.is_empty() and (found := unknown_claims(desk)):
         raise desk.lost_ledger(f"is empty though {len(found)} claims lie on the server")
 
 
-def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
+def reject(desk: SftpContext, claim: Claim, code: str, message: str) -> None:
     """Answer a claim with an error file alone, ready to be published; the file's own rows are never looked at."""
     report = io.StringIO()
     writer = csv.writer(report, lineterminator="\n")
@@ -162,7 +162,7 @@ def reject(desk: Desk, claim: Claim, code: str, message: str) -> None:
     desk.ledger.ready(claim.id, files, desk.clock.wall())
 
 
-def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:
+def _denied(desk: SftpContext, folder: str, present: set[bytes]) -> set[bytes]:
     """Names whose claim was refused and is not due yet; those that are gone are closed."""
     now = desk.now()
     waiting = set()
@@ -174,7 +174,7 @@ def _denied(desk: Desk, folder: str, present: set[bytes]) -> set[bytes]:
     return waiting
 
 
-def _claim(desk: Desk, folder: str, found: upload_completeness.Complete) -> None:
+def _claim(desk: SftpContext, folder: str, found: upload_completeness.Complete) -> None:
     entry = found.entry
     claim = desk.ledger.begin(
         folder,
@@ -188,18 +188,18 @@ def _claim(desk: Desk, folder: str, found: upload_completeness.Complete) -> None
     _rename(desk, claim, desk.original(claim))
 
 
-def _reclaim(desk: Desk, grown: Claim, found: Attributes) -> None:
+def _reclaim(desk: SftpContext, grown: Claim, found: Attributes) -> None:
     claim = desk.ledger.begin(grown.folder, grown.name, found.size, found.mtime, parent=grown.id)
     desk.on_state("reclaiming")
     _rename(desk, claim, desk.claimed(grown))
 
 
-def _rename(desk: Desk, claim: Claim, source: bytes) -> None:
+def _rename(desk: SftpContext, claim: Claim, source: bytes) -> None:
     try:
         desk.session().rename(source, desk.claimed(claim))
     except MissingError:
         _arrive(desk, claim)
-    except RefusedError as error:
+    except SftpStatusError as error:
         desk.ledger.update(claim.id, state=State.CLAIM_DENIED, tries=claim.tries)
         desk.hold(claim, str(error))
     else:
@@ -207,7 +207,7 @@ def _rename(desk: Desk, claim: Claim, source: bytes) -> None:
         _arrive(desk, claim)
 
 
-def _arrive(desk: Desk, claim: Claim) -> None:
+def _arrive(desk: SftpContext, claim: Claim) -> None:
     """The claim is where we wanted it, or someone else took the file (then the next scan decides afresh)."""
     try:
         desk.session().lstat(desk.claimed(claim))
@@ -221,7 +221,7 @@ def _arrive(desk: Desk, claim: Claim) -> None:
     desk.on_state("claimed")
 
 
-def _fetch(desk: Desk, claim: Claim) -> None:
+def _fetch(desk: SftpContext, claim: Claim) -> None:
     session, remote = desk.session(), desk.claimed(claim)
     try:
         found = session.lstat(remote)
@@ -245,7 +245,7 @@ def _fetch(desk: Desk, claim: Claim) -> None:
         desk.on_state("ingested")
 
 
-def _refusal(desk: Desk, claim: Claim, found: Attributes) -> tuple[str, str] | None:
+def _refusal(desk: SftpContext, claim: Claim, found: Attributes) -> tuple[str, str] | None:
     if fault := names.fault(claim.name):
         return "bad_name", f"The file name {names.escaped(claim.name)} {fault}. Rename it and send it again."
     if not found.is_regular:
@@ -255,7 +255,7 @@ def _refusal(desk: Desk, claim: Claim, found: Attributes) -> tuple[str, str] | N
     return None
 
 
-def _is_whole(desk: Desk, claim: Claim, content: transfer.Content) -> bool:
+def _is_whole(desk: SftpContext, claim: Claim, content: transfer.Content) -> bool:
     if names.DIGEST in claim.markers and (told := _told_digest(desk, claim)) is not None:
         if told == content.sha256:
             return True
@@ -271,7 +271,7 @@ def _is_whole(desk: Desk, claim: Claim, content: transfer.Content) -> bool:
     return True
 
 
-def _told_digest(desk: Desk, claim: Claim) -> str | None:
+def _told_digest(desk: SftpContext, claim: Claim) -> str | None:
     try:
         marker = transfer.small(desk.session(), desk.original(claim) + names.DIGEST, LARGEST_MARKER)
     except MissingError:
@@ -279,7 +279,7 @@ def _told_digest(desk: Desk, claim: Claim) -> str | None:
     return upload_completeness.digest_in(marker) or "nothing that is a SHA-256"
 
 
-def _remove_markers(desk: Desk, claim: Claim) -> None:
+def _remove_markers(desk: SftpContext, claim: Claim) -> None:
     for ending in claim.markers:
         try:
             desk.session().remove(desk.original(claim) + ending)

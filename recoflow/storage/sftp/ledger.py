@@ -20,7 +20,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from recoflow.errors import StorageError
-from recoflow.storage.sftp.claims import ARRIVED, FINAL, Claim, Outgoing, Response, Sighting, State
+from recoflow.storage.sftp.claims import ARRIVED, FINAL, Claim, ListingSnapshot, Outgoing, PublishedName, State
 from recoflow.storage.sftp.clock import Clock
 from recoflow.storage.sftp.ledger_tables import CLAIM_COLUMNS, STEPS, VERSION
 from recoflow.storage.sftp.transfer import Content
@@ -131,12 +131,12 @@ class Ledger:
 
     # Sightings
 
-    def sightings(self, folder: str) -> dict[bytes, Sighting]:
+    def sightings(self, folder: str) -> dict[bytes, ListingSnapshot]:
         """What the last scan of a folder left."""
         rows = self._all("SELECT name, size, mtime, boot_id, since FROM sightings WHERE folder = ?", folder)
-        return {name: Sighting(*rest) for name, *rest in rows}
+        return {name: ListingSnapshot(*rest) for name, *rest in rows}
 
-    def see(self, folder: str, changed: dict[bytes, Sighting], gone: Iterable[bytes]) -> None:
+    def see(self, folder: str, changed: dict[bytes, ListingSnapshot], gone: Iterable[bytes]) -> None:
         """Write what a scan of a folder changed."""
         with self.transaction() as connection:
             connection.executemany(
@@ -322,10 +322,10 @@ class Ledger:
         """Claims whose answer was published with a reference that nobody acknowledged yet, the oldest first."""
         return self._claims("reference IS NOT NULL AND state IN ('published', 'expired')")
 
-    def responses(self) -> list[Response]:
+    def responses(self) -> list[PublishedName]:
         """Every name in responses/ that is ours, whether or not the consumer has removed it."""
         rows = self._all("SELECT name, claim, size, sha256, published_at FROM responses ORDER BY name")
-        return [Response(row[0], row[1], Content(row[2], row[3]), row[4]) for row in rows]
+        return [PublishedName(row[0], row[1], Content(row[2], row[3]), row[4]) for row in rows]
 
     def leftovers(self, claim: Claim) -> list[str]:
         """Names in responses/ that answered an older file of this claim's name and that its answer does not have."""

@@ -20,9 +20,9 @@ from recoflow.storage.sftp import attempts, inbound, names, outbound, retention,
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.claims import ANSWERING, ARRIVED, Claim, Delivery, Outgoing, State
 from recoflow.storage.sftp.clock import Clock, SystemClock
-from recoflow.storage.sftp.context import Desk
+from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.ledger import Ledger
-from recoflow.storage.sftp.protocol import Attributes, Entry, LinkLostError
+from recoflow.storage.sftp.protocol import Attributes, LinkLostError, ListingEntry
 from recoflow.storage.sftp.retention import Sweep
 
 LIMIT: Final = 100
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Intake:
+class IncomingFile:
     """A file that is safely here.
 
     Args:
@@ -86,7 +86,7 @@ class Mailbox:
         *,
         on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._desk = Desk(account, ledger, inbox, clock or SystemClock(), on_state)
+        self._desk = SftpContext(account, ledger, inbox, clock or SystemClock(), on_state)
 
     def __enter__(self) -> Mailbox:
         """Nothing is opened before it is needed."""
@@ -102,7 +102,7 @@ class Mailbox:
         """Hang up; the next act connects again."""
         self._desk.link.close()
 
-    def poll(self, folder: str = "requests", limit: int = LIMIT) -> list[Intake]:
+    def poll(self, folder: str = "requests", limit: int = LIMIT) -> list[IncomingFile]:
         """Scan a folder once, claim what is complete (`limit` files at most) and fetch it.
 
         Returns what came in now and needs a run; `pending` tells what came in earlier. [] while another process polls.
@@ -119,7 +119,7 @@ class Mailbox:
             if is_ours:
                 self._reconnecting(lambda: outbound.advance_due(self._desk))
 
-    def pending(self, folder: str | None = None) -> list[Intake]:
+    def pending(self, folder: str | None = None) -> list[IncomingFile]:
         """Files that are here and that no run has answered yet, of one folder or of all, the oldest first."""
         return [self._told(claim) for claim in self._desk.ledger.pending() if folder in {None, claim.folder}]
 
@@ -127,7 +127,7 @@ class Mailbox:
         """Whether the last poll left files in a folder that are not complete yet, or beyond its limit."""
         return self._desk.ledger.has_unclaimed(folder)
 
-    def deposit(self, name: str, content: bytes, folder: str = "requests") -> Intake:
+    def deposit(self, name: str, content: bytes, folder: str = "requests") -> IncomingFile:
         """Take in a file of our own as if a customer had sent it: it is pending, its answer goes into responses/.
 
         Once per name: a second deposit gives what became of the first. The server is not needed.
@@ -151,7 +151,7 @@ class Mailbox:
 
         Returns whether the problem is new: no other file that waits for its answer has it.
         """
-        return attempts.failed(self._desk.ledger, claim_id, problem, self._desk.now(), is_own=is_own)
+        return attempts.count_failure(self._desk.ledger, claim_id, problem, self._desk.now(), is_own=is_own)
 
     def suspect(self, claim_id: str, problem: str) -> bool:
         """Note what is wrong with a file's last run, which reported nothing. Returns whether the problem is new."""
@@ -163,7 +163,7 @@ class Mailbox:
         """Answer a claim with an errors file that asks for another upload, because no attempt had success."""
         return self.reject(claim_id, attempts.GIVEN_UP, attempts.EXCUSE)
 
-    def retry(self, claim_id: str) -> Intake:
+    def retry(self, claim_id: str) -> IncomingFile:
         """Forget how earlier attempts at a claim ended, so that the next one is due now.
 
         Raises:
@@ -192,9 +192,9 @@ class Mailbox:
         """
         ledger, clock = self._desk.ledger, self._desk.clock
         seen = ledger.sightings(place)
-        entries = [Entry(name, Attributes(size, stat.S_IFREG, mtime)) for name, (size, mtime) in found.items()]
+        entries = [ListingEntry(name, Attributes(size, stat.S_IFREG, mtime)) for name, (size, mtime) in found.items()]
         quiet = self._desk.account.quiet_seconds
-        verdict = upload_completeness.judge(entries, seen, quiet, clock.boot_id(), clock.boot())
+        verdict = upload_completeness.classify(entries, seen, quiet, clock.boot_id(), clock.boot())
         if verdict.changed or verdict.gone:
             ledger.see(place, verdict.changed, verdict.gone)
         return {complete.entry.name for complete in verdict.complete}
@@ -283,11 +283,11 @@ class Mailbox:
 
     def untaken(self, seconds: float) -> list[str]:
         """What lies in the exchange folders, unchanged for so long: folder and escaped name of each."""
-        return self._reconnecting(lambda: inbound.untaken(self._desk, seconds))
+        return self._reconnecting(lambda: inbound.untaken_files(self._desk, seconds))
 
     def unknown(self) -> list[str]:
         """Claims that lie on the server and that the ledger does not know: folder and escaped name of each."""
-        found = self._reconnecting(lambda: inbound.unknown(self._desk))
+        found = self._reconnecting(lambda: inbound.unknown_claims(self._desk))
         return [f"{folder}/{names.escaped(name)}" for folder, _, name, _ in found]
 
     def rebuild(self) -> int:
@@ -301,19 +301,19 @@ class Mailbox:
                 raise MailboxError(str(self._desk.ledger.path), "is busy", "Stop the service before a rebuild")
             return self._reconnecting(lambda: inbound.adopt(self._desk))
 
-    def _poll(self, folder: str, limit: int) -> list[Intake]:
+    def _poll(self, folder: str, limit: int) -> list[IncomingFile]:
         desk = self._desk
         desk.check_ledger()
         inbound.check_claims(desk)
-        inbound.settle(desk)
-        inbound.scan(desk, folder, limit)
+        inbound.settle_renames(desk)
+        inbound.scan_folder(desk, folder, limit)
         inbound.watch(desk, folder)
         return [self._told(claim) for claim in inbound.fetch_due(desk, folder)]
 
     def _resume_intake(self) -> None:
         self._desk.check_ledger()
         inbound.check_claims(self._desk)
-        inbound.settle(self._desk)
+        inbound.settle_renames(self._desk)
         inbound.fetch_due(self._desk)
         for claim in self._desk.ledger.pending():
             if claim.attempts == 0:
@@ -338,8 +338,8 @@ class Mailbox:
             self.close()
             return act()
 
-    def _told(self, claim: Claim) -> Intake:
-        return Intake(
+    def _told(self, claim: Claim) -> IncomingFile:
+        return IncomingFile(
             claim_id=claim.id,
             folder=claim.folder,
             name=claim.name.decode("utf-8"),
@@ -348,7 +348,7 @@ class Mailbox:
             size=claim.size,
             revision=claim.revision or 1,
             attempts=claim.attempts,
-            lost=attempts.lost(claim),
+            lost=attempts.lost_runs_of(claim),
             is_due=claim.retry_at == 0 or claim.retry_at <= self._desk.now(),
             is_hopeless=attempts.is_hopeless(claim),
             problem=claim.problem,

@@ -12,11 +12,11 @@ from contextlib import suppress
 
 from recoflow.storage.sftp import transfer
 from recoflow.storage.sftp.claims import Claim, Outgoing, State
-from recoflow.storage.sftp.context import Desk
+from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.protocol import MissingError
 
 
-def advance(desk: Desk, claim: Claim) -> Claim:
+def advance(desk: SftpContext, claim: Claim) -> Claim:
     """Bring an answer as far as it goes, from wherever it stands; a newer file of the same name takes its place.
 
     Raises:
@@ -42,7 +42,7 @@ def advance(desk: Desk, claim: Claim) -> Claim:
     return claim
 
 
-def advance_due(desk: Desk) -> None:
+def advance_due(desk: SftpContext) -> None:
     """Finish every answer that was begun and is due; one that fails is held back alone."""
     now = desk.now()
     for claim in desk.ledger.in_state(State.READY, State.UPLOADED, State.PUBLISHING):
@@ -51,7 +51,7 @@ def advance_due(desk: Desk) -> None:
                 advance(desk, claim)
 
 
-def _upload(desk: Desk, claim: Claim, file: Outgoing) -> None:
+def _upload(desk: SftpContext, claim: Claim, file: Outgoing) -> None:
     staged = desk.staged(claim, file.position)
     transfer.upload(desk.session(), file.local, staged, file.content, reads_back=desk.account.reads_back)
     if desk.account.file_mode is not None:
@@ -59,7 +59,7 @@ def _upload(desk: Desk, claim: Claim, file: Outgoing) -> None:
     desk.on_state("staged")
 
 
-def _publish(desk: Desk, claim: Claim, file: Outgoing) -> None:
+def _publish(desk: SftpContext, claim: Claim, file: Outgoing) -> None:
     """One rename. When an earlier one's answer was lost: staged file there → again; our bytes there → done."""
     session = desk.session()
     staged, target = desk.staged(claim, file.position), b"responses/" + file.name.encode()
@@ -73,14 +73,14 @@ def _publish(desk: Desk, claim: Claim, file: Outgoing) -> None:
     desk.on_state("moved")
 
 
-def _holds(desk: Desk, target: bytes, file: Outgoing) -> bool:
+def _holds(desk: SftpContext, target: bytes, file: Outgoing) -> bool:
     try:
         return transfer.remote_content(desk.session(), target) == file.content
     except MissingError:
         return False
 
 
-def _remove_leftovers(desk: Desk, claim: Claim) -> None:
+def _remove_leftovers(desk: SftpContext, claim: Claim) -> None:
     """Side files of the older answer that this one does not have."""
     for name in desk.ledger.leftovers(claim):
         with suppress(MissingError):

@@ -40,11 +40,11 @@ class LinkLostError(MailboxError):
     """The connection broke or fell silent: what the last request did is unknown."""
 
 
-class RefusedError(MailboxError):
+class SftpStatusError(MailboxError):
     """The server answered a request with an error status."""
 
 
-class MissingError(RefusedError):
+class MissingError(SftpStatusError):
     """The server answered: no such file."""
 
 
@@ -65,7 +65,7 @@ class Attributes:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListingEntry:
     """A name of a listing, byte for byte."""
 
     name: bytes
@@ -104,7 +104,7 @@ class Session:
             self.extensions.add(body.get_binary())
             body.get_binary()
 
-    def scan(self, folder: bytes) -> Iterator[Entry]:
+    def scan(self, folder: bytes) -> Iterator[ListingEntry]:
         """Every entry of a folder but `.` and `..`, in the server's order; links are not followed."""
         handle = self._handle(self._ask(sftp.CMD_OPENDIR, folder), folder)
         flying: deque[int] = deque()
@@ -149,7 +149,7 @@ class Session:
     def rename(self, old: bytes, new: bytes) -> None:
         """Rename atomically, over an existing target too."""
         if POSIX_RENAME not in self.extensions:
-            raise RefusedError(
+            raise SftpStatusError(
                 self._host, "cannot rename over a file (no posix-rename)", "Use OpenSSH or the embedded server"
             )
         self._check(self._ask(sftp.CMD_EXTENDED, POSIX_RENAME, old, new), old)
@@ -171,7 +171,7 @@ class Session:
             yield self._block(handle, path, *flying.popleft())
         after = self.fstat(handle, path)
         if (before.size, before.mtime) != (after.size, after.mtime):
-            raise RefusedError(self._name(path), "changed while it was read", "It is tried again")
+            raise SftpStatusError(self._name(path), "changed while it was read", "It is tried again")
 
     def write(self, handle: bytes, blocks: Iterable[bytes], path: bytes) -> None:
         """Write blocks of at most BLOCK bytes one after the other, and check each one's status."""
@@ -201,15 +201,15 @@ class Session:
         if reply.kind == sftp.CMD_DATA and (data := reply.body.get_binary()):
             return data
         self._check(reply, path, allowed=sftp.SFTP_EOF)
-        raise RefusedError(self._name(path), "is shorter than the server said", "It is tried again")
+        raise SftpStatusError(self._name(path), "is shorter than the server said", "It is tried again")
 
-    def _names(self, body: paramiko.Message) -> Iterator[Entry]:
+    def _names(self, body: paramiko.Message) -> Iterator[ListingEntry]:
         for _ in range(body.get_int()):
             name = body.get_binary()
             body.get_binary()  # the line for people
             attributes = _attributes(body)
             if name not in {b".", b".."}:
-                yield Entry(name, attributes)
+                yield ListingEntry(name, attributes)
 
     def _stat(self, reply: _Reply, path: bytes) -> Attributes:
         if reply.kind != sftp.CMD_ATTRS:
@@ -232,7 +232,9 @@ class Session:
             raise MissingError(
                 self._name(path), "does not exist", "It was removed or renamed, or its folder is missing"
             )
-        raise RefusedError(self._name(path), f"was refused by the server: {said}", "Check rights and free space there")
+        raise SftpStatusError(
+            self._name(path), f"was refused by the server: {said}", "Check rights and free space there"
+        )
 
     def _ask(self, kind: int, *fields: bytes | int) -> _Reply:
         return self._reply(self._request(kind, *fields))

@@ -11,7 +11,7 @@ from typing import Final
 
 from recoflow.storage.sftp import names
 from recoflow.storage.sftp.claims import ANSWERING, FINAL, Claim, State
-from recoflow.storage.sftp.context import Desk
+from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.protocol import MissingError
 
 DAY: Final = 86_400.0
@@ -36,7 +36,7 @@ class Sweep:
     strange: tuple[str, ...]
 
 
-def sweep(desk: Desk) -> Sweep:
+def sweep(desk: SftpContext) -> Sweep:
     """Clear up once."""
     now = desk.now()
     originals = sum(_remove_original(desk, claim) for claim in _lingered(desk, now))
@@ -47,7 +47,7 @@ def sweep(desk: Desk) -> Sweep:
     return Sweep(tuple(expired), originals, tuple(_foreign(desk)), tuple(stale), tuple(strange))
 
 
-def _lingered(desk: Desk, now: float) -> list[Claim]:
+def _lingered(desk: SftpContext, now: float) -> list[Claim]:
     limit = now - desk.account.linger_seconds
     return [
         claim
@@ -56,7 +56,7 @@ def _lingered(desk: Desk, now: float) -> list[Claim]:
     ]
 
 
-def _remove_original(desk: Desk, claim: Claim) -> bool:
+def _remove_original(desk: SftpContext, claim: Claim) -> bool:
     """Delete an original that is still as it was fetched; one that grew is left to `intake.watch`."""
     remote = desk.claimed(claim)
     try:
@@ -71,7 +71,7 @@ def _remove_original(desk: Desk, claim: Claim) -> bool:
     return True
 
 
-def _expire(desk: Desk, now: float) -> list[str]:
+def _expire(desk: SftpContext, now: float) -> list[str]:
     limit = now - desk.account.retention_days * DAY
     expired = []
     for response in desk.ledger.responses():
@@ -86,13 +86,13 @@ def _expire(desk: Desk, now: float) -> list[str]:
     return expired
 
 
-def _clear_staging(desk: Desk) -> None:
+def _clear_staging(desk: SftpContext) -> None:
     for entry in list(desk.session().scan(desk.staging_folder)):
         if (owner := desk.owner(entry.name)) is not None and owner.state in FINAL:
             desk.session().remove(desk.staging_folder + b"/" + entry.name)
 
 
-def _clear_inbox(desk: Desk, now: float) -> None:
+def _clear_inbox(desk: SftpContext, now: float) -> None:
     limit = now - desk.account.retention_days * DAY
     for path in desk.inbox.iterdir():
         owner = desk.ledger.find(path.name.partition(".")[0])
@@ -100,7 +100,7 @@ def _clear_inbox(desk: Desk, now: float) -> None:
             path.unlink()
 
 
-def _foreign(desk: Desk) -> list[str]:
+def _foreign(desk: SftpContext) -> list[str]:
     known = {response.name.encode() for response in desk.ledger.responses()}
     known |= {f.name.encode() for c in desk.ledger.in_state(*ANSWERING) for f in desk.ledger.outgoing(c.id)}
     found = [b"responses/" + name for name in _unowned(desk, b"responses") if name not in known]
@@ -109,11 +109,11 @@ def _foreign(desk: Desk) -> list[str]:
     return sorted(names.escaped(path) for path in found)
 
 
-def _unowned(desk: Desk, folder: bytes) -> list[bytes]:
+def _unowned(desk: SftpContext, folder: bytes) -> list[bytes]:
     return [entry.name for entry in desk.session().scan(folder) if desk.owner(entry.name) is None]
 
 
-def _exchange(desk: Desk) -> tuple[list[str], list[str]]:
+def _exchange(desk: SftpContext) -> tuple[list[str], list[str]]:
     limit = desk.clock.wall() - DAY
     stale, strange = [], []
     for folder in names.FOLDERS:

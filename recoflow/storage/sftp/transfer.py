@@ -15,7 +15,7 @@ from typing import Final
 
 from recoflow.errors import MailboxError
 from recoflow.storage.sftp.names import escaped
-from recoflow.storage.sftp.protocol import BLOCK, CREATE, READ, RefusedError, Session
+from recoflow.storage.sftp.protocol import BLOCK, CREATE, READ, Session, SftpStatusError
 
 READ_BACK_BYTES: Final = 64 << 20
 
@@ -48,7 +48,7 @@ def fetch(session: Session, remote: bytes, size: int, local: Path) -> Content:
         file.flush()
         os.fsync(file.fileno())
     if found != size:
-        raise RefusedError(escaped(remote), f"has {found} bytes, {size} were listed", "It is tried again")
+        raise SftpStatusError(escaped(remote), f"has {found} bytes, {size} were listed", "It is tried again")
     part.rename(local)
     sync_folder(local.parent)
     return Content(size, digest.hexdigest())
@@ -61,7 +61,7 @@ def small(session: Session, remote: bytes, limit: int) -> bytes:
         RefusedError: when it is larger than `limit` bytes.
     """
     if session.lstat(remote).size > limit:
-        raise RefusedError(escaped(remote), f"is larger than {limit} bytes", "Write only the digest into it")
+        raise SftpStatusError(escaped(remote), f"is larger than {limit} bytes", "Write only the digest into it")
     return b"".join(_blocks(session, remote))
 
 
@@ -103,7 +103,7 @@ def upload(session: Session, local: Path, remote: bytes, content: Content, *, re
         raise MailboxError(str(local), "changed while it was uploaded", "Render it again; nothing was published")
     is_read_back = reads_back or content.size <= READ_BACK_BYTES
     if size != content.size or (is_read_back and remote_content(session, remote) != content):
-        raise RefusedError(escaped(remote), "holds other bytes than were written", "It is tried again")
+        raise SftpStatusError(escaped(remote), "holds other bytes than were written", "It is tried again")
 
 
 def remote_content(session: Session, remote: bytes) -> Content:

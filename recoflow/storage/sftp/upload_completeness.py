@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from recoflow.storage.sftp import names
-from recoflow.storage.sftp.claims import Sighting
-from recoflow.storage.sftp.protocol import Entry
+from recoflow.storage.sftp.claims import ListingSnapshot
+from recoflow.storage.sftp.protocol import ListingEntry
 
 EMPTY_FACTOR: Final = 10  # an empty file is more often a begun upload than a whole one
 JSON_LINES: Final = (b".jsonl", b".ndjson")
@@ -33,13 +33,13 @@ class Complete:
         is_whole: a marker says so. A server or a rest only say that the upload ended: one that broke off ends too.
     """
 
-    entry: Entry
+    entry: ListingEntry
     markers: tuple[bytes, ...]
     is_whole: bool
 
 
 @dataclass(frozen=True)
-class Verdict:
+class UploadStates:
     """What one scan of a folder says.
 
     Args:
@@ -49,13 +49,13 @@ class Verdict:
     """
 
     complete: list[Complete]
-    changed: dict[bytes, Sighting]
+    changed: dict[bytes, ListingSnapshot]
     gone: list[bytes]
 
 
-def judge(
-    entries: list[Entry], seen: Mapping[bytes, Sighting], quiet_seconds: float, boot_id: str, boot: float
-) -> Verdict:
+def classify(
+    entries: list[ListingEntry], seen: Mapping[bytes, ListingSnapshot], quiet_seconds: float, boot_id: str, boot: float
+) -> UploadStates:
     """Decide for each regular data file of a listing whether it is complete.
 
     Args:
@@ -83,11 +83,11 @@ def judge(
         if not is_in_use and (is_marked or (found.is_closed and found.size)):
             complete.append(Complete(entry, markers, is_whole=is_marked))
         elif is_in_use or before is None or not is_same or before.since > boot:
-            changed[entry.name] = Sighting(found.size, found.mtime, boot_id, boot)
+            changed[entry.name] = ListingSnapshot(found.size, found.mtime, boot_id, boot)
         elif boot - before.since >= quiet_seconds * (1 if found.size else EMPTY_FACTOR):
             complete.append(Complete(entry, markers, is_whole=False))
     still = {entry.name for entry in data}
-    return Verdict(complete, changed, gone=[name for name in seen if name not in still])
+    return UploadStates(complete, changed, gone=[name for name in seen if name not in still])
 
 
 def digest_in(marker: bytes) -> str | None:

@@ -22,7 +22,7 @@ from recoflow.errors import CampaignError
 from recoflow.models.store import bundle_store, versions
 from recoflow.models.store.bundle import Bundle
 from recoflow.storage.lake.lake import Lake
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 
 SAMPLE = Path(__file__).parents[3] / "data/environments/lorem.yaml"
 
@@ -38,27 +38,27 @@ def chosen(frame: pl.DataFrame) -> list[tuple[str, str, float]]:
 
 
 def test_users_come_by_the_score_of_the_item_that_fits_them_best(newsroom: Bundle) -> None:
-    assert chosen(select.choose(["b"], 5, newsroom, consumed())) == [("sport", "b", 7), ("politics", "b", 2)]
-    found = select.choose(["b", "g"], 5, newsroom, consumed())
+    assert chosen(select.choose_audience(["b"], 5, newsroom, consumed())) == [("sport", "b", 7), ("politics", "b", 2)]
+    found = select.choose_audience(["b", "g"], 5, newsroom, consumed())
     assert chosen(found) == [("politics", "g", 7), ("sport", "b", 7)]
-    assert select.choose(["b", "g"], 1, newsroom, consumed()).equals(found.head(1))
+    assert select.choose_audience(["b", "g"], 1, newsroom, consumed()).equals(found.head(1))
 
 
 def test_what_was_consumed_does_not_count_and_who_consumed_all_is_left_out(newsroom: Bundle) -> None:
     taken = consumed(politics=["g"], sport=["b", "g"], stranger=["b"])
-    assert chosen(select.choose(["b", "g"], 5, newsroom, taken)) == [("politics", "b", 2)]
+    assert chosen(select.choose_audience(["b", "g"], 5, newsroom, taken)) == [("politics", "b", 2)]
 
 
 def test_items_that_nobody_can_be_chosen_for_are_named(newsroom: Bundle) -> None:
     with pytest.raises(CampaignError, match="'zzz': is not in the catalogue"):
-        select.choose(["a", "zzz"], 5, newsroom, consumed())
+        select.choose_audience(["a", "zzz"], 5, newsroom, consumed())
     disabled = newsroom.items.with_columns(is_enabled=pl.col("item_id") != "b")
     with pytest.raises(CampaignError, match="'b': is disabled"):
-        select.choose(["a", "b"], 5, replace(newsroom, items=disabled), consumed())
+        select.choose_audience(["a", "b"], 5, replace(newsroom, items=disabled), consumed())
     factors = newsroom.item_factors.copy()
     factors[1] = 0
     with pytest.raises(CampaignError, match="'b': has no score"):
-        select.choose(["a", "b"], 5, replace(newsroom, item_factors=factors), consumed())
+        select.choose_audience(["a", "b"], 5, replace(newsroom, item_factors=factors), consumed())
 
 
 @settings(max_examples=60)
@@ -85,12 +85,12 @@ def test_the_audience_is_that_of_the_definition(
     pairs = pl.DataFrame(sorted(taken), schema={"subject": pl.String, "item_id": pl.String}, orient="row")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(select, "SCORES", block)
-        found = select.choose(wanted, size, bundle, pairs)
+        found = select.choose_audience(wanted, size, bundle, pairs)
     assert chosen(found) == [(subject[2:], item, -score) for score, item, subject in expected[:size]]
 
 
 def test_the_command_leaves_out_whoever_consumed_it_since_and_writes_a_file(tmp_path: Path, newsroom: Bundle) -> None:
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     layout.environments.mkdir()
     (layout.environments / "lorem.yaml").write_text(SAMPLE.read_text())
     models, lake = layout.models("lorem"), Lake(layout.lake("lorem"))

@@ -178,7 +178,7 @@ def test_a_list_may_repeat_items_where_its_configuration_allows_it(make, reply, 
 
 def test_a_campaign_without_an_accepted_row_is_staged_empty(make, reply, newsroom):
     result = reply(rows(",,Top,3,home"), newsroom)
-    assert make.recommendations(result).schema == staged.columns(("url",))
+    assert make.recommendations(result).schema == staged.part_columns(("url",))
     assert (result.counts.read, result.counts.failed, result.counts.items) == (1, 1, 0)
 
 
@@ -190,7 +190,7 @@ def test_a_campaign_for_which_no_item_is_eligible_is_staged_empty(make, reply, n
 
 def test_a_refused_request_is_not_answered(ask, newsroom, make, tmp_path):
     with pytest.raises(CampaignError, match="refused"):
-        build_lists.answer(ask("nonsense"), newsroom, make.environment(), tmp_path / "x", make.now)
+        build_lists.build_lists(ask("nonsense"), newsroom, make.environment(), tmp_path / "x", make.now)
 
 
 def test_factors_that_are_not_finite_are_not_answered_with(reply, newsroom):
@@ -205,12 +205,12 @@ def test_what_an_earlier_attempt_staged_is_replaced(make, reply, newsroom, monke
     reply(rows("sport,,Top,3,home", "politics,,Top,3,home"), newsroom)
     result = reply(rows("stranger,,Top,3,home"), newsroom)
     assert make.recommendations(result)["user_id"].unique().to_list() == ["stranger"]
-    assert staged.load(result.folder, staged.Staged) == result
+    assert staged.load_staged(result.folder, staged.StagedLists) == result
 
 
 def test_a_folder_without_a_manifest_is_not_staged(tmp_path):
     with pytest.raises(CampaignError, match="no manifest"):
-        staged.load(tmp_path, staged.Staged)
+        staged.load_staged(tmp_path, staged.StagedLists)
 
 
 def test_request_ids_tell_lists_apart_and_depend_on_the_campaign_alone(reply, newsroom):

@@ -40,7 +40,7 @@ def listed(make, reply, newsroom):
     def answered(user="sport", size=4, **configuration):
         configurations = {"c": configuration}
         result = reply(rows(f"{user},,Top,{size},home"), newsroom, configurations=configurations, lists={"Top": "c"})
-        audit.audit(result, newsroom)
+        audit.audit_lists(result, newsroom)
         return "".join(make.recommendations(result)["item_id"])
 
     return answered
@@ -109,12 +109,12 @@ def test_diversity_prefers_items_unlike_those_that_the_list_holds(make, reply):
         configurations = {"c": {"diversity": weight}}
         result = reply(rows("x,,A,4,home"), bundle, configurations=configurations, lists={"A": "c"})
         found.append("".join(make.recommendations(result)["item_id"]))
-        audit.audit(result, bundle)
+        audit.audit_lists(result, bundle)
     assert found == ["abcd", "acdb"]
 
 
 def test_a_class_is_ranked_no_deeper_than_its_maximum_lets_lists_hold():
-    part = constraints.Part(size=50, most=3)
+    part = constraints.ItemClass(size=50, most=3)
     assert part.depth(np.array([10, 2]), np.array([0, 20])).tolist() == [3, 22]
 
 
@@ -355,4 +355,4 @@ def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, ch
     assert [by_row.get(row, []) for row in range(len(asked))] == expected
     assert found["row"].is_sorted()
     assert found["rank"].to_list() == [rank for each in expected for rank in range(1, len(each) + 1)]
-    audit.audit(result, bundle)
+    audit.audit_lists(result, bundle)

@@ -17,7 +17,7 @@ from scipy.stats import chi2_contingency, chisquare, kstest
 from recoflow.campaigns.lists import experiments
 from recoflow.campaigns.publishing import audit, deliveries, response_files
 from recoflow.campaigns.requests.model import Request
-from recoflow.campaigns.staging.staged import Staged
+from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.models.store.bundle import Bundle
 from recoflow.settings.campaign_settings import Experiment
 from recoflow.settings.environment import Campaigns
@@ -173,7 +173,7 @@ def test_rows_that_are_refused_do_not_disturb_the_assignment(ask: Callable[..., 
 
 
 def test_response_staged_rows_and_the_lake_carry_the_arm_and_the_audit_agrees(
-    reply: Callable[..., Staged], newsroom: Bundle, make: SimpleNamespace, tmp_path: Any
+    reply: Callable[..., StagedLists], newsroom: Bundle, make: SimpleNamespace, tmp_path: Any
 ) -> None:
     people = ["sport", "politics", *(f"stranger-{number}" for number in range(6))]
     text = HEAD + "".join(f"lorem,{person},,shop,2,,home\n" for person in people)
@@ -187,14 +187,16 @@ def test_response_staged_rows_and_the_lake_carry_the_arm_and_the_audit_agrees(
         if expected[user] == "new" and user != "sport":  # who has read a
             assert items == newest
     assert set(given.filter(pl.col("user_id").str.starts_with("stranger"))["user_group"]) == {"fallback", "recoflow"}
-    audit.audit(staged, newsroom)
-    assert dict(pl.concat(deliveries.rows(staged, make.now)).select("user_id", "version").iter_rows()) == expected
+    audit.audit_lists(staged, newsroom)
+    assert (
+        dict(pl.concat(deliveries.response_rows(staged, make.now)).select("user_id", "version").iter_rows()) == expected
+    )
     response = next(path for path, name in response_files.render_files(staged, tmp_path) if name == staged.name)
     assert {row["user_id"]: row["version"] for row in csv.DictReader(io.StringIO(response.read_text()))} == expected
 
 
 def test_an_arms_model_ranks_in_the_place_of_the_configurations_algorithm(
-    reply: Callable[..., Staged], newsroom: Bundle, make: SimpleNamespace
+    reply: Callable[..., StagedLists], newsroom: Bundle, make: SimpleNamespace
 ) -> None:
     arms = {"by_age": {"weight": 1, "model": "champion"}}
     settings = {

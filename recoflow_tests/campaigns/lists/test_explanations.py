@@ -16,7 +16,7 @@ from recoflow.campaigns.publishing import audit, checks, render
 from recoflow.models.algorithms import train
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_files, bundle_store
-from recoflow.quality.gx_runner import validate
+from recoflow.quality.gx_runner import run_checks
 from recoflow.settings.environment import Model
 from recoflow.storage.lake.lake import Lake
 
@@ -109,7 +109,7 @@ def test_an_item_that_was_read_already_is_not_its_own_reason(reply, make, librar
 def test_where_no_history_speaks_the_cell_is_empty(reply, library, histories, tmp_path, row):
     staged = reply(ask(row), library, weights=histories, **SETTINGS, csv_safe=True)
     assert staged.counts.items == 3
-    render.write(staged, tmp_path / "out.csv")
+    render.write_response(staged, tmp_path / "out.csv")
     header, *lines = (tmp_path / "out.csv").read_text().splitlines()
     assert header.endswith('"item_id","url","because_of","rank"')
     assert all(line.split(",")[-2] == "" for line in lines)
@@ -131,8 +131,8 @@ def test_checks_and_audit_accept_the_column_and_a_second_answer_has_the_same_byt
     request = ask("sport,,Top,5,mail,", "both,,Top,5,mail,near", "stranger,,Top,3,mail,")
     settings = {"weights": histories} | SETTINGS
     staged = reply(request, library, **settings)
-    assert all(finding.passed for finding in audit.audit(staged, library))
-    (found,) = checks.check({"one": (staged, make.environment(**SETTINGS))}, validate).values()
+    assert all(finding.passed for finding in audit.audit_lists(staged, library))
+    (found,) = checks.check_staged({"one": (staged, make.environment(**SETTINGS))}, run_checks).values()
     assert all(finding.passed for finding in found), found
     assert reply(request, library, folder="again", **settings).files == staged.files
 
@@ -140,11 +140,11 @@ def test_checks_and_audit_accept_the_column_and_a_second_answer_has_the_same_byt
 def test_nobody_asks_nothing_is_read(library, make, tmp_path):
     people = pl.DataFrame({"user_id": ["sport"], "device_id": [None]}, schema_overrides={"device_id": pl.String})
     lake, tables = Lake(tmp_path / "lake"), dict.fromkeys(freshness.TABLES)
-    assert explanations.weights(library, people, make.environment(), lake, tables) is None
+    assert explanations.explanation_weights(library, people, make.environment(), lake, tables) is None
     asking = make.environment(**SETTINGS)
     near = dataclasses.replace(library, alternatives={}, **arrays_of(library.alternatives["near"]), manifest={})
-    assert explanations.weights(near, people, asking, lake, tables) is None
-    assert explanations.weights(library, people, asking, lake, tables).nnz == 0
+    assert explanations.explanation_weights(near, people, asking, lake, tables) is None
+    assert explanations.explanation_weights(library, people, asking, lake, tables).nnz == 0
 
 
 def arrays_of(scorer) -> dict[str, object]:
@@ -164,7 +164,7 @@ def test_histories_are_those_of_the_version_that_a_campaign_is_pinned_to(library
     tables = inputs.current_tables(lake)
     write(("u:sport", "b", 7.0))
     people = pl.DataFrame({"user_id": ["both", "sport", "new"], "device_id": [None, "kiosk", None]})
-    found = explanations.weights(library, people, make.environment(**SETTINGS), lake, tables)
+    found = explanations.explanation_weights(library, people, make.environment(**SETTINGS), lake, tables)
     expected = np.zeros((5, 8))
     for subject, item, weight in (("u:sport", 0, 1), ("u:sport", 2, 2), ("u:both", 7, 3), ("d:kiosk", 3, 5)):
         expected[library.subjects.tolist().index(subject), item] = weight

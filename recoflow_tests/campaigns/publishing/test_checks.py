@@ -5,15 +5,15 @@ import pytest
 
 from recoflow.campaigns.audiences import build_audiences, select
 from recoflow.campaigns.publishing import checks
-from recoflow.quality.gx_runner import validate
+from recoflow.quality.gx_runner import run_checks
 
 LISTS = "environment,user_id,list_name,list_size,page_type\n"
 
 
 @pytest.fixture
 def audiences(ask, make, newsroom, tmp_path):
-    asked = ask("environment,item_id,audience_size\nlorem,b,2\n", catalogue=select.Catalogue(newsroom))
-    return build_audiences.answer(asked, newsroom, make.environment(), tmp_path / "audiences")
+    asked = ask("environment,item_id,audience_size\nlorem,b,2\n", catalogue=select.AudienceItems(newsroom))
+    return build_audiences.build_audiences(asked, newsroom, make.environment(), tmp_path / "audiences")
 
 
 def test_each_campaign_gets_its_own_findings_whatever_was_asked_for(reply, make, newsroom, audiences):
@@ -30,7 +30,7 @@ def test_each_campaign_gets_its_own_findings_whatever_was_asked_for(reply, make,
         ),
         "people": (audiences, strict),
     }
-    found = checks.check(named, validate)
+    found = checks.check_staged(named, run_checks)
     assert {key: sorted(each.check for each in findings) for key, findings in found.items()} == dict.fromkeys(
         named, sorted(checks.CHECKS)
     )
@@ -43,9 +43,9 @@ def test_each_campaign_gets_its_own_findings_whatever_was_asked_for(reply, make,
 def test_a_torn_part_is_found(reply, make, newsroom):
     result = reply(LISTS + "lorem,sport,Top,3,home\n", newsroom)
     pl.read_parquet(result.parts[0])[1:].write_parquet(result.parts[0])
-    (findings,) = checks.check({"torn": (result, make.environment())}, validate).values()
+    (findings,) = checks.check_staged({"torn": (result, make.environment())}, run_checks).values()
     assert {"ranks_without_gaps", "rows_answered"} <= {each.check for each in findings if not each.passed}
 
 
 def test_no_campaigns_have_no_findings():
-    assert checks.check({}, validate) == {}
+    assert checks.check_staged({}, run_checks) == {}

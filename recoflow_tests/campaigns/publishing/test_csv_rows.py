@@ -27,13 +27,13 @@ def test_rows_are_the_bytes_that_pyarrow_writes_whether_or_not_their_texts_are_d
     table = pa.Table.from_batches(batches, KINDS)
     encoded = table.set_column(1, KINDS.names[1], table[1].dictionary_encode())
     for each in (table, encoded):
-        lines = map(bytes, csv_rows.lines([csv_rows.encoded(each)]))
-        assert csv_rows.header(KINDS.names) + b"".join(lines) == by_pyarrow(table)
+        lines = map(bytes, csv_rows.csv_lines([csv_rows.encode_rows(each)]))
+        assert csv_rows.csv_header(KINDS.names) + b"".join(lines) == by_pyarrow(table)
 
 
 def test_many_rows_come_in_stretches_of_which_so_many_stay_as_they_are():
     table = pa.table({"text": ["x" * (place % 97) for place in range(3 * csv_rows.ROWS + 1)]})
-    rows, expected = csv_rows.encoded(table), by_pyarrow(table).partition(b"\n")[2]
-    assert b"".join(map(bytes, csv_rows.lines([rows, rows]))) == 2 * expected
-    first, second, third = (each for _, each in zip(range(3), csv_rows.lines([rows], 3), strict=False))
+    rows, expected = csv_rows.encode_rows(table), by_pyarrow(table).partition(b"\n")[2]
+    assert b"".join(map(bytes, csv_rows.csv_lines([rows, rows]))) == 2 * expected
+    first, second, third = (each for _, each in zip(range(3), csv_rows.csv_lines([rows], 3), strict=False))
     assert expected.startswith(bytes(first) + bytes(second) + bytes(third))

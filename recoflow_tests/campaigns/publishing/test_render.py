@@ -28,7 +28,7 @@ def read(path):
 
 
 def test_strings_are_quoted_integers_are_not_and_null_is_empty(result, tmp_path):
-    render.write(result, tmp_path / "out.csv")
+    render.write_response(result, tmp_path / "out.csv")
     header, first, *_, last = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
     campaign, (one, *_) = result.campaign_id, pl.read_parquet(result.requests)["request_id"]
     assert header == (
@@ -41,19 +41,21 @@ def test_strings_are_quoted_integers_are_not_and_null_is_empty(result, tmp_path)
 
 
 def test_a_compressed_request_gets_a_compressed_response_of_the_same_content(reply, newsroom, make, result, tmp_path):
-    plain = render.write(dataclasses.replace(result, name=make.name), tmp_path / "plain")
-    packed = [render.write(dataclasses.replace(result, name=f"{make.name}.gz"), tmp_path / name) for name in "ab"]
+    plain = render.write_response(dataclasses.replace(result, name=make.name), tmp_path / "plain")
+    packed = [
+        render.write_response(dataclasses.replace(result, name=f"{make.name}.gz"), tmp_path / name) for name in "ab"
+    ]
     assert gzip.decompress(packed[0].path.read_bytes()) == plain.path.read_bytes()
     assert packed[0].sha256 == packed[1].sha256
     assert packed[0].path.read_bytes()[4:8] == b"\0\0\0\0"  # no time
 
 
 def test_every_part_is_rendered_in_order(reply, newsroom, monkeypatch, tmp_path, result):
-    whole = render.write(result, tmp_path / "whole")
+    whole = render.write_response(result, tmp_path / "whole")
     monkeypatch.setattr("recoflow.campaigns.lists.build_lists.BLOCK_LISTS", 1)
     parts = reply(REQUEST, newsroom, folder="parts")
     assert len(parts.parts) == 2
-    cut = render.write(parts, tmp_path / "cut")
+    cut = render.write_response(parts, tmp_path / "cut")
     assert (cut.sha256, cut.rows) == (whole.sha256, 3)
 
 
@@ -63,14 +65,14 @@ def test_formulas_are_made_harmless_only_where_it_is_asked_for(make, reply, tmp_
     bundle = make.bundle(items, {"u:sport": (1,)}, [[1]])
     for is_safe, expected in ((False, value), (True, f"'{value}")):
         staged = reply(REQUEST, bundle, folder=str(is_safe), csv_safe=is_safe, information_fields=["title"])
-        render.write(staged, tmp_path / "out.csv")
+        render.write_response(staged, tmp_path / "out.csv")
         row = read(tmp_path / "out.csv")[1]
         assert (row[7], row[8]) == ("=a", expected)  # ids are never changed
 
 
 def test_information_fields_stand_between_item_and_rank(reply, newsroom, tmp_path):
     staged = reply(REQUEST, newsroom, information_fields=["premium", "missing", "categories", "section"])
-    render.write(staged, tmp_path / "out.csv")
+    render.write_response(staged, tmp_path / "out.csv")
     header, row, *_ = read(tmp_path / "out.csv")
     assert header[7:] == ["item_id", "premium", "missing", "categories", "section", "rank"]
     assert row[7:] == ["b", "false", "", '["sport", "football"]', "1", "1"]
@@ -78,13 +80,13 @@ def test_information_fields_stand_between_item_and_rank(reply, newsroom, tmp_pat
 
 def test_a_response_without_rows_is_a_header(reply, newsroom, tmp_path):
     staged = reply(REQUEST.replace(",2,", ",0,").replace(",1,", ",0,"), newsroom)
-    written = render.write(staged, tmp_path / "out.csv")
+    written = render.write_response(staged, tmp_path / "out.csv")
     assert written.rows == 0
     assert len(read(written.path)) == 1
 
 
 def test_errors_and_manifest_account_for_every_row(result, tmp_path):
-    written = render.write(result, tmp_path / "out.csv")
+    written = render.write_response(result, tmp_path / "out.csv")
     render.write_errors(pl.read_parquet(result.errors), tmp_path / "errors.csv")
     render.write_manifest(result, written, tmp_path / "manifest.json")
     errors = (tmp_path / "errors.csv").read_text(encoding="utf-8").splitlines()

@@ -27,7 +27,7 @@ def test_what_the_audit_refuses_is_nowhere_to_be_seen(result, newsroom, tmp_path
     folder.mkdir()
     with pytest.raises(AuditError, match="model_sound"):
         response_files.render_files(
-            result, folder, lambda: audit.audit(result, newsroom.with_scorer(newsroom.scorer, {}, version="v2"))
+            result, folder, lambda: audit.audit_lists(result, newsroom.with_scorer(newsroom.scorer, {}, version="v2"))
         )
     assert content(folder) == {}
     assert not response_files.is_rendered(folder)
@@ -38,7 +38,7 @@ def test_a_refusal_leaves_what_was_published_before(result, newsroom, tmp_path):
         raise AuditError("this campaign", "is refused", "Do it again")
 
     folder = tmp_path / "campaign"
-    response_files.render_files(result, folder, lambda: audit.audit(result, newsroom))
+    response_files.render_files(result, folder, lambda: audit.audit_lists(result, newsroom))
     before = content(folder)
     with pytest.raises(AuditError, match="is refused"):
         response_files.render_files(result, folder, refuse)
@@ -48,7 +48,7 @@ def test_a_refusal_leaves_what_was_published_before(result, newsroom, tmp_path):
 def test_a_file_that_cannot_be_rendered_is_refused_by_the_audit(result, newsroom, tmp_path):
     result.parts[0].write_bytes(b"no Parquet")
     with pytest.raises(AuditError, match=r"files_unchanged.*part-00000"):
-        response_files.render_files(result, tmp_path / "campaign", lambda: audit.audit(result, newsroom))
+        response_files.render_files(result, tmp_path / "campaign", lambda: audit.audit_lists(result, newsroom))
 
 
 def test_a_response_that_is_written_waits_for_its_audit(result, tmp_path):

@@ -12,9 +12,9 @@ from recoflow.campaigns.publishing import audience_audit, checks, response_files
 from recoflow.campaigns.requests import request_parser
 from recoflow.campaigns.staging import staged
 from recoflow.erasure import files, remaining_mentions
-from recoflow.erasure.subject import Person
+from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import AuditError
-from recoflow.quality.gx_runner import validate
+from recoflow.quality.gx_runner import run_checks
 from recoflow.storage import atomic_files
 
 HEADER = "environment,item_id,audience_size,audience_name"
@@ -39,7 +39,7 @@ def ask(tmp_path, make, newsroom):
             environment=make.environment(**campaigns),
             sha256=hashlib.sha256(raw).hexdigest(),
             known_attributes=("categories",),
-            catalogue=select.Catalogue(bundle),
+            catalogue=select.AudienceItems(bundle),
         )
 
     return parse
@@ -109,7 +109,7 @@ def test_a_file_that_breaks_a_rule_as_a_whole_is_refused_by_name(ask, header, li
 
 @pytest.fixture
 def result(ask, make, newsroom, tmp_path):
-    return build_audiences.answer(ask(content(*ROWS[1:])), newsroom, make.environment(), tmp_path / "staging")
+    return build_audiences.build_audiences(ask(content(*ROWS[1:])), newsroom, make.environment(), tmp_path / "staging")
 
 
 def people(result):
@@ -127,13 +127,13 @@ def test_people_and_devices_come_in_the_order_of_the_request_and_of_their_scores
         ("Short", None, "kiosk", "a", 1),
         ("Short", "politics", None, "a", 2),
     ]
-    counts = staged_audiences.Counts(read=3, answered=3, failed=0, short=1, empty=0, people=7)
+    counts = staged_audiences.AudienceCounts(read=3, answered=3, failed=0, short=1, empty=0, people=7)
     assert result.counts == counts
-    assert staged.load(result.folder, staged_audiences.StagedAudiences) == result
+    assert staged.load_staged(result.folder, staged_audiences.StagedAudiences) == result
 
 
 def test_the_same_request_gives_the_same_bytes(ask, make, newsroom, tmp_path, result):
-    again = build_audiences.answer(ask(content(*ROWS[1:])), newsroom, make.environment(), tmp_path / "again")
+    again = build_audiences.build_audiences(ask(content(*ROWS[1:])), newsroom, make.environment(), tmp_path / "again")
     assert again.files == result.files
     rendered = [response_files.render_files(each, each.folder) for each in (result, again)]
     first, second = ([path.read_bytes() for path, _ in each] for each in rendered)
@@ -146,16 +146,16 @@ def test_the_same_request_gives_the_same_bytes(ask, make, newsroom, tmp_path, re
 
 def test_a_gzipped_request_gets_a_gzipped_response(ask, make, newsroom, tmp_path):
     asked = ask(gzip.compress(content(*ROWS[1:]).encode()), name=make.name + ".gz")
-    result = build_audiences.answer(asked, newsroom, make.environment(), tmp_path / "staging")
+    result = build_audiences.build_audiences(asked, newsroom, make.environment(), tmp_path / "staging")
     path, name = response_files.render_files(result, tmp_path)[-1]
     assert name == make.name + ".gz"
     assert gzip.decompress(path.read_bytes()).count(b"\n") == 8
 
 
 def test_sound_audiences_pass_every_check_and_the_audit(result, make, newsroom):
-    findings = audience_audit.audit(result, newsroom)
+    findings = audience_audit.audit_audiences(result, newsroom)
     assert [finding.check for finding in findings] == list(audience_audit.CHECKS)
-    found = checks.check({"k": (result, make.environment())}, validate)["k"]
+    found = checks.check_staged({"k": (result, make.environment())}, run_checks)["k"]
     assert [each.message for each in found if not each.passed] == []
 
 
@@ -195,26 +195,26 @@ def test_a_forged_audience_is_refused_by_the_check_that_it_breaks(result, newsro
     frame.drop("place").write_parquet(path)
     forged = dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
     with pytest.raises(AuditError, match=f": {check}"):
-        audience_audit.audit(forged, newsroom)
+        audience_audit.audit_audiences(forged, newsroom)
 
 
 def test_changed_files_other_models_and_wrong_counts_are_refused(result, newsroom):
     with pytest.raises(AuditError, match="model_sound"):
-        audience_audit.audit(result, dataclasses.replace(newsroom, version="v2"))
+        audience_audit.audit_audiences(result, dataclasses.replace(newsroom, version="v2"))
     wrong = dataclasses.replace(result, counts=dataclasses.replace(result.counts, people=8))
     with pytest.raises(AuditError, match="counts_add_up"):
-        audience_audit.audit(wrong, newsroom)
+        audience_audit.audit_audiences(wrong, newsroom)
     result.parts[0].write_bytes(result.parts[0].read_bytes() + b"x")
     with pytest.raises(AuditError, match="files_unchanged"):
-        audience_audit.audit(result, newsroom)
+        audience_audit.audit_audiences(result, newsroom)
 
 
 @pytest.mark.parametrize(
-    "person", [Person(frozenset({"sport"}), frozenset()), Person(frozenset(), frozenset({"kiosk"}))]
+    "person", [ErasureSubject(frozenset({"sport"}), frozenset()), ErasureSubject(frozenset(), frozenset({"kiosk"}))]
 )
 def test_what_is_staged_and_rendered_about_a_person_is_found_to_be_forgotten(result, tmp_path, person):
     assert remaining_mentions.mentions(result.parts[0], person)
     path, _ = response_files.render_files(result, tmp_path)[-1]
-    assert files.redact(path, person, lambda _: False).records
+    assert files.redact_file(path, person, lambda _: False).records
     assert not remaining_mentions.mentions(path, person)
     assert len(path.read_text().splitlines()) > 1

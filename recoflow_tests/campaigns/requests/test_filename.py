@@ -27,12 +27,12 @@ SIDES = (filename.errors_name, filename.manifest_name)
     ],
 )
 def test_every_spelling_of_the_date_gives_the_same_campaign_and_time(name: str) -> None:
-    parsed = filename.parse(name, "lorem")
+    parsed = filename.parse_filename(name, "lorem")
     assert (parsed.campaign, parsed.date, parsed.stem + parsed.suffix) == ("weekly_mail", WHEN, name)
 
 
 def test_a_date_without_a_time_is_midnight() -> None:
-    assert filename.parse("weekly-2020-02-02.csv", "lorem").date == datetime(2020, 2, 2, tzinfo=UTC)
+    assert filename.parse_filename("weekly-2020-02-02.csv", "lorem").date == datetime(2020, 2, 2, tzinfo=UTC)
 
 
 # What mail tools, schedulers and people write beside ISO 8601.
@@ -46,7 +46,7 @@ whens = st.datetimes(datetime(1990, 1, 1), datetime(2099, 12, 31)).map(lambda wh
 @given(when=whens, day=st.sampled_from(DAYS), end=st.sampled_from(("", "_final", "-v2", " (1)")))
 def test_every_common_spelling_of_a_date_is_read(when: datetime, day: str, end: str) -> None:
     def read(form: str) -> datetime:
-        return filename.parse(f"lorem_mail_{when.strftime(form)}{end}.csv", "lorem").date.replace(tzinfo=None)
+        return filename.parse_filename(f"lorem_mail_{when.strftime(form)}{end}.csv", "lorem").date.replace(tzinfo=None)
 
     assert read(day) == when.replace(hour=0, minute=0, second=0)
     assert {read(day + time) for time in MINUTES} == {when.replace(second=0)}
@@ -60,7 +60,7 @@ def test_every_common_spelling_of_a_date_is_read(when: datetime, day: str, end: 
 @pytest.mark.parametrize("day", ["2026-11-30", "2026_11_30", "20261130"])
 def test_an_impossible_time_does_not_hide_the_date(day: str, time: str) -> None:
     if not (day.isdigit() and time.isdigit() and len(time) not in {4, 6}):
-        assert filename.parse(f"lorem_{day}{time}.csv", "lorem").date == datetime(2026, 11, 30, tzinfo=UTC)
+        assert filename.parse_filename(f"lorem_{day}{time}.csv", "lorem").date == datetime(2026, 11, 30, tzinfo=UTC)
 
 
 @pytest.mark.fault("K12")
@@ -72,7 +72,7 @@ def test_digits_are_a_date_only_where_all_of_them_are(digits: str) -> None:
             datetime.strptime(digits[:8], "%Y%m%d")  # noqa: DTZ007
             is_date = True
     with contextlib.nullcontext() if is_date else pytest.raises(RequestRejectedError, match="name_without_date"):
-        filename.parse(f"lorem_{digits}.csv", "lorem")
+        filename.parse_filename(f"lorem_{digits}.csv", "lorem")
 
 
 @pytest.mark.fault("K12")
@@ -81,19 +81,21 @@ def test_digits_are_a_date_only_where_all_of_them_are(digits: str) -> None:
 )
 def test_what_is_no_day_of_the_calendar_is_no_date(date: str) -> None:
     with pytest.raises(RequestRejectedError, match="does not contain the campaign's date"):
-        filename.parse(f"lorem_{date}.csv", "lorem")
+        filename.parse_filename(f"lorem_{date}.csv", "lorem")
 
 
 @pytest.mark.fault("K11")
 def test_the_name_that_the_refusal_of_another_proposes_is_accepted() -> None:
     with pytest.raises(RequestRejectedError) as refused:
-        filename.parse("lorem_weekly_mail.csv", "lorem")
+        filename.parse_filename("lorem_weekly_mail.csv", "lorem")
     (proposed,) = re.findall(r"Name the file like (\S+)\.$", refused.value.rejection.message)
-    assert filename.parse(proposed, "lorem").date == WHEN
+    assert filename.parse_filename(proposed, "lorem").date == WHEN
 
 
 def test_the_last_date_of_the_name_counts() -> None:
-    assert filename.parse("recap_of_2019-12-31_2020-02-02.csv", "lorem").date == datetime(2020, 2, 2, tzinfo=UTC)
+    assert filename.parse_filename("recap_of_2019-12-31_2020-02-02.csv", "lorem").date == datetime(
+        2020, 2, 2, tzinfo=UTC
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_the_last_date_of_the_name_counts() -> None:
 )
 def test_other_names_are_refused_with_a_reason(name: str, code: str) -> None:
     with pytest.raises(RequestRejectedError) as refused:
-        filename.parse(name, "lorem")
+        filename.parse_filename(name, "lorem")
     assert refused.value.rejection.code == code
 
 
@@ -159,7 +161,7 @@ def test_requests_whose_names_differ_in_any_way_have_side_files_of_their_own() -
 def test_a_request_that_is_named_like_a_side_file_is_refused_and_its_own_side_files_are_others(ending: str) -> None:
     name = f"lorem_2020-02-02.csv{ending}"
     with pytest.raises(RequestRejectedError) as refused:
-        filename.parse(name, "lorem")
+        filename.parse_filename(name, "lorem")
     assert refused.value.rejection.code == "name_of_side_file"
     assert {side(name) for side in SIDES}.isdisjoint({name, *(side("lorem_2020-02-02.csv") for side in SIDES)})
 

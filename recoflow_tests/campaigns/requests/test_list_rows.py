@@ -268,7 +268,7 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(tmp_path):
         for _ in range(64):
             file.write(b"\n" * (1 << 20))
     with pytest.raises(Exception, match="more than 5,000,000 bytes"):
-        csv_framing.scan(bomb, is_compressed=True, max_bytes=5_000_000, max_rows=100)
+        csv_framing.scan_rows(bomb, is_compressed=True, max_bytes=5_000_000, max_rows=100)
 
 
 def test_gzip_is_read_where_the_name_says_so(ask, make):

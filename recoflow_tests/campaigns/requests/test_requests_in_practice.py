@@ -150,7 +150,7 @@ def test_a_file_with_more_columns_than_a_campaign_can_mean_is_refused_by_name(as
 
 def judged(reply, newsroom, model_people, *users, least=0.1):
     staged = reply(rows(*(f"lorem,{user},,Top,2,mail" for user in users)), newsroom)
-    known, _ = plausibility.check(
+    known, _ = plausibility.check_plausibility(
         type(staged)(**{**staged.__dict__, "model_people": model_people}), Quality(min_known_share=least)
     )
     return known.passed, known.severity
@@ -172,10 +172,10 @@ def test_an_information_field_that_no_item_has_is_counted_and_warned_of(reply, n
     staged = reply(rows(ROW), newsroom, information_fields=["titel"])
     assert staged.counts.items > 0
     assert staged.counts.empty_information == {"titel": staged.counts.items}
-    _, filled = plausibility.check(staged, Quality())
+    _, filled = plausibility.check_plausibility(staged, Quality())
     assert (filled.passed, filled.severity) == (False, "warn")
     assert "'titel'" in filled.message
-    assert plausibility.check(staged, Quality(max_empty_information_share=1))[1].passed
+    assert plausibility.check_plausibility(staged, Quality(max_empty_information_share=1))[1].passed
 
 
 # Whatever is uploaded

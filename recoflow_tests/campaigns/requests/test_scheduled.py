@@ -44,7 +44,7 @@ def test_the_name_has_the_scheduled_time_in_utc_and_is_a_campaigns_name() -> Non
     at = AT.astimezone(timezone(timedelta(hours=1)))
     name = scheduled.file_name("lorem", "weekly", at)
     assert name == "lorem_weekly_2026-11-22T06:00:00Z.csv"
-    parsed = filename.parse(name, "lorem")
+    parsed = filename.parse_filename(name, "lorem")
     assert (parsed.campaign, parsed.date) == ("weekly", AT)
 
 

@@ -22,9 +22,9 @@ def test_a_file_holds_the_rows_that_were_gathered_for_every_reader(values, draw,
     places = st.integers(0, max(0, len(values) - 1))
     rows = np.array(draw.draw(st.lists(places, max_size=20 if values else 0)), np.int64)
     path = tmp_path_factory.mktemp("part") / "part.parquet"
-    parquet_part.write(parquet_part.gather(frame, rows), KINDS, path)
+    parquet_part.write_part(parquet_part.gather_columns(frame, rows), KINDS, path)
     assert_frame_equal(pl.read_parquet(path), frame[rows])
     assert duckdb.read_parquet(str(path)).fetchall() == frame[rows].rows()
     before = path.read_bytes()
-    parquet_part.write(parquet_part.gather(frame, rows), KINDS, path)
+    parquet_part.write_part(parquet_part.gather_columns(frame, rows), KINDS, path)
     assert path.read_bytes() == before

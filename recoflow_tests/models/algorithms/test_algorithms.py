@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recoflow.errors import ModelError
 from recoflow.models.algorithms import als, baselines, kernels, least_squares, linear, similarity, spectral, train
-from recoflow.models.algorithms.encoder import Encoder
+from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.settings.environment import Model
 from recoflow_tests.models.conftest import matrix_of, random_matrix
 
@@ -19,7 +19,7 @@ from recoflow_tests.models.conftest import matrix_of, random_matrix
 def test_als_fold_in_solves_the_normal_equations() -> None:
     data = random_matrix(5)
     factors = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
-    encoder = Encoder("least_squares", 6, alpha=0.1, regularization=0.05, exponent=0.8)
+    encoder = UserEncoder("least_squares", 6, alpha=0.1, regularization=0.05, exponent=0.8)
     solved = least_squares.solve_users(data.matrix, factors, encoder)
     for user in (0, 10, 59):
         row = data.matrix[[user]]
@@ -52,7 +52,7 @@ def test_als_sweeps_lower_the_loss_that_is_documented() -> None:
     losses = []
     for sweeps in (1, 3, 30):
         model = Model(algorithm="als", factors=4, iterations=sweeps, alpha=10, regularization=0.02, exponent=1)
-        trained = als.fit(data, model, 3)
+        trained = als.fit_als(data, model, 3)
         scores = trained.score(np.arange(60)).astype(np.float64)
         dense = data.matrix.toarray()
         observed = (dense * (1 - scores) ** 2).sum()
@@ -68,9 +68,9 @@ def test_als_is_the_same_to_the_byte_on_one_thread(monkeypatch: pytest.MonkeyPat
     data = random_matrix(6, users=300)
     monkeypatch.setattr(als, "BLOCK", 64)
     model = Model(algorithm="als", factors=8, iterations=3)
-    many = als.fit(data, model, 3)
+    many = als.fit_als(data, model, 3)
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})
-    np.testing.assert_array_equal(als.fit(data, model, 3).user_factors, many.user_factors)
+    np.testing.assert_array_equal(als.fit_als(data, model, 3).user_factors, many.user_factors)
 
 
 def test_ease_is_its_closed_form() -> None:
@@ -100,7 +100,7 @@ def test_item_neighbours_are_cosines_of_columns() -> None:
 def test_spectral_with_all_factors_and_neighbours_is_the_ridge_autoencoder() -> None:
     data = random_matrix(8, users=80, items=30)
     model = Model(algorithm="spectral", factors=15, regularization=0.2, exponent=0.4, neighbours=30)
-    scores = spectral.fit(data, model, 1).score(np.arange(80))
+    scores = spectral.fit_spectral(data, model, 1).score(np.arange(80))
     expected = _ridge_scores(data.matrix.toarray().astype(np.float64), 0.2, 0.4, exact=15)
     unseen = data.matrix.toarray() == 0
     np.testing.assert_allclose(scores[unseen], expected[unseen], atol=2e-3 * np.abs(expected).max())

@@ -49,7 +49,7 @@ def test_the_matrix_does_not_depend_on_the_order_of_rows_nor_on_being_numbered(
     pairs: list[tuple[str, str]], random: Random
 ) -> None:
     rows = [(subject, item, float(number + 1), number) for number, (subject, item) in enumerate(pairs)]
-    made = matrix.from_interactions(matrix.numbered(frame(*rows)))
+    made = matrix.from_interactions(matrix.numbered_pairs(frame(*rows)))
     random.shuffle(rows)
     other = matrix.from_interactions(frame(*rows))
     expected = {(subject, item): weight for subject, item, weight, _ in rows}
@@ -83,7 +83,7 @@ def test_a_weight_that_is_not_finite_is_refused(weight: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["subject", "item_id"])
-@pytest.mark.parametrize("make", [matrix.numbered, matrix.from_interactions])
+@pytest.mark.parametrize("make", [matrix.numbered_pairs, matrix.from_interactions])
 def test_an_id_that_is_missing_is_refused_by_table_and_column(
     name: str, make: Callable[[pl.DataFrame], object]
 ) -> None:

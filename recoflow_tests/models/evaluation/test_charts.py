@@ -9,7 +9,7 @@ import pytest
 
 from recoflow.models.evaluation import charts, tables
 from recoflow.models.evaluation.charts import COLOURS
-from recoflow.models.store.versions import Entry, Service
+from recoflow.models.store.versions import ServingState, VersionSummary
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -35,7 +35,7 @@ def metrics() -> pl.DataFrame:
 
 
 def test_candidates_stand_at_their_values_in_the_colours_of_their_fate(metrics: pl.DataFrame) -> None:
-    svg = charts.candidates(metrics, "als", ["<flat>"], margin=0.05)
+    svg = charts.candidates_chart(metrics, "als", ["<flat>"], margin=0.05)
     assert {
         "als · best": COLOURS["best"],
         "<flat> · refused": COLOURS["refused"],
@@ -51,19 +51,19 @@ def test_candidates_stand_at_their_values_in_the_colours_of_their_fate(metrics: 
 
 
 def test_before_the_first_promotion_there_is_nothing_to_reach(metrics: pl.DataFrame) -> None:
-    svg = charts.candidates(metrics.filter(pl.col("role") != "in service"), None, [], margin=0.05)
+    svg = charts.candidates_chart(metrics.filter(pl.col("role") != "in service"), None, [], margin=0.05)
     assert "stroke-dasharray" not in svg
 
 
 def test_versions_stand_in_the_order_of_their_training() -> None:
     values = {"ndcg_low": 0.1, "ndcg_high": 0.3}
     entries = [
-        Entry(f"v{day}", datetime(2026, 1, day, tzinfo=UTC), {}, values | {"ndcg": day / 10}, (), ())
+        VersionSummary(f"v{day}", datetime(2026, 1, day, tzinfo=UTC), {}, values | {"ndcg": day / 10}, (), ())
         for day in (1, 2, 3)
     ]
     entries[2] = dataclasses.replace(entries[2], refused_by=("coverage",))
-    damaged = Entry("v4", None, {}, {}, (), (), "is not JSON")
-    svg = charts.versions([*entries, damaged], Service("v2"))
+    damaged = VersionSummary("v4", None, {}, {}, (), (), "is not JSON")
+    svg = charts.versions([*entries, damaged], ServingState("v2"))
     across, down = places(svg, "cx"), places(svg, "cy")
     assert across == sorted(across)
     assert down == sorted(down, reverse=True)
@@ -73,14 +73,14 @@ def test_versions_stand_in_the_order_of_their_training() -> None:
 
 
 @pytest.mark.parametrize(
-    "entries", [[], [Entry("v1", None, {}, {"ndcg": 0.0, "ndcg_low": 0.0, "ndcg_high": 0.0}, (), ())]]
+    "entries", [[], [VersionSummary("v1", None, {}, {"ndcg": 0.0, "ndcg_low": 0.0, "ndcg_high": 0.0}, (), ())]]
 )
-def test_nothing_and_zero_can_be_drawn(entries: list[Entry]) -> None:
+def test_nothing_and_zero_can_be_drawn(entries: list[VersionSummary]) -> None:
     assert len(places(charts.versions(entries, None), "cx")) == len(entries)
 
 
 def test_the_scale_has_round_values(metrics: pl.DataFrame) -> None:
-    assert {"0", "0.05", "0.1", "0.15", "0.2"} <= set(texts(charts.candidates(metrics, None, [], margin=0)))
+    assert {"0", "0.05", "0.1", "0.15", "0.2"} <= set(texts(charts.candidates_chart(metrics, None, [], margin=0)))
 
 
 def test_quality_stands_over_time_on_a_logarithmic_scale() -> None:

@@ -11,14 +11,14 @@ from recoflow import schema
 from recoflow.models.evaluation import compare
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
-from recoflow.models.training.pipeline import Training
+from recoflow.models.training.pipeline import TrainingResult
 from recoflow_tests.models.conftest import NOW, catalogue, environment
 
 NOBODY = pl.DataFrame(schema=schema.IDENTITY)
 
 
 @pytest.fixture
-def trained(training: Training) -> Bundle:
+def trained(training: TrainingResult) -> Bundle:
     assert training.bundle is not None
     return training.bundle
 

@@ -125,7 +125,7 @@ def test_of_items_that_add_the_same_the_first_is_named_and_none_that_takes_away(
     similar[[0, 1, 2], 3] = 1, 2, 2
     similar[2, 4] = -1
     nothing = np.zeros((2, 0), np.float32), np.zeros((5, 0), np.float32)
-    model = Scorer(*nothing, history=scorer.damped(data.matrix), similarity=sparse.csr_matrix(similar))
+    model = Scorer(*nothing, history=scorer.sqrt_normalized(data.matrix), similarity=sparse.csr_matrix(similar))
     reasons = Explainer(model, None).reasons(np.array([0, 1]), np.array([2, 1]), np.array([3, 4, 4]))
     assert reasons.tolist() == [1, -1, -1]
 

@@ -12,7 +12,7 @@ import pytest
 from recoflow.errors import ModelError
 from recoflow.models.store import bundle_files, bundle_store, versions
 from recoflow.models.store.bundle import Bundle
-from recoflow.models.store.versions import Service
+from recoflow.models.store.versions import ServingState
 
 FIRST, SECOND, THIRD = (f"2026010{day}T000000Z-00000000" for day in (1, 2, 3))
 
@@ -36,12 +36,12 @@ def damage(models: Path, name: str) -> None:
 
 
 def test_before_the_first_promotion_there_is_no_champion(tmp_path: Path) -> None:
-    assert versions.champion(tmp_path) is None
+    assert versions.champion_bundle(tmp_path) is None
 
 
 def test_the_promoted_version_is_the_champion(trained: Bundle, folder: Path) -> None:
     versions.promote(folder.parent, folder.name)
-    champion = versions.champion(folder.parent)
+    champion = versions.champion_bundle(folder.parent)
     assert champion is not None
     assert champion.version == trained.version
 
@@ -59,7 +59,7 @@ def test_a_damaged_bundle_is_not_promoted_and_the_old_champion_stays(trained: Bu
 
 def test_a_training_before_the_newest_version_is_refused_because_it_would_never_serve(models: Path) -> None:
     """A clock had gone ahead: the newest version by its name stayed so, and each night's candidate was ignored."""
-    trained_at = versions.entry(models, THIRD).trained_at
+    trained_at = versions.version_summary(models, THIRD).trained_at
     assert trained_at is not None
     versions.check_clock(models, trained_at)
     with pytest.raises(ModelError, match=f"{THIRD}: was trained at .*, which is to come"):
@@ -71,14 +71,14 @@ def test_a_damaged_champion_is_an_error_and_nothing_else_is_served(folder: Path)
     versions.promote(folder.parent, folder.name)
     (folder / "user_factors.npy").write_bytes(b"")
     with pytest.raises(ModelError, match="user_factors"):
-        versions.champion(folder.parent)
+        versions.champion_bundle(folder.parent)
 
 
 @pytest.mark.parametrize("pointer", ["", "[]", '{"version": "gone"}', '{"version": "../x"}'])
 def test_a_pointer_that_leads_nowhere_is_an_error(folder: Path, pointer: str) -> None:
     (folder.parent / versions.POINTER).write_text(pointer)
     with pytest.raises(ModelError, match=r"champion\.json"):
-        versions.champion(folder.parent)
+        versions.champion_bundle(folder.parent)
 
 
 def test_pruning_keeps_the_newest_and_the_champion(trained: Bundle, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_pruning_keeps_the_newest_and_the_champion(trained: Bundle, tmp_path: Pa
         bundle_store.save_bundle(dataclasses.replace(trained, version=name), tmp_path / name)
     versions.promote(tmp_path, names[0])
     assert versions.prune(tmp_path, keep=2) == [names[1]]
-    assert versions.known(tmp_path) == [names[0], *names[2:]]
+    assert versions.known_versions(tmp_path) == [names[0], *names[2:]]
 
 
 def test_pruning_keeps_what_served_before_the_champion(trained: Bundle, models: Path) -> None:
@@ -95,38 +95,40 @@ def test_pruning_keeps_what_served_before_the_champion(trained: Bundle, models: 
     for name in newer:
         save(trained, models, name)
     assert versions.prune(models, keep=1) == [FIRST, *newer[:2]]
-    assert versions.rollback(models).version == SECOND
+    assert versions.roll_back(models).version == SECOND
 
 
 def test_a_rollback_goes_back_one_version_each_time(models: Path) -> None:
-    assert versions.in_service(models) == Service(THIRD, (SECOND, FIRST))
-    assert versions.rollback(models) == Service(SECOND, (FIRST,))
-    assert versions.rollback(models) == Service(FIRST)
+    assert versions.serving_state(models) == ServingState(THIRD, (SECOND, FIRST))
+    assert versions.roll_back(models) == ServingState(SECOND, (FIRST,))
+    assert versions.roll_back(models) == ServingState(FIRST)
     with pytest.raises(ModelError, match="no version that served before"):
-        versions.rollback(models)
+        versions.roll_back(models)
     assert versions.champion_version(models) == FIRST
 
 
 def test_a_rollback_may_name_any_version(models: Path) -> None:
-    assert versions.rollback(models, FIRST) == Service(FIRST)
-    assert versions.rollback(models, THIRD) == Service(THIRD, (FIRST,))
+    assert versions.roll_back(models, FIRST) == ServingState(FIRST)
+    assert versions.roll_back(models, THIRD) == ServingState(THIRD, (FIRST,))
 
 
 def test_a_version_that_is_gone_is_passed_over(models: Path) -> None:
     (models / SECOND / bundle_files.MANIFEST).unlink()
-    assert versions.rollback(models) == Service(FIRST)
+    assert versions.roll_back(models) == ServingState(FIRST)
 
 
 def test_a_damaged_version_is_never_rolled_back_to(models: Path) -> None:
     damage(models, SECOND)
     for version in (None, SECOND):
         with pytest.raises(ModelError, match="popular"):
-            versions.rollback(models, version)
-    assert versions.in_service(models) == Service(THIRD, (SECOND, FIRST))
+            versions.roll_back(models, version)
+    assert versions.serving_state(models) == ServingState(THIRD, (SECOND, FIRST))
 
 
-@pytest.mark.parametrize("act", [versions.rollback, versions.pin])
-def test_a_refused_version_serves_only_by_force(trained: Bundle, models: Path, act: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("act", [versions.roll_back, versions.pin_version])
+def test_a_refused_version_serves_only_by_force(
+    trained: Bundle, models: Path, act: Callable[..., ServingState]
+) -> None:
     refused = "20260109T000000Z-00000000"
     save(trained, models, refused, refused_by=("not_worse_than_champion",))
     with pytest.raises(ModelError, match="was refused by not_worse_than_champion"):
@@ -135,40 +137,40 @@ def test_a_refused_version_serves_only_by_force(trained: Bundle, models: Path, a
     assert act(models, refused, is_forced=True).version == refused
 
 
-@pytest.mark.parametrize("act", [versions.rollback, versions.pin])
+@pytest.mark.parametrize("act", [versions.roll_back, versions.pin_version])
 @pytest.mark.parametrize("name", ["20990101T000000Z-00000000", "../elsewhere", "."])
-def test_a_version_that_is_not_there_is_an_error(models: Path, act: Callable[..., Service], name: str) -> None:
+def test_a_version_that_is_not_there_is_an_error(models: Path, act: Callable[..., ServingState], name: str) -> None:
     with pytest.raises(ModelError, match="is not there"):
         act(models, name)
 
 
 def test_a_pinned_champion_stays_until_it_is_unpinned(models: Path) -> None:
-    versions.rollback(models)
-    assert versions.pin(models) == Service(SECOND, (FIRST,), is_pinned=True)
+    versions.roll_back(models)
+    assert versions.pin_version(models) == ServingState(SECOND, (FIRST,), is_pinned=True)
     with pytest.raises(ModelError, match=f"must wait: {SECOND} is pinned"):
         versions.promote(models, THIRD)
     with pytest.raises(ModelError, match="is pinned"):
-        versions.rollback(models)
+        versions.roll_back(models)
     assert versions.champion_version(models) == SECOND
     versions.unpin(models)
     versions.promote(models, THIRD)
-    assert versions.in_service(models) == Service(THIRD, (SECOND, FIRST))
+    assert versions.serving_state(models) == ServingState(THIRD, (SECOND, FIRST))
 
 
 def test_promoting_the_pinned_version_again_keeps_the_pin(models: Path) -> None:
-    pinned = versions.pin(models)
+    pinned = versions.pin_version(models)
     versions.promote(models, THIRD)
-    assert versions.in_service(models) == pinned
+    assert versions.serving_state(models) == pinned
 
 
 def test_another_version_can_be_pinned_at_once(models: Path) -> None:
-    versions.pin(models)
-    assert versions.pin(models, FIRST) == Service(FIRST, is_pinned=True)
+    versions.pin_version(models)
+    assert versions.pin_version(models, FIRST) == ServingState(FIRST, is_pinned=True)
 
 
-@pytest.mark.parametrize("act", [versions.pin, versions.unpin, versions.rollback])
+@pytest.mark.parametrize("act", [versions.pin_version, versions.unpin, versions.roll_back])
 def test_before_the_first_promotion_there_is_nothing_to_pin_or_go_back_to(
-    tmp_path: Path, act: Callable[..., Service]
+    tmp_path: Path, act: Callable[..., ServingState]
 ) -> None:
     with pytest.raises(ModelError, match=r"no champion|no version"):
         act(tmp_path)
@@ -177,26 +179,26 @@ def test_before_the_first_promotion_there_is_nothing_to_pin_or_go_back_to(
 def test_a_named_version_cures_a_pointer_that_leads_nowhere(models: Path) -> None:
     (models / versions.POINTER).write_text("[]")
     with pytest.raises(ModelError, match="recoflow models rollback VERSION"):
-        versions.rollback(models)
-    assert versions.rollback(models, SECOND) == Service(SECOND)
+        versions.roll_back(models)
+    assert versions.roll_back(models, SECOND) == ServingState(SECOND)
 
 
 def test_a_pointer_without_history_is_read(models: Path) -> None:
     (models / versions.POINTER).write_text(json.dumps({"version": THIRD}))
-    assert versions.in_service(models) == Service(THIRD)
+    assert versions.serving_state(models) == ServingState(THIRD)
 
 
 def test_a_version_without_a_person_takes_the_place_of_the_old_one_everywhere(trained: Bundle, models: Path) -> None:
-    versions.pin(models)
+    versions.pin_version(models)
     for old, new in ((THIRD, "20260103T000000Z-11111111"), (FIRST, "20260101T000000Z-11111111")):
         save(trained, models, new)
         versions.replace(models, old, new)
-    expected = Service("20260103T000000Z-11111111", (SECOND, "20260101T000000Z-11111111"), is_pinned=True)
-    assert versions.in_service(models) == expected
+    expected = ServingState("20260103T000000Z-11111111", (SECOND, "20260101T000000Z-11111111"), is_pinned=True)
+    assert versions.serving_state(models) == expected
 
 
 def test_pins_and_promotions_at_the_same_moment_never_undo_each_other(models: Path) -> None:
-    versions.rollback(models, FIRST)
+    versions.roll_back(models, FIRST)
     start = threading.Barrier(2)
     refused = []
 
@@ -211,17 +213,17 @@ def test_pins_and_promotions_at_the_same_moment_never_undo_each_other(models: Pa
         thread = threading.Thread(target=promote)
         thread.start()
         start.wait()
-        pinned = versions.pin(models)
+        pinned = versions.pin_version(models)
         thread.join()
-        assert versions.in_service(models) == pinned
+        assert versions.serving_state(models) == pinned
         versions.unpin(models)
-        versions.rollback(models, FIRST)
+        versions.roll_back(models, FIRST)
 
 
 def test_entries_tell_what_the_manifests_say_and_which_are_damaged(trained: Bundle, models: Path) -> None:
     save(trained, models, "20260109T000000Z-00000000", refused_by=("coverage",))
     (models / SECOND / bundle_files.MANIFEST).write_text("{")
-    found = versions.entries(models)
+    found = versions.version_summaries(models)
     assert [each.version for each in found] == [FIRST, SECOND, THIRD, "20260109T000000Z-00000000"]
     assert found[0].model["name"] == "als"
     assert found[0].metrics["ndcg_low"] <= found[0].metrics["ndcg"] <= found[0].metrics["ndcg_high"]

@@ -67,7 +67,7 @@ def test_factors_that_are_a_sum_over_features_are_found_for_new_items() -> None:
     truth = rng.standard_normal((6, 4)).astype(np.float32)
     items = described([f"i{number:03}" for number in range(120)])
     factors = truth[np.arange(120) % 6] + rng.standard_normal((120, 4)).astype(np.float32) * 0.05
-    encoder = item_encoder.fit(items, factors, np.full(120, 50, np.float32), 1)
+    encoder = item_encoder.fit_item_encoder(items, factors, np.full(120, 50, np.float32), 1)
     assert encoder is not None
     encoded = encoder.encode(described(["i200", "i201"]))
     np.testing.assert_allclose(encoded, truth[[200 % 6, 201 % 6]], atol=0.3)
@@ -76,27 +76,27 @@ def test_factors_that_are_a_sum_over_features_are_found_for_new_items() -> None:
 
 def test_an_item_of_which_nothing_is_known_has_no_factors() -> None:
     items = described([f"i{number:03}" for number in range(60)])
-    encoder = item_encoder.fit(items, np.ones((60, 3), np.float32), np.ones(60, np.float32), 1)
+    encoder = item_encoder.fit_item_encoder(items, np.ones((60, 3), np.float32), np.ones(60, np.float32), 1)
     assert encoder is not None
     assert not encoder.encode(catalogue("new")).any()
 
 
 def test_attributes_that_no_two_items_share_or_all_share_make_no_encoder() -> None:
     items = catalogue("a", "b", "c").with_columns(pl.Series("attributes", ['{"x":"1"}', '{"x":"2"}', '{"x":"3"}']))
-    assert item_encoder.fit(items, np.ones((3, 2), np.float32), np.ones(3, np.float32), 1) is None
+    assert item_encoder.fit_item_encoder(items, np.ones((3, 2), np.float32), np.ones(3, np.float32), 1) is None
 
 
 def test_values_that_differ_by_a_zero_at_their_end_are_one_feature_once() -> None:
     """numpy forgets the zero, and a bundle with a feature twice could not be saved."""
     attributes = [json.dumps({"tags": [f"{letter}{end}"]}) for letter in "ab" for end in ("", "\0") for _ in range(9)]
     items = catalogue(*(f"i{number:02}" for number in range(36))).with_columns(pl.Series("attributes", attributes))
-    encoder = item_encoder.fit(items, np.eye(36, 3, dtype=np.float32), np.ones(36, np.float32), 1)
+    encoder = item_encoder.fit_item_encoder(items, np.eye(36, 3, dtype=np.float32), np.ones(36, np.float32), 1)
     assert encoder is not None
     assert encoder.features.tolist() == ["tags=a", "tags=b"]
 
 
 def test_hidden_items_are_found_by_telling_attributes(data: UserItems) -> None:
-    found = cold_items.measure(train.train(data, ALS, 1), data, described(data.items.tolist()), 1)
+    found = cold_items.measure_cold_items(train.train(data, ALS, 1), data, described(data.items.tolist()), 1)
     assert found is not None
     assert found.encoder > 1.3 * found.random
     assert found.gain[0] > 0

@@ -16,7 +16,7 @@ from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import tables
 from recoflow.models.store import bundle, bundle_store
 from recoflow.models.training import pipeline
-from recoflow.models.training.pipeline import Training
+from recoflow.models.training.pipeline import TrainingResult
 from recoflow.settings.environment import Campaigns
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
@@ -24,13 +24,13 @@ NOBODY = pl.DataFrame(schema=schema.IDENTITY)
 NOTHING = pl.DataFrame(schema=schema.ITEMS)
 
 
-def run(frame: pl.DataFrame, champion: bundle.Bundle | None = None, **training: object) -> Training:
+def run(frame: pl.DataFrame, champion: bundle.Bundle | None = None, **training: object) -> TrainingResult:
     return pipeline.train_environment(
         frame, NOTHING, NOBODY, environment(**training), champion, NOW, {"interactions": 1}
     )
 
 
-def test_als_learns_tastes_beats_popularity_and_random_and_is_promoted(training: Training) -> None:
+def test_als_learns_tastes_beats_popularity_and_random_and_is_promoted(training: TrainingResult) -> None:
     ndcg = dict(training.metrics.select("model", "ndcg").iter_rows())
     assert ndcg["als"] > 2 * ndcg["popular"] > 0
     assert ndcg["als"] > 2 * ndcg["random"]
@@ -39,7 +39,7 @@ def test_als_learns_tastes_beats_popularity_and_random_and_is_promoted(training:
     assert {finding.check for finding in training.findings} == set(pipeline.CHECKS)
 
 
-def test_the_manifest_tells_how_the_model_came_to_be(training: Training) -> None:
+def test_the_manifest_tells_how_the_model_came_to_be(training: TrainingResult) -> None:
     assert training.bundle is not None
     manifest = training.bundle.manifest
     assert manifest["tables"] == {"interactions": 7}
@@ -49,7 +49,7 @@ def test_the_manifest_tells_how_the_model_came_to_be(training: Training) -> None
     assert training.bundle.version.startswith("20260301T000000Z-")
 
 
-def test_the_same_inputs_give_the_same_bytes(world: pl.DataFrame, training: Training) -> None:
+def test_the_same_inputs_give_the_same_bytes(world: pl.DataFrame, training: TrainingResult) -> None:
     identity = pl.DataFrame({"device_id": ["d1"], "user_id": ["0001"]}, schema=schema.IDENTITY)
     shuffled = world.sample(fraction=1, shuffle=True, seed=1)
     again = pipeline.train_environment(
@@ -61,7 +61,7 @@ def test_the_same_inputs_give_the_same_bytes(world: pl.DataFrame, training: Trai
     np.testing.assert_array_equal(again.bundle.user_factors, training.bundle.user_factors)
 
 
-def test_the_same_recipe_in_service_is_no_obstacle(world: pl.DataFrame, training: Training) -> None:
+def test_the_same_recipe_in_service_is_no_obstacle(world: pl.DataFrame, training: TrainingResult) -> None:
     later = pipeline.train_environment(
         world, NOTHING, NOBODY, environment(), training.bundle, NOW + timedelta(days=1), {"interactions": 8}
     )
@@ -71,7 +71,7 @@ def test_the_same_recipe_in_service_is_no_obstacle(world: pl.DataFrame, training
     assert later.bundle.version > training.bundle.version
 
 
-def test_a_worse_challenger_is_refused_by_name(world: pl.DataFrame, training: Training) -> None:
+def test_a_worse_challenger_is_refused_by_name(world: pl.DataFrame, training: TrainingResult) -> None:
     weak = run(world, training.bundle, models={"flat": {"algorithm": "newest"}})
     failed = {finding.check for finding in weak.findings if not finding.passed}
     assert failed == {"not_worse_than_champion"}
@@ -177,7 +177,7 @@ def test_damaged_interactions_are_an_error(world: pl.DataFrame) -> None:
         run(pl.concat([world, world]))
 
 
-def test_a_bundle_folds_in_users_it_never_saw(training: Training) -> None:
+def test_a_bundle_folds_in_users_it_never_saw(training: TrainingResult) -> None:
     assert training.bundle is not None
     model = training.bundle
     row = int(np.argmax(np.diff(model.seen_indptr)))
@@ -189,12 +189,12 @@ def test_a_bundle_folds_in_users_it_never_saw(training: Training) -> None:
     assert np.corrcoef(old, new)[0, 1] > 0.9
 
 
-def test_every_candidate_has_a_row_of_metrics(training: Training) -> None:
+def test_every_candidate_has_a_row_of_metrics(training: TrainingResult) -> None:
     assert training.metrics.schema == tables.METRICS
     assert set(training.metrics["model"]) == {"als", "popular", "random"}
 
 
-def test_every_judged_model_has_a_row_for_each_kind_of_user(training: Training) -> None:
+def test_every_judged_model_has_a_row_for_each_kind_of_user(training: TrainingResult) -> None:
     assert training.segments.schema == tables.SEGMENTS
     users = training.segments.group_by("model").agg(pl.col("users").sum())
     assert dict(users.iter_rows()) == dict(training.metrics.select("model", "users").iter_rows())

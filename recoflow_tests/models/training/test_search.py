@@ -29,7 +29,7 @@ def journal(tmp_path: Path) -> Path:
 
 
 def found(hold: HoldOut, journal: Path, model: Model = BAD, trials: int = 8, **options: object) -> Result:
-    return search.search("mine", model, hold, 5, journal, trials=trials, **options)
+    return search.search_settings("mine", model, hold, 5, journal, trials=trials, **options)
 
 
 def test_a_search_finds_better_settings_than_a_bad_start_within_a_few_trials(hold: HoldOut, journal: Path) -> None:
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_was_found(hold: HoldOut, journal: Path) -> None:
 
 
 def test_time_ends_a_search(hold: HoldOut, journal: Path) -> None:
-    result = search.search("mine", BAD, hold, 5, journal, seconds=0.2)
+    result = search.search_settings("mine", BAD, hold, 5, journal, seconds=0.2)
     assert 1 <= result.trials < 1000
 
 

@@ -84,7 +84,7 @@ def test_items_that_are_new_in_a_temporal_hold_out_are_no_matter_of_taste() -> N
 
 def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut) -> None:
     model = Model(algorithm="als", alpha=77, factors=8, iterations=tune.ALS_ITERATIONS)
-    resolved = tune.resolve(model, hold, 5, {})
+    resolved = tune.resolve_settings(model, hold, 5, {})
     assert (resolved.alpha, resolved.factors, resolved.exponent) == (77, 8, None)
     assert resolved.regularization in dict(tune.TRIALS["als"])["regularization"]
     tried = [
@@ -95,8 +95,8 @@ def test_what_the_environment_sets_is_kept_and_the_rest_is_chosen(hold: HoldOut)
 
 
 def test_a_blend_takes_components_that_were_chosen_before_and_is_no_worse_on_the_hold_out(hold: HoldOut) -> None:
-    known = {"mine": tune.resolve(Model(algorithm="als", factors=8), hold, 5, {})}
-    resolved = tune.resolve(Model(algorithm="blend"), hold, 5, known)
+    known = {"mine": tune.resolve_settings(Model(algorithm="als", factors=8), hold, 5, {})}
+    resolved = tune.resolve_settings(Model(algorithm="blend"), hold, 5, known)
     assert resolved.components is not None
     assert resolved.weights is not None
     assert resolved.components["als"] == known["mine"]

@@ -14,7 +14,7 @@ TEXTS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "exactly 12 b", f"{L
 
 
 def decoded(texts: pl.Series) -> list[str | None]:
-    encoded = repeating.encoded(texts)
+    encoded = repeating.dictionary_encoded(texts)
     assert len(encoded.dictionary) == texts.drop_nulls().n_unique()
     return encoded.to_pylist()
 
@@ -31,10 +31,10 @@ def test_a_long_text_in_several_places_is_one_word() -> None:
 
 
 def test_words_stand_in_the_order_of_their_first_rows() -> None:
-    assert repeating.encoded(pl.Series(["b", None, "a", "b", "c"])).dictionary.to_pylist() == ["b", "a", "c"]
+    assert repeating.dictionary_encoded(pl.Series(["b", None, "a", "b", "c"])).dictionary.to_pylist() == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_too_many_words_are_no_dictionary(more: int) -> None:
     texts = pl.Series([f"w{index}" for index in range(repeating.MAX_WORDS + more)])
-    assert (repeating.encoded(texts) is None) == bool(more)
+    assert (repeating.dictionary_encoded(texts) is None) == bool(more)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recoflow.settings.environment import Environment
-from recoflow.storage.paths import Layout
+from recoflow.storage.paths import Paths
 from recoflow.storage.sftp.account import Account
 
 
@@ -13,7 +13,7 @@ def environment(**sftp):
 
 
 def test_an_account_has_the_environments_settings_and_the_layouts_paths():
-    account = Account.of(environment(port=22, quiet_seconds=5, max_bytes=7, owns_server=False), Layout(Path("/data")))
+    account = Account.of(environment(port=22, quiet_seconds=5, max_bytes=7, owns_server=False), Paths(Path("/data")))
     assert account == Account(
         environment="lorem",
         host="127.0.0.1",
@@ -29,7 +29,7 @@ def test_an_account_has_the_environments_settings_and_the_layouts_paths():
 
 
 def test_the_port_that_the_embedded_server_took_goes_before_the_files(tmp_path):
-    layout = Layout(tmp_path)
+    layout = Paths(tmp_path)
     assert Account.of(environment(embedded=True), layout).port == 2222
     layout.sftp.mkdir()
     layout.sftp_port.write_text("40000")

@@ -10,7 +10,7 @@ from recoflow.errors import MailboxError
 from recoflow.storage.sftp import attempts
 from recoflow.storage.sftp.claims import State
 from recoflow.storage.sftp.ledger import Ledger
-from recoflow.storage.sftp.mailbox import Intake, Mailbox
+from recoflow.storage.sftp.mailbox import IncomingFile, Mailbox
 from recoflow_tests.storage.conftest import Drop, HandClock
 
 pytestmark = pytest.mark.fault("H7")
@@ -31,12 +31,12 @@ def attempt(mailbox: Mailbox, claim: str, *, is_own: bool) -> bool:
     return mailbox.failed(claim, "model: is damaged. Train again", is_own=is_own)
 
 
-def pending(mailbox: Mailbox) -> Intake:
+def pending(mailbox: Mailbox) -> IncomingFile:
     (found,) = mailbox.pending()
     return found
 
 
-def sent_again(drop: Drop, mailbox: Mailbox) -> list[Intake]:
+def sent_again(drop: Drop, mailbox: Mailbox) -> list[IncomingFile]:
     drop.send("a.csv", REQUEST)
     return mailbox.poll()
 

@@ -36,7 +36,7 @@ def test_a_changed_host_key_is_refused_before_the_log_in(drop, tmp_path, monkeyp
     asked = []
     monkeypatch.setattr(paramiko.Transport, "auth_publickey", lambda *_: asked.append(1))
     known = tmp_path / "known_hosts"
-    connection.pin(known, drop.account.host, drop.account.port, keys.host_key(tmp_path))
+    connection.pin_host_key(known, drop.account.host, drop.account.port, keys.host_key(tmp_path))
     with pytest.raises(MailboxError, match="another host key") as refused:
         opened(replace(drop.account, known_hosts=known))
     assert not isinstance(refused.value, LinkLostError)
@@ -78,20 +78,20 @@ def test_a_file_that_is_no_key_is_named(drop, tmp_path, content):
 
 def test_trusting_a_server_is_asking_for_its_key_and_writing_it_down(drop, tmp_path):
     known = tmp_path / "known" / "hosts"
-    key = connection.host_key(drop.account.host, drop.account.port)
+    key = connection.fetch_host_key(drop.account.host, drop.account.port)
     assert key.fingerprint.startswith("SHA256:")
-    connection.pin(known, drop.account.host, drop.account.port, key)
+    connection.pin_host_key(known, drop.account.host, drop.account.port, key)
     opened(replace(drop.account, known_hosts=known))
 
 
 def test_a_pinned_key_is_replaced_only_when_that_is_meant(tmp_path):
     known, old, new = tmp_path / "known_hosts", keys.host_key(tmp_path / "old"), keys.host_key(tmp_path / "new")
-    connection.pin(known, "a.example", 22, old)
-    connection.pin(known, "b.example", 2222, old)
-    connection.pin(known, "a.example", 22, old)
+    connection.pin_host_key(known, "a.example", 22, old)
+    connection.pin_host_key(known, "b.example", 2222, old)
+    connection.pin_host_key(known, "a.example", 22, old)
     with pytest.raises(MailboxError, match="--replace"):
-        connection.pin(known, "a.example", 22, new)
-    connection.pin(known, "a.example", 22, new, replace=True)
+        connection.pin_host_key(known, "a.example", 22, new)
+    connection.pin_host_key(known, "a.example", 22, new, replace=True)
     lines = known.read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["[b.example]:2222", "a.example"]
     assert paramiko.HostKeys(str(known)).check("a.example", new)
@@ -99,4 +99,4 @@ def test_a_pinned_key_is_replaced_only_when_that_is_meant(tmp_path):
 
 def test_nothing_listens_and_the_port_is_named(drop):
     with pytest.raises(LinkLostError, match=r"127\.0\.0\.1:1:"):
-        connection.host_key("127.0.0.1", 1)
+        connection.fetch_host_key("127.0.0.1", 1)

@@ -270,7 +270,7 @@ def test_responses_that_cannot_be_written_hold_the_answer_until_they_can(drop, m
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
     with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "responses", namespace.Right.READ)
+        patch.setitem(namespace.SERVICE, "responses", namespace.FolderRight.READ)
         with pytest.raises(MailboxError):
             mailbox.publish(intake.claim_id, [(answer, "a.csv")])
     mailbox.resume()
@@ -280,7 +280,7 @@ def test_responses_that_cannot_be_written_hold_the_answer_until_they_can(drop, m
 def test_a_claim_that_is_denied_is_tried_again_later(drop, mailbox, monkeypatch, clock):
     drop.send("a.csv", REQUEST)
     with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "requests", namespace.Right.READ)
+        patch.setitem(namespace.SERVICE, "requests", namespace.FolderRight.READ)
         assert mailbox.poll() == []
         assert mailbox.held()[0][0] == "a.csv"
     assert mailbox.poll() == []  # not due yet

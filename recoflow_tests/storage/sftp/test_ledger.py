@@ -6,7 +6,7 @@ import pytest
 
 from recoflow.errors import StorageError
 from recoflow.storage.sftp import ledger_tables
-from recoflow.storage.sftp.claims import Sighting, State
+from recoflow.storage.sftp.claims import ListingSnapshot, State
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.transfer import Content
 
@@ -124,10 +124,10 @@ def test_the_file_is_a_plain_sqlite_database(ledger):
 
 
 def test_a_sighting_is_expected_until_that_very_file_is_claimed(ledger):
-    ledger.see("periodic", {b"a.csv": Sighting(5, 7, "boot", 1.0)}, ())
+    ledger.see("periodic", {b"a.csv": ListingSnapshot(5, 7, "boot", 1.0)}, ())
     assert ledger.has_unclaimed("periodic")
     assert not ledger.has_unclaimed("one_time")
     ledger.begin("periodic", b"a.csv", 5, 7)
     assert not ledger.has_unclaimed("periodic")
-    ledger.see("periodic", {b"a.csv": Sighting(9, 8, "boot", 2.0)}, ())  # sent again
+    ledger.see("periodic", {b"a.csv": ListingSnapshot(9, 8, "boot", 2.0)}, ())  # sent again
     assert ledger.has_unclaimed("periodic")

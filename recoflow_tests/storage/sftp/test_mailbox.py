@@ -72,7 +72,7 @@ def test_an_answer_that_goes_out_for_a_twin_keeps_its_reference(drop, mailbox, a
     drop.send("a.csv", REQUEST)
     first = one(mailbox)
     with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "responses", namespace.Right.READ)
+        patch.setitem(namespace.SERVICE, "responses", namespace.FolderRight.READ)
         with pytest.raises(MailboxError):
             mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
     assert mailbox.delivered() == []

@@ -119,7 +119,7 @@ def test_two_thousand_names_are_scanned_at_once_and_claimed_in_parts(openssh, bo
 @pytest.mark.fault("F39")
 def test_another_host_key_is_refused_before_the_log_in(openssh, tmp_path, clock):
     other = tmp_path / "known_hosts"
-    connection.pin(other, "127.0.0.1", openssh.account.port, keys.host_key(tmp_path / "elsewhere"))
+    connection.pin_host_key(other, "127.0.0.1", openssh.account.port, keys.host_key(tmp_path / "elsewhere"))
     account = Account(**{**vars(openssh.account), "known_hosts": other})
     with (
         Ledger(tmp_path / "ledger.sqlite") as ledger,

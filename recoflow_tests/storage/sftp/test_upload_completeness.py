@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.storage.sftp.protocol import Attributes, Entry
-from recoflow.storage.sftp.upload_completeness import digest_in, judge, looks_cut
+from recoflow.storage.sftp.protocol import Attributes, ListingEntry
+from recoflow.storage.sftp.upload_completeness import classify, digest_in, looks_cut
 
 HEADER = b"environment,user_id,list_name\n"
 
 
 def entry(name=b"a.csv", size=5, mtime=100, *, is_closed=False, kind=stat.S_IFREG):
-    return Entry(name, Attributes(size, kind | 0o600, mtime, is_closed))
+    return ListingEntry(name, Attributes(size, kind | 0o600, mtime, is_closed))
 
 
 def scans(*steps, quiet=60):
     """Run scans of (boot time, entries); the names that each finds complete."""
     seen, found = {}, []
     for boot, entries in steps:
-        verdict = judge(entries, seen, quiet, "boot", boot)
+        verdict = classify(entries, seen, quiet, "boot", boot)
         seen |= verdict.changed
         for name in verdict.gone:
             del seen[name]
