@@ -1,4 +1,4 @@
-"""The scoring core against a brute force in float64 that shares no code with it."""
+"""The scoring core against its definition in float64, with which it shares no code."""
 
 from __future__ import annotations
 
@@ -8,21 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoflow.errors import ModelError
+from recoflow.ranking.reference import top_k_reference
 from recoflow.ranking.top_k import prepare, top_k
-
-
-def brute_force(users, items, k, allowed):
-    """Sort every allowed item of every user by the exact score, rounded to float32, then by index."""
-    scores = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
-    best = np.full((len(users), k), -1, np.int32)
-    best_scores = np.full((len(users), k), -np.inf, np.float32)
-    for user in range(len(users)):
-        candidates = np.flatnonzero(allowed[user])
-        chosen = candidates[np.lexsort((candidates, -scores[user, candidates]))][:k]
-        best[user, : len(chosen)] = chosen
-        best_scores[user, : len(chosen)] = scores[user, chosen]
-    return best, best_scores
-
 
 FACTORS = {
     # small whole numbers: many equal scores, and exact in float32, so that ties must come out by index
@@ -51,26 +38,23 @@ def searches(draw):
         "items": FACTORS[kind](random, items, factors).astype(np.float32),
         "k": draw(st.integers(1, 50)),
     }
-    allowed = np.ones((users, items), bool)
     options = {}
     if draw(st.booleans()) and items:
         sizes = (items * random.random(users) ** draw(st.integers(1, 6))).astype(np.int64)
         options["seen_indptr"] = np.append(0, np.cumsum(sizes))
         options["seen_indices"] = random.integers(0, items, sizes.sum(), dtype=np.int32)
-        allowed[np.repeat(np.arange(users), sizes), options["seen_indices"]] = False
     if draw(st.booleans()):
         options["masks"] = random.random((4, items)) < np.array([[0.0], [0.02], [0.5], [1.0]])
         options["mask_of"] = random.integers(-1, 4, users, dtype=np.int32)
-        allowed &= np.where(options["mask_of"][:, None] < 0, True, options["masks"][options["mask_of"]])
-    return search, allowed, options | {"threads": draw(st.sampled_from([1, 2, None]))}
+    return search, options, draw(st.sampled_from([1, 2, None]))
 
 
 @settings(max_examples=120, deadline=None)
 @given(searches())
-def test_answers_equal_brute_force_in_float64(drawn):
-    search, allowed, options = drawn
-    items, scores = top_k(search["users"], search["items"], search["k"], **options)
-    best, best_scores = brute_force(search["users"], search["items"], search["k"], allowed)
+def test_answers_equal_the_reference(drawn):
+    search, options, threads = drawn
+    items, scores = top_k(search["users"], search["items"], search["k"], **options, threads=threads)
+    best, best_scores = top_k_reference(search["users"], search["items"], search["k"], **options)
     assert (items == best).all()
     assert (scores == best_scores).all()
     assert items.dtype == np.int32
@@ -85,9 +69,9 @@ def factors():
     return users, items
 
 
-def test_users_of_several_blocks_get_what_brute_force_gives_them(factors):
+def test_users_of_several_blocks_get_what_the_reference_gives_them(factors):
     users, items = factors
-    best, best_scores = brute_force(users, items, 10, np.ones((len(users), len(items)), bool))
+    best, best_scores = top_k_reference(users, items, 10)
     answer = top_k(users, items, 10)
     assert (answer[0] == best).all()
     assert (answer[1] == best_scores).all()
@@ -106,7 +90,7 @@ def test_threads_blocks_and_a_prepared_index_never_change_a_byte(factors):
 def test_many_factors_which_leave_bounds_less_room_are_answered_exactly():
     random = np.random.default_rng(3)
     users, items = (random.standard_normal((rows, 301)).astype(np.float32) for rows in (70, 1100))
-    best, best_scores = brute_force(users, items, 20, np.ones((len(users), len(items)), bool))
+    best, best_scores = top_k_reference(users, items, 20)
     answer = top_k(users, items, 20)
     assert (answer[0] == best).all()
     assert (answer[1] == best_scores).all()
