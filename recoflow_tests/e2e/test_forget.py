@@ -182,6 +182,31 @@ def test_a_file_on_sftp_makes_every_place_forget(trained: Scenario, sample: worl
     assert {each["count"] for each in json.loads(again.stdout)["removed"]} == {0}
 
 
+def test_an_erasure_between_two_assets_of_a_campaign_takes_the_person_out_of_it_and_nobody_else(
+    trained: Scenario, sample: world.World
+) -> None:
+    user = a_reader(trained, sample)
+    others = [each for each in sample.users[:40] if each != user]
+    trained.drop_request(world.request(sample, sample.users[:40]), NAME)
+    (request,) = trained.run_requests("lorem_requests")
+    assert trained.select(request, "campaign_request").success
+    (trained.layout.root / "request-to-drop.csv").unlink()
+    (prepared,) = trained.layout.campaigns("lorem").glob("*/prepared")
+    assert user in pl.read_parquet(prepared / "request.parquet")["user_id"].to_list()
+    drop(trained, "lorem_forget_2026-11-22.csv", f"user_id,device_id\n{user},\n")
+    (asked,) = trained.run_requests("lorem_files")
+    assert trained.run("lorem_ingest", asked).success
+    assert search_for(trained, user) == []
+    assert {path.name for path in prepared.parent.iterdir()} == {"docket.json", "inputs.json"}
+
+    for asset in ("campaign_recommendations", "campaign_response"):
+        assert trained.select(request, asset).success
+
+    response = trained.fetch(NAME)
+    assert user not in response
+    assert all(f'"{each}"' in response for each in others)
+
+
 def test_a_request_by_the_api_is_carried_out_by_the_next_ingest_and_its_report_is_read(
     trained: Scenario, sample: world.World
 ) -> None:
