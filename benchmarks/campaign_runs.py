@@ -46,7 +46,7 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
 def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]:
     from benchmarks import campaign_world
     from recoflow.campaigns.lists import build_lists, item_filters
-    from recoflow.campaigns.publishing import audit, checks, response_files
+    from recoflow.campaigns.publishing import checks, list_gate, response_files
     from recoflow.campaigns.requests import request_parser
     from recoflow.compute.stage_timer import StageTimer
     from recoflow.models.store import bundle_store
@@ -74,7 +74,7 @@ def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]
 
     def audited() -> None:
         with watch.stage("audit"):
-            audit.audit_lists(result, bundle)
+            list_gate.audit_lists(result, bundle)
 
     with watch.stage("write CSV"):
         files = response_files.render_files(result, root / OUT, audited)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from recoflow.campaigns import campaign_record, inputs
 from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.prepared import load_prepared, save_prepared
-from recoflow.campaigns.publishing import audience_audit, audit, checks, deliveries, response_files
+from recoflow.campaigns.publishing import audience_gate, checks, deliveries, list_gate, response_files
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.serving_model import FOLDING_IN, ServingModel
 from recoflow.campaigns.staging import staged
@@ -156,9 +156,9 @@ class CampaignService:
         def audited() -> None:
             with watch.stage("audit"):
                 if isinstance(answer, StagedLists):
-                    audit.audit_lists(answer, bundle)
+                    list_gate.audit_lists(answer, bundle)
                 else:
-                    audience_audit.audit_audiences(answer, bundle)
+                    audience_gate.audit_audiences(answer, bundle)
 
         with watch.stage("write files"):
             files = response_files.render_files(answer, self.folder / key, audited)

@@ -12,10 +12,10 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from recoflow.campaigns.lists import build_lists
+from recoflow.campaigns.publishing import violations
 from recoflow.campaigns.publishing.response_files import Files
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging import staged
-from recoflow.quality import gx_suites
 from recoflow.sandbox import world
 from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow.storage.sftp.protocol import LinkLostError
@@ -67,7 +67,7 @@ def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
         assert {stem: each.metadata["dagster/row_count"].value for stem, each in shown.items()} == dict.fromkeys(
             stems, 10 if asset == "campaign_request" else 50
         )
-    for check in gx_suites.CAMPAIGN_CHECKS:
+    for check in violations.CHECKS:
         assert checked(trained, check) == dict.fromkeys(stems, True)
     lake = trained.definitions.resources["installation"].lake(trained.environment("lorem"))
     assert lake.scan("responses").collect().group_by("campaign_id").len()["len"].to_list() == [50] * 4
@@ -138,12 +138,12 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     told = {key.split(".")[0]: str(value.value) for key, value in failure.user_failure_data.metadata.items()}
     assert told["lorem_mail_1_2026-11-22"] == "the disk of this campaign is on fire"
-    assert "no_item_twice_in_a_list" in told["lorem_mail_2_2026-11-22"]
+    assert "no_item_repeated" in told["lorem_mail_2_2026-11-22"]
     assert len(told) == 2
 
     assert pending(trained) == [name(1), name(2)]
     assert set(partitions(trained, "campaign_response")) == {f"lorem_mail_{number}_2026-11-22" for number in (0, 3, 4)}
-    is_unique = checked(trained, "no_item_twice_in_a_list")
+    is_unique = checked(trained, "no_item_repeated")
     assert {number: is_unique[f"lorem_mail_{number}_2026-11-22"] for number in (0, 2, 3, 4)} == {
         0: True,
         2: False,

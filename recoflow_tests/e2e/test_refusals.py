@@ -81,7 +81,7 @@ def test_a_list_with_a_repeated_item_fails_its_check_and_publishes_nothing(
     monkeypatch.setattr(build_lists, "build_lists", faulty)
     result = trained.campaign(asked)
     assert not result.success
-    assert "no_item_twice_in_a_list" in failed_checks(result)
+    assert "no_item_repeated" in failed_checks(result)
     assert trained.responses() == []
     assert is_pending(trained)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.settings.environment import Quality
 
-KNOWN: Final = "people_known"
+KNOWN: Final = "users_known"
 FILLED: Final = "information_filled"
 CHECKS: Final = {
     KNOWN: "The model in service knows enough of the people in the request.",

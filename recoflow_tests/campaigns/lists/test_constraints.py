@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recoflow.campaigns.lists import build_lists, constraints, rank_blocks
-from recoflow.campaigns.publishing import audit
+from recoflow.campaigns.publishing import list_gate
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
 
@@ -40,7 +40,7 @@ def listed(make, reply, newsroom):
     def answered(user="sport", size=4, **configuration):
         configurations = {"c": configuration}
         result = reply(rows(f"{user},,Top,{size},home"), newsroom, configurations=configurations, lists={"Top": "c"})
-        audit.audit_lists(result, newsroom)
+        list_gate.audit_lists(result, newsroom)
         return "".join(make.recommendations(result)["item_id"])
 
     return answered
@@ -109,7 +109,7 @@ def test_diversity_prefers_items_unlike_those_that_the_list_holds(make, reply):
         configurations = {"c": {"diversity": weight}}
         result = reply(rows("x,,A,4,home"), bundle, configurations=configurations, lists={"A": "c"})
         found.append("".join(make.recommendations(result)["item_id"]))
-        audit.audit_lists(result, bundle)
+        list_gate.audit_lists(result, bundle)
     assert found == ["abcd", "acdb"]
 
 
@@ -355,4 +355,4 @@ def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, ch
     assert [by_row.get(row, []) for row in range(len(asked))] == expected
     assert found["row"].is_sorted()
     assert found["rank"].to_list() == [rank for each in expected for rank in range(1, len(each) + 1)]
-    audit.audit_lists(result, bundle)
+    list_gate.audit_lists(result, bundle)

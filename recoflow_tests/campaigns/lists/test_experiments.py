@@ -15,7 +15,7 @@ import xxhash
 from scipy.stats import chi2_contingency, chisquare, kstest
 
 from recoflow.campaigns.lists import experiments
-from recoflow.campaigns.publishing import audit, deliveries, response_files
+from recoflow.campaigns.publishing import deliveries, list_gate, response_files
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.models.store.bundle import Bundle
@@ -187,7 +187,7 @@ def test_response_staged_rows_and_the_lake_carry_the_arm_and_the_audit_agrees(
         if expected[user] == "new" and user != "sport":  # who has read a
             assert items == newest
     assert set(given.filter(pl.col("user_id").str.starts_with("stranger"))["user_group"]) == {"fallback", "recoflow"}
-    audit.audit_lists(staged, newsroom)
+    list_gate.audit_lists(staged, newsroom)
     assert (
         dict(pl.concat(deliveries.response_rows(staged, make.now)).select("user_id", "version").iter_rows()) == expected
     )

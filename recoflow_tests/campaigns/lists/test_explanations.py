@@ -12,7 +12,7 @@ from scipy import sparse
 from recoflow import schema
 from recoflow.campaigns import freshness, inputs
 from recoflow.campaigns.lists import explanations
-from recoflow.campaigns.publishing import audit, checks, render
+from recoflow.campaigns.publishing import checks, list_gate, render
 from recoflow.models.algorithms import train
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_files, bundle_store
@@ -131,7 +131,7 @@ def test_checks_and_audit_accept_the_column_and_a_second_answer_has_the_same_byt
     request = ask("sport,,Top,5,mail,", "both,,Top,5,mail,near", "stranger,,Top,3,mail,")
     settings = {"weights": histories} | SETTINGS
     staged = reply(request, library, **settings)
-    assert all(finding.passed for finding in audit.audit_lists(staged, library))
+    assert all(finding.passed for finding in list_gate.audit_lists(staged, library))
     (found,) = checks.check_staged({"one": (staged, make.environment(**SETTINGS))}, run_checks).values()
     assert all(finding.passed for finding in found), found
     assert reply(request, library, folder="again", **settings).files == staged.files

@@ -36,7 +36,7 @@ def test_each_campaign_gets_its_own_findings_whatever_was_asked_for(reply, make,
     )
     assert {(key, each.check) for key, findings in found.items() for each in findings if not each.passed} == {
         ("stranger", "fallback_share"),
-        *((key, "people_known") for key in ("stranger", "allowed", "with_url")),  # warned of: the model is small
+        *((key, "users_known") for key in ("stranger", "allowed", "with_url")),  # warned of: the model is small
     }
 
 
@@ -44,7 +44,7 @@ def test_a_torn_part_is_found(reply, make, newsroom):
     result = reply(LISTS + "lorem,sport,Top,3,home\n", newsroom)
     pl.read_parquet(result.parts[0])[1:].write_parquet(result.parts[0])
     (findings,) = checks.check_staged({"torn": (result, make.environment())}, run_checks).values()
-    assert {"ranks_without_gaps", "rows_answered"} <= {each.check for each in findings if not each.passed}
+    assert {"order_kept", "rows_match"} <= {each.check for each in findings if not each.passed}
 
 
 def test_no_campaigns_have_no_findings():

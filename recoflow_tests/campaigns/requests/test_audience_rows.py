@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recoflow.campaigns.audiences import build_audiences, select, staged_audiences
-from recoflow.campaigns.publishing import audience_audit, checks, response_files
+from recoflow.campaigns.publishing import audience_gate, checks, response_files
 from recoflow.campaigns.requests import request_parser
 from recoflow.campaigns.staging import staged
 from recoflow.erasure import files, remaining_mentions
@@ -153,8 +153,8 @@ def test_a_gzipped_request_gets_a_gzipped_response(ask, make, newsroom, tmp_path
 
 
 def test_sound_audiences_pass_every_check_and_the_audit(result, make, newsroom):
-    findings = audience_audit.audit_audiences(result, newsroom)
-    assert [finding.check for finding in findings] == list(audience_audit.CHECKS)
+    findings = audience_gate.audit_audiences(result, newsroom)
+    assert [finding.check for finding in findings] == list(audience_gate.CHECKS)
     found = checks.check_staged({"k": (result, make.environment())}, run_checks)["k"]
     assert [each.message for each in found if not each.passed] == []
 
@@ -174,13 +174,13 @@ PLACE = pl.col("place")
         ("rows_match", PLACE == 0, {"request_id": "other"}),
         ("rows_match", PLACE == 0, {"audience_name": "other"}),
         ("rows_match", PLACE == 0, {"item_id": "c"}),
-        ("people_known", PLACE == 0, {"user_id": "ann"}),
-        ("people_known", PLACE == 0, {"device_id": "kiosk"}),
-        ("people_known", PLACE == 0, {"user_id": "ann", "subject": "u:ann"}),
-        ("nobody_repeated", PLACE == 2, {"user_id": "sport", "subject": "u:sport"}),
+        ("users_in_model", PLACE == 0, {"user_id": "ann"}),
+        ("users_in_model", PLACE == 0, {"device_id": "kiosk"}),
+        ("users_in_model", PLACE == 0, {"user_id": "ann", "subject": "u:ann"}),
+        ("no_duplicate_users", PLACE == 2, {"user_id": "sport", "subject": "u:sport"}),
         ("items_recommendable", PLACE == 0, {"best_item": "c"}),
         ("nothing_consumed", PLACE == 6, {"user_id": "sport", "subject": "u:sport"}),
-        ("scores_true", PLACE == 0, {"score": 7.5}),
+        ("scores_match_model", PLACE == 0, {"score": 7.5}),
     ],
 )
 def test_a_forged_audience_is_refused_by_the_check_that_it_breaks(result, newsroom, check, condition, change):
@@ -195,18 +195,18 @@ def test_a_forged_audience_is_refused_by_the_check_that_it_breaks(result, newsro
     frame.drop("place").write_parquet(path)
     forged = dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
     with pytest.raises(AuditError, match=f": {check}"):
-        audience_audit.audit_audiences(forged, newsroom)
+        audience_gate.audit_audiences(forged, newsroom)
 
 
 def test_changed_files_other_models_and_wrong_counts_are_refused(result, newsroom):
     with pytest.raises(AuditError, match="model_sound"):
-        audience_audit.audit_audiences(result, dataclasses.replace(newsroom, version="v2"))
+        audience_gate.audit_audiences(result, dataclasses.replace(newsroom, version="v2"))
     wrong = dataclasses.replace(result, counts=dataclasses.replace(result.counts, people=8))
     with pytest.raises(AuditError, match="counts_add_up"):
-        audience_audit.audit_audiences(wrong, newsroom)
+        audience_gate.audit_audiences(wrong, newsroom)
     result.parts[0].write_bytes(result.parts[0].read_bytes() + b"x")
     with pytest.raises(AuditError, match="files_unchanged"):
-        audience_audit.audit_audiences(result, newsroom)
+        audience_gate.audit_audiences(result, newsroom)
 
 
 @pytest.mark.parametrize(

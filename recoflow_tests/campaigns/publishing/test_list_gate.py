@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recoflow.campaigns.publishing import audit
+from recoflow.campaigns.publishing import list_gate
 from recoflow.errors import AuditError
 from recoflow.storage import atomic_files
 
@@ -42,29 +42,29 @@ def forged(result, *changes, file=0):
 
 
 def test_a_sound_campaign_passes_every_check(result, newsroom):
-    findings = audit.audit_lists(result, newsroom)
-    assert [finding.check for finding in findings] == list(audit.CHECKS)
+    findings = list_gate.audit_lists(result, newsroom)
+    assert [finding.check for finding in findings] == list(list_gate.CHECKS)
     assert all(finding.passed for finding in findings)
 
 
 def test_a_campaign_without_rows_passes(reply, newsroom):
     empty = reply(REQUEST.replace(",2,", ",0,").replace(",3,", ",0,"), newsroom, folder="empty")
-    assert all(finding.passed for finding in audit.audit_lists(empty, newsroom))
+    assert all(finding.passed for finding in list_gate.audit_lists(empty, newsroom))
 
 
 def test_a_changed_missing_or_foreign_file_is_refused_before_it_is_read(result, newsroom):
     result.parts[0].write_bytes(result.parts[0].read_bytes() + b"x")
     with pytest.raises(AuditError, match="files_unchanged"):
-        audit.audit_lists(result, newsroom)
+        list_gate.audit_lists(result, newsroom)
     result.parts[0].unlink()
     with pytest.raises(AuditError, match=r"files_unchanged.*part-00000"):
-        audit.audit_lists(result, newsroom)
+        list_gate.audit_lists(result, newsroom)
 
 
 def test_a_file_that_the_manifest_does_not_know_is_refused(result, newsroom):
     pl.DataFrame({"x": [1]}).write_parquet(result.folder / "part-00009.parquet")
     with pytest.raises(AuditError, match=r"files_unchanged.*part-00009"):
-        audit.audit_lists(result, newsroom)
+        list_gate.audit_lists(result, newsroom)
 
 
 @pytest.mark.parametrize("name", ["user_factors", "item_factors", "popular"])
@@ -72,12 +72,12 @@ def test_a_model_with_numbers_that_are_none_never_publishes(result, newsroom, na
     broken = getattr(newsroom, name).copy()
     broken.flat[0] = np.nan
     with pytest.raises(AuditError, match="model_sound"):
-        audit.audit_lists(result, dataclasses.replace(newsroom, **{name: broken}))
+        list_gate.audit_lists(result, dataclasses.replace(newsroom, **{name: broken}))
 
 
 def test_another_model_than_the_one_that_ranked_is_refused(result, newsroom):
     with pytest.raises(AuditError, match="model_sound"):
-        audit.audit_lists(result, dataclasses.replace(newsroom, version="v2"))
+        list_gate.audit_lists(result, dataclasses.replace(newsroom, version="v2"))
 
 
 PLACE = pl.col("place")
@@ -114,7 +114,7 @@ PLACE = pl.col("place")
 )
 def test_a_forged_recommendation_is_refused_by_the_check_that_it_breaks(result, newsroom, check, condition, change):
     with pytest.raises(AuditError, match=f": {check}"):
-        audit.audit_lists(forged(result, (condition, change)), newsroom)
+        list_gate.audit_lists(forged(result, (condition, change)), newsroom)
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_a_forged_recommendation_is_refused_by_the_check_that_it_breaks(result, 
 )
 def test_a_forged_request_row_is_refused(result, newsroom, check, change):
     with pytest.raises(AuditError, match=f": {check}"):
-        audit.audit_lists(forged(result, (PLACE == 0, change), file=-1), newsroom)
+        list_gate.audit_lists(forged(result, (PLACE == 0, change), file=-1), newsroom)
 
 
 def test_recommendations_that_nobody_asked_for_are_refused(result, newsroom):
     with pytest.raises(AuditError, match=": rows_match"):
-        audit.audit_lists(forged(result, (pl.lit(value=True), {"row": 7}), file=1), newsroom)
+        list_gate.audit_lists(forged(result, (pl.lit(value=True), {"row": 7}), file=1), newsroom)
 
 
 def test_a_list_that_goes_on_in_the_next_file_is_refused(result, newsroom):
     with pytest.raises(AuditError, match=": order_kept"):
-        audit.audit_lists(forged(result, (pl.lit(value=True), {"row": 2}), file=1), newsroom)
+        list_gate.audit_lists(forged(result, (pl.lit(value=True), {"row": 2}), file=1), newsroom)
 
 
 def test_a_part_of_the_response_that_is_left_out_is_refused(result, newsroom):
@@ -141,19 +141,19 @@ def test_a_part_of_the_response_that_is_left_out_is_refused(result, newsroom):
     last.unlink()
     files = {name: digest for name, digest in result.files.items() if name != last.name}
     with pytest.raises(AuditError, match=": rows_match"):
-        audit.audit_lists(dataclasses.replace(result, files=files), newsroom)
+        list_gate.audit_lists(dataclasses.replace(result, files=files), newsroom)
 
 
 def test_an_item_that_was_disabled_since_is_refused(result, newsroom):
     items = newsroom.items.with_columns(is_enabled=pl.col("item_id") != "b")
     with pytest.raises(AuditError, match=": items_recommendable"):
-        audit.audit_lists(result, dataclasses.replace(newsroom, items=items))
+        list_gate.audit_lists(result, dataclasses.replace(newsroom, items=items))
 
 
 def test_wrong_counts_are_refused(result, newsroom):
     counts = dataclasses.replace(result.counts, failed=1)
     with pytest.raises(AuditError, match=": counts_add_up"):
-        audit.audit_lists(dataclasses.replace(result, counts=counts), newsroom)
+        list_gate.audit_lists(dataclasses.replace(result, counts=counts), newsroom)
 
 
 SPORT = {"key": "categories", "contains": {"value": "sport"}}
@@ -168,15 +168,15 @@ def test_a_list_that_breaks_a_constraint_is_refused(reply, newsroom, item, limit
     configurations = {"c": {"constraints": limits, "repeat_items": True}}
     result = reply(request, newsroom, configurations=configurations, lists={"Top": "c"})
     assert pl.read_parquet(result.parts[0])["item_id"].to_list() == ["b", "e"]
-    audit.audit_lists(result, newsroom)
+    list_gate.audit_lists(result, newsroom)
     with pytest.raises(AuditError, match=": constraints_hold"):
-        audit.audit_lists(forged(result, (PLACE == 1, {"item_id": item})), newsroom)
+        list_gate.audit_lists(forged(result, (PLACE == 1, {"item_id": item})), newsroom)
 
 
 def test_scores_may_rise_in_a_diverse_list_and_in_no_other(reply, newsroom):
     configurations = {"c": {"diversity": 0.5}}
     result = reply(REQUEST, newsroom, configurations=configurations, lists={"Top": "c"}, folder="diverse")
     rising = (PLACE == 0, {"score": -1.0})
-    audit.audit_lists(forged(result, rising), newsroom)
+    list_gate.audit_lists(forged(result, rising), newsroom)
     with pytest.raises(AuditError, match=": order_kept"):
-        audit.audit_lists(forged(result, (pl.col("row") == 2, {"score": pl.col("rank")})), newsroom)
+        list_gate.audit_lists(forged(result, (pl.col("row") == 2, {"score": pl.col("rank")})), newsroom)

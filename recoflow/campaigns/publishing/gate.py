@@ -1,27 +1,25 @@
-"""How staged answers are audited: check by check, and the first one that failed refuses publication.
+"""The publisher's gate: the violations of a staged campaign are looked for once more, and the first one refuses it.
 
-What belongs here: what the audits of lists and of audiences share. What does not: what they check (see `audit` and
-`audience_audit`).
+Right before publication, over the model and the catalogue at hand: files may have been changed since they were checked,
+and a campaign may be published without its checks. `list_gate` and `audience_gate` say what is looked for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic
 
 import numpy as np
-import polars as pl
 
+from recoflow.campaigns.publishing import violations
 from recoflow.campaigns.staging.staged import ERRORS_FILE, REQUESTS_FILE, Answer, StagedFiles
 from recoflow.errors import AuditError
 from recoflow.quality.finding import Finding
 from recoflow.storage import atomic_files, sql
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
 
     from recoflow.models.store.bundle import Bundle
@@ -35,23 +33,30 @@ FILES_AND_MODEL: Final = {
 
 
 @dataclass(frozen=True)
-class Audit(Generic[Answer]):
-    """The audit of one kind of staged answers.
+class Gate(Generic[Answer]):
+    """The gate of one kind of staged answers.
 
     Args:
-        meanings: check → what is so when it passes, in their order: those of FILES_AND_MODEL, then those of `search`.
-        search: tells each check and the problems that it found.
+        meanings: check → what is true when it passes, in the order in which they are looked at.
+        ordered: as in `violations.tables`.
+        derived: table → query, as for the checks.
+        searches: check → a query of `violations`, whose `$names` are attributes of the staged answer, or a function
+            that returns the problems. Those of FILES_AND_MODEL are common to all.
+        register: makes further tables on the connection.
     """
 
     meanings: Mapping[str, str]
-    search: Callable[[Answer, Bundle], Iterable[tuple[str, list[str]]]]
+    ordered: tuple[str, ...]
+    derived: Mapping[str, str]
+    searches: Mapping[str, str | Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], list[str]]]
+    register: Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], None]
 
     def run(self, staged: Answer, bundle: Bundle) -> list[Finding]:
         """A passed finding for each check.
 
         Args:
             staged: what is to be published.
-            bundle: the model that ranked it, loaded and brought up to date anew.
+            bundle: the model that ranked it, with the current items and the current people of the request.
 
         Raises:
             AuditError: naming the first check that failed.
@@ -67,50 +72,29 @@ class Audit(Generic[Answer]):
     def _problems(self, staged: Answer, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
         yield "files_unchanged", _changed_files(staged)
         yield "model_sound", _model_problems(staged, bundle)
-        yield from self.search(staged, bundle)
-
-
-@dataclass(frozen=True)
-class SqlChecks(Generic[Answer]):
-    """Checks by SQL.
-
-    Args:
-        register: makes the tables that are queried, and those of `register_bundle` if they are needed.
-        tables: check → what looks for problems: a query that is to find nothing, whose `$names` are attributes of the
-            staged answer, or a function that tells problems.
-    """
-
-    register: Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], None]
-    tables: Mapping[str, str | Callable[[duckdb.DuckDBPyConnection, Answer, Bundle], list[str]]]
-
-    def __call__(self, staged: Answer, bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
-        """Each check and its problems."""
         with sql.connect() as connection:
+            seen = violations.StagedTables("", staged.campaign_id, staged.parts, staged.requests, staged.items)
+            for table, query in violations.tables([seen], self.ordered).items():
+                if table != "items":
+                    connection.execute(f"CREATE TEMP VIEW {table} AS {query}")
+            connection.register("items", _items(bundle))
+            for table, query in self.derived.items():
+                connection.execute(f"CREATE TEMP TABLE {table} AS {query}")
             self.register(connection, staged, bundle)
-            for check, search in self.tables.items():
+            for check in self.meanings:
+                if check in FILES_AND_MODEL:
+                    continue
+                search = self.searches[check]
                 if isinstance(search, str):
                     yield check, _rows(connection, search, staged)
                 else:
                     yield check, search(connection, staged, bundle)
 
 
-def numbered(parts: Sequence[Path]) -> str:
-    """The query for all rows of the parts; `part` and `place` say where each stands."""
-    return " UNION ALL ".join(
-        f"SELECT *, {number} AS part, file_row_number AS place "
-        f"FROM read_parquet({sql.quoted(str(part))}, file_row_number = true)"
-        for number, part in enumerate(parts)
-    )
-
-
-def register_bundle(connection: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
-    """Tables `items` and `subjects`, which have numbers, and by these `seen`: who did what with which item."""
-    subjects = bundle.subject_ids.to_frame()
-    owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
-    items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
-    connection.register("items", bundle.items.with_row_index("number").to_arrow())
-    connection.register("subjects", subjects.with_row_index("number").to_arrow())
-    connection.register("seen", pl.DataFrame({"subject": owners, "item": items, "event_types": types}).to_arrow())
+def _items(bundle: Bundle) -> object:
+    """The catalogue at hand, with the number of each item in the model."""
+    items = bundle.items.select("item_id", "is_enabled", "is_available").with_row_index("number")
+    return items.with_columns(catalogue=0).to_arrow()
 
 
 def _changed_files(staged: StagedFiles) -> list[str]:
@@ -131,4 +115,4 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str, staged: StagedFiles
     values = {name: getattr(staged, name) for name in re.findall(r"\$(\w+)", query)}
     counted = f"SELECT count(*), min(found) FROM ({query}) AS wrong(found)"
     ((cases, example),) = connection.execute(counted, values).fetchall()
-    return [f"{cases} cases, e.g. {example}"] if cases else []
+    return [f"{cases} cases, e.g. in row {example} of the request"] if cases else []

@@ -1,7 +1,4 @@
-"""The publisher's own check of staged audiences, by other means than those that made or checked them before.
-
-What belongs here: reasons to refuse publication. What does not: checks that inform (see `quality`), rendering.
-"""
+"""What the publisher's gate looks for in audiences; see `gate`."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from recoflow.campaigns.lists import item_filters
-from recoflow.campaigns.publishing import auditing
-from recoflow.campaigns.publishing.auditing import FILES_AND_MODEL, Audit, SqlChecks
-from recoflow.storage import sql
+from recoflow.campaigns.publishing import audience_violations
+from recoflow.campaigns.publishing.gate import FILES_AND_MODEL, Gate
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,77 +19,60 @@ if TYPE_CHECKING:
     from recoflow.models.store.bundle import Bundle
     from recoflow.quality.finding import Finding
 
-CHECKS: Final = FILES_AND_MODEL | {
-    "order_kept": "Audiences stand in the order of the request, ranks are 1, 2, … N, scores are finite and never rise, "
-    "equal ones stand by subject.",
-    "rows_match": "Every audience is for its row of the request, not larger than asked for, and counted.",
-    "people_known": "Everybody is a subject of the model, told by the one id that the subject has.",
-    "nobody_repeated": "Nobody is in an audience twice.",
-    "items_recommendable": "Everybody was chosen for an item that was asked for and is known, enabled and available.",
-    "nothing_consumed": "Nobody was chosen for an item that they consumed.",
-    "scores_true": "Every score is the model's for this subject and item.",
-    "counts_add_up": "The manifest's counts are those of the files.",
-}
+CHECKS: Final = (
+    FILES_AND_MODEL
+    | {check: audience_violations.CHECKS[check] for check in ("order_kept", "rows_match")}
+    | {
+        "users_in_model": "Every user or device is a subject of the model, named by the one id that the subject has.",
+        "no_duplicate_users": audience_violations.CHECKS["no_duplicate_users"],
+        "items_recommendable": "Every item that a user was chosen for was asked for, is known, enabled and available.",
+        "nothing_consumed": "No user was chosen for an item that the user consumed.",
+        "scores_match_model": "Every score is the model's for this subject and item.",
+        "counts_add_up": "The manifest's counts are those of the files.",
+    }
+)
 TOLERANCE: Final = 1e-4  # of scores, which are staged as float32
 PAIRS: Final = 1 << 16  # whose scores are computed at once
 
-_DISORDER: Final = """
-SELECT row FROM (
-    SELECT row, rank, score, subject, lag(row) OVER placed AS row_before, lag(rank) OVER placed AS rank_before,
-        lag(score) OVER placed AS score_before, lag(subject) OVER placed AS subject_before
-    FROM people WINDOW placed AS (ORDER BY part, place)
-)
-WHERE coalesce(NOT isfinite(score), true) OR row < row_before
-    OR rank IS DISTINCT FROM CASE WHEN row = row_before THEN rank_before + 1 ELSE 1 END
-    OR (row = row_before AND (score > score_before OR (score = score_before AND subject <= subject_before)))
-"""
-
-_MISMATCHES: Final = """
-SELECT row FROM (SELECT row, count(*) AS people FROM people GROUP BY row) AS given FULL JOIN requests USING (row)
-WHERE requests.line IS NULL OR coalesce(given.people, 0) <> requests.people OR requests.people > audience_size
-UNION ALL
-SELECT given.row FROM people AS given JOIN requests AS asked USING (row)
-WHERE given.campaign_id IS DISTINCT FROM $campaign_id OR given.request_id IS DISTINCT FROM asked.request_id
-    OR given.audience_name IS DISTINCT FROM asked.audience_name OR given.item_id IS DISTINCT FROM asked.item_id
-"""
-
 _STRANGERS: Final = """
-SELECT row FROM people ANTI JOIN subjects USING (subject)
+SELECT row FROM recommendations ANTI JOIN subjects USING (subject)
 UNION ALL
-SELECT row FROM people WHERE (user_id IS NULL) = (device_id IS NULL)
+SELECT row FROM recommendations WHERE (user_id IS NULL) = (device_id IS NULL)
     OR subject IS DISTINCT FROM coalesce('u:' || user_id, 'd:' || device_id)
 """
 
-_REPEATED: Final = "SELECT row FROM people GROUP BY row, subject HAVING count(*) > 1"
-
-_FOREIGN_ITEMS: Final = """
-SELECT best_item FROM people ANTI JOIN (FROM items WHERE is_enabled AND is_available) AS fit ON best_item = fit.item_id
+_FOREIGN_ITEMS: Final = f"""
+{audience_violations.VIOLATIONS["items_recommendable"]}
 UNION ALL
-SELECT best_item FROM people ANTI JOIN asked ON people.row = asked.row AND people.best_item = asked.item_id
+SELECT given.row FROM recommendations AS given ANTI JOIN asked
+    ON given.row = asked.row AND given.best_item = asked.item_id
 """
 
 _CONSUMED: Final = """
-SELECT best_item FROM people JOIN subjects USING (subject) JOIN items ON best_item = items.item_id
+SELECT row FROM recommendations JOIN subjects USING (subject) JOIN items ON best_item = items.item_id
     JOIN seen ON seen.subject = subjects.number AND seen.item = items.number
 WHERE seen.event_types & $consumed_types <> 0
 """
 
 
 def audit_audiences(staged: StagedAudiences, bundle: Bundle) -> list[Finding]:
-    """Check staged audiences once more, right before they are published; see `auditing.Audit.run`."""
-    return _AUDIT.run(staged, bundle)
+    """Look for violations in staged audiences once more, right before they are published; see `gate.Gate.run`."""
+    return _GATE.run(staged, bundle)
 
 
 def _register(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> None:
-    connection.execute(f"CREATE TEMP VIEW people AS {auditing.numbered(staged.parts)}")
-    connection.execute(f"CREATE TEMP VIEW requests AS FROM {sql.parquet([str(staged.requests)])}")
+    """Tables `asked`, `subjects`, which have numbers, and by these `seen`: who did what with which item."""
     requests = pl.read_parquet(staged.requests)
     asked = [
         (row, item) for row, cell in requests.select("row", "item_id").iter_rows() for item in item_filters.values(cell)
     ]
     schema = {"row": pl.Int64, "item_id": pl.String}
     connection.register("asked", pl.DataFrame(asked, schema=schema, orient="row").to_arrow())
-    auditing.register_bundle(connection, bundle)
+    subjects = bundle.subject_ids.to_frame()
+    owners = np.repeat(np.arange(len(subjects), dtype=np.uint32), np.diff(bundle.seen_indptr))
+    items, types = np.asarray(bundle.seen_indices), np.asarray(bundle.seen_types)
+    connection.register("subjects", subjects.with_row_index("number").to_arrow())
+    connection.register("seen", pl.DataFrame({"subject": owners, "item": items, "event_types": types}).to_arrow())
 
 
 def _scores(_connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, bundle: Bundle) -> list[str]:
@@ -138,19 +117,17 @@ def _counts(connection: duckdb.DuckDBPyConnection, staged: StagedAudiences, _bun
     return [] if found == expected and is_whole else [f"{found} instead of {expected}"]
 
 
-_AUDIT: Final = Audit(
-    CHECKS,
-    SqlChecks(
-        _register,
-        {
-            "order_kept": _DISORDER,
-            "rows_match": _MISMATCHES,
-            "people_known": _STRANGERS,
-            "nobody_repeated": _REPEATED,
-            "items_recommendable": _FOREIGN_ITEMS,
-            "nothing_consumed": _CONSUMED,
-            "scores_true": _scores,
-            "counts_add_up": _counts,
-        },
-    ),
+_GATE: Final = Gate(
+    meanings=CHECKS,
+    ordered=("row", "rank", "score", "subject"),
+    derived={"answers": audience_violations.DERIVED["answers"]},
+    searches=audience_violations.VIOLATIONS
+    | {
+        "users_in_model": _STRANGERS,
+        "items_recommendable": _FOREIGN_ITEMS,
+        "nothing_consumed": _CONSUMED,
+        "scores_match_model": _scores,
+        "counts_add_up": _counts,
+    },
+    register=_register,
 )
