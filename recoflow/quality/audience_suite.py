@@ -1,6 +1,7 @@
 """What is expected of staged audiences: the checks of campaigns, as far as they mean something for audiences.
 
-What belongs here: checks as values. What does not: those of lists, and how campaigns are checked together (`suites`).
+What belongs here: checks as values. What does not: those of lists, and how campaigns are checked together
+(`gx_suites`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _DERIVED: Final = {
 def audiences(
     staged: Sequence[Campaign], *, columns: Sequence[str], validate: Validate = validate
 ) -> dict[str, list[Finding]]:
-    """Check staged audiences of one environment, together as `suites.campaigns` does.
+    """Check staged audiences of one environment, together as `gx_suites.campaigns` does.
 
     Args:
         staged: the campaigns; their parts hold people.

@@ -1,6 +1,6 @@
 """What is expected of each kind of table, written down as checks.
 
-What belongs here: checks as values. What does not: running them (see `expectations`).
+What belongs here: checks as values. What does not: running them (see `gx_runner`).
 """
 
 from __future__ import annotations

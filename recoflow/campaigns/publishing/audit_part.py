@@ -2,8 +2,8 @@
 
 What belongs here: reading. What does not: what is looked for (see `audit`).
 
-It shares nothing with what wrote the files (see `part`, `answer`) but the names of columns: a file of the same rows
-whose texts are spelled out, or whose dictionaries are others, is read alike.
+It shares nothing with what wrote the files (see `parquet_part`, `build_lists`) but the names of columns: a file of the
+same rows whose texts are spelled out, or whose dictionaries are others, is read alike.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def write(staged: Staged | StagedAudiences, path: Path, approve: Callable[[], ob
 
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
-    """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
+    """Write the side file of refused rows (row_rules.ERRORS): line, column, code, message."""
     from pyarrow import csv  # noqa: PLC0415 - a refusal need not wait for the compiled loops of `csv_rows`
 
     options = csv.WriteOptions(quoting_style="needed")
