@@ -153,7 +153,7 @@ def unknown_names(text: str) -> Iterator[str]:
     parts = {path.stem for path in (ROOT / "recoflow").iterdir()}
     for name in NAME.findall(text):
         first, second = name.split(".")[:2]
-        if name.endswith(FILES):
+        if name.endswith(FILES) or name in names_of_files():
             continue
         if first == "recoflow":
             is_known = is_in_package(name)
