@@ -34,7 +34,7 @@ from recoflow.storage.lake.lake import Lake
 
 CONFIGURATION = Path(__file__).parents[1] / "data" / "environments" / "lorem.yaml"
 RECEIVED_AT = datetime(2026, 11, 22, tzinfo=UTC)
-GOAL = 2.5  # times polars' own time (issue 3)
+GOAL = 2.5  # times polars' own time
 
 FIELDS = pl.List(pl.Struct({"name": pl.String, "value": pl.String}))
 LOOSE = {

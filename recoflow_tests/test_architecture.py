@@ -1,4 +1,4 @@
-"""The shape of DESIGN.md, read from the source text: who imports whom, what is imported when, how long files are."""
+"""The order of parts in CONTRIBUTING.md, read from the source: who imports whom and when, and how long files are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The docket of a campaign: what was known when its request file was taken in, on disk beside everything made from it.
 
-What belongs here: the campaign's folder and how it is opened. What does not: the request's content (see `request`), and
-how the file came in (`storage.mailbox`).
+What belongs here: the campaign's folder and how it is opened. What does not: the request's content (see `requests`),
+and how the file came in (`storage.sftp.mailbox`).
 
 A re-run reads the docket again, so that it sees the same time of receipt and gives the same bytes.
 """

@@ -1,7 +1,7 @@
 """A bundle brought up to date for one request: what happened since the training, with nothing trained.
 
 What belongs here: current items, who owns which device now, and people who did something since. What does not: which
-versions of the tables are current (see `inputs`), how a model takes a person in (see `models.scorer`).
+versions of the tables are current (see `inputs`), how a model takes a person in (see `models.algorithms.scorer`).
 
 Both steps give the bundle itself where the tables are still those that it was trained on. Item factors, popularity and
 trends stay those of the training; items that came since have factors where their attributes tell some

@@ -1,6 +1,6 @@
 """A dry run of a request file: what it would be answered, with nothing published and nothing kept.
 
-What belongs here: the way of a file that lies in a folder. What does not: rules (`request`) and ranking (`answer`).
+What belongs here: the way of a file that lies in a folder. What does not: rules (`requests`) and ranking (`lists`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`recoflow forget`: a person leaves an environment.
 
-What belongs here: options and wording. What does not: what is removed (`recoflow.privacy`).
+What belongs here: options and wording. What does not: what is removed (`recoflow.erasure`).
 """
 
 from __future__ import annotations

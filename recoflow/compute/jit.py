@@ -43,7 +43,7 @@ def load_blas_alone() -> None:
 
     A module that is there already is found by its full name, so its package, 0.15 s of imports, stays out until
     somebody asks for it. Threads of the BLAS that it brings would spin for 0.1 s before they sleep: here they sleep at
-    once, because products that matter are spread by `workers`.
+    once, because products that matter are spread by `thread_pool.workers`.
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2^4 cycles; OpenBLAS reads it when it is loaded
     name = "scipy.linalg.cython_blas"

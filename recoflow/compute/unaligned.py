@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="misc"
 """Words of eight bytes at places that are no multiple of eight, for compiled loops.
 
-What belongs here: reading and writing one such word. What does not: many bytes at a time (sources/wide.py).
+What belongs here: reading and writing one such word. What does not: many bytes at a time (formats/wide.py).
 
 Nothing is checked: the caller knows that all eight bytes are there.
 """

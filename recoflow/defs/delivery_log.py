@@ -1,7 +1,7 @@
 """What people were given is noted in the lake once their file lies in responses/, not before.
 
-What belongs here: from a delivery to rows of `responses`. What does not: the publication (`storage.mailbox`), and what
-the rows are (`campaigns.publication`).
+What belongs here: from a delivery to rows of `responses`. What does not: the publication (`storage.sftp.mailbox`), and
+what the rows are (`campaigns.publishing.deliveries`).
 
 A run notes what it published itself. The mailbox finishes publications without a run, too, and a run can die right
 behind one: for those the request sensor starts the job of this module.
@@ -23,7 +23,7 @@ PAUSES: Final = Pauses(timedelta(seconds=15), timedelta(minutes=5))
 
 
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
-    """`<environment>_deliveries`; bound to its resource here for the reason that `bursts.build_job` gives."""
+    """`<environment>_deliveries`; bound to its resource here for the reason that `batch_runs.build_job` gives."""
 
     @dg.op(name=names.job(environment, "note_deliveries"), description="Everything that was published and not noted.")
     def note_deliveries(context: dg.OpExecutionContext, installation: Installation) -> None:

@@ -20,7 +20,7 @@ JOINED = ("items", "identity", "interactions")
 
 
 def build_checks(environment: Environment) -> list[dg.AssetChecksDefinition]:
-    """The checks of `performance.event_checks` and `performance.interaction_checks`: a step for each of the two assets.
+    """The checks of `event_quality.event_checks` and `.interaction_checks`: a step for each of the two assets.
 
     One step for both could not run when only one of the assets is materialized.
     """

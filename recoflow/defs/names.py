@@ -28,7 +28,7 @@ def common_spec_args(environment: Environment, stage: str, kinds: set[str]) -> d
 
 
 def campaign_partitions(environment: Environment) -> dg.DynamicPartitionsDefinition:
-    """One partition per claimed request file; keys are made by `campaigns.filename` only."""
+    """One partition per claimed request file; keys are made by `campaigns.requests.filename` only."""
     return dg.DynamicPartitionsDefinition(name=partitions(environment))
 
 

@@ -1,7 +1,7 @@
 """Ingests and trainings that failed: whether and when the next one starts.
 
 What belongs here: what Dagster knows of a job's latest runs. What does not: request files, whose attempts the ledger
-counts (see `attempts`).
+counts (see `retries`).
 
 Times come from the wall clock, which may jump. A pause that seems to begin in the future is over.
 """

@@ -1,7 +1,8 @@
 """Attempts: which request files need a run now.
 
 What belongs here: what Dagster knows of runs under way, and what becomes of files that no run can answer. What does
-not: the counts (`storage.attempts`), whose fault a failure is (`reports`), and which files share a run (`bursts`).
+not: the counts (`storage.sftp.attempts`), whose fault a failure is (`run_reports`), and which files share a run
+(`batch_runs`).
 
 The request sensor owns the attempts: a run that failed, or whose worker died, is followed by another with a new run
 key, after a growing pause. Faults of the installation are waited for without limit; a file that is itself the cause is

@@ -1,7 +1,7 @@
 """What runs report of the campaigns that they work on: that they begin, and how they fail.
 
-What belongs here: whose fault a failure is. What does not: the counts (`storage.attempts`), and what follows from them
-(see `attempts`).
+What belongs here: whose fault a failure is. What does not: the counts (`storage.sftp.attempts`), and what follows from
+them (see `retries`).
 
 Only failures whose cause is the request count against it. Damaged models, a full disk, a server that is away and the
 like are faults of the installation, which cures do not depend on the request. So are refusals by a check or by the

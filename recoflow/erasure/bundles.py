@@ -1,6 +1,6 @@
 """Model bundles without a person.
 
-What belongs here: which parts of a bundle are a person's. What does not: the files of a bundle (`models.bundle`).
+What belongs here: which parts of a bundle are a person's. What does not: the files of a bundle (`models.store.bundle`).
 
 Subject, factors, history, consumed items and devices go. Item factors and popularity stay: they are sums over everybody
 until the next training, which does not know the person any more.

@@ -1,7 +1,7 @@
 """Requests to forget people that come by the API, and what became of every request, whatever way it came.
 
 What belongs here: filing a request in the local inbox, where a file from a person at the machine would lie too, and one
-small JSON file per request that tells its state. What does not: request files (request.py), forgetting (forget.py).
+small JSON file per request that tells its state. What does not: request files (request_file.py), forgetting (erase.py).
 
 Nothing here outlives a request and names a person: the file is emptied when it has been carried out, its name is drawn
 by lot, and the report has numbers only. One that could not be completed is put aside and repeated by the next ingest.

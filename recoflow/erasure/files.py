@@ -1,6 +1,6 @@
 """Text files that came in or go out: records of a person are removed from them, mentions in other records are blanked.
 
-What a record is and what a mention is: see `records` and `person`. Not here: tables, models, logs and databases.
+What a record is and what a mention is: see `records` and `subject`. Not here: tables, models, logs and databases.
 """
 
 from __future__ import annotations

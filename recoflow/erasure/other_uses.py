@@ -1,6 +1,6 @@
 """What else an environment uses an id for: items, types, prices, files and the like.
 
-Such an id is ambiguous (see `person`). The lake says it, and the files that wait to be ingested say it too: they may
+Such an id is ambiguous (see `subject`). The lake says it, and the files that wait to be ingested say it too: they may
 have an item that the lake does not know yet.
 """
 

@@ -54,7 +54,7 @@ def pieces(path: Path, person: ErasureSubject) -> Iterator[RecordPart]:
     JSON values may be one to a line, several to a line or over several lines.
 
     Raises:
-        One of `packing.DAMAGE`: the archive is damaged.
+        One of `compressed_files.DAMAGE`: the archive is damaged.
     """
     with compressed_files.open_compressed(path) as file:
         head = file.read(4096).decode("utf-8", "surrogateescape").removeprefix(BOM).lstrip()

@@ -1,4 +1,4 @@
-"""The proof: whether any file still has something of a person, by the rule of `person`.
+"""The proof: whether any file still has something of a person, by the rule of `subject`.
 
 What belongs here: looking into files of every kind that an installation writes. What does not: removing anything.
 """

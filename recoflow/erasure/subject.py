@@ -11,7 +11,7 @@ One rule decides everywhere, in files, tables and databases, when data is remove
    something else (an item, a type, a price, a file). Outside of fields for people it means that other thing and stays
    untouched, except behind the name of a field for people (`user_id=12345`).
 
-Which ids this environment uses for something else is decided by `meaning.py`.
+Which ids this environment uses for something else is decided by `other_uses.py`.
 """
 
 from __future__ import annotations

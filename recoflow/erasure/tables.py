@@ -1,6 +1,6 @@
 """Rows of the lake that belong to a person, and texts of other rows that mention one.
 
-What a row of the person and what a mention is: see `person`. Not here: freeing the disk (`storage.erasure`).
+What a row of the person and what a mention is: see `subject`. Not here: freeing the disk (`storage.lake.purge`).
 """
 
 from __future__ import annotations

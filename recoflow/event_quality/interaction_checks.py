@@ -1,7 +1,7 @@
 """Checks of the interactions that models learn from.
 
 What belongs here: whether the table is sound and large enough to learn from. What does not: the events it is made of
-(`event_checks`), the models (`models.select`). All of them are [R], recoflow's own.
+(`event_checks`), the models (`models.training.promotion_gate`). All of them are [R], recoflow's own.
 """
 
 from __future__ import annotations

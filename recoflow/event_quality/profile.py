@@ -1,7 +1,7 @@
 """What event files can support, and why not: models, KPIs and the go-live, judged by what the files hold.
 
-What belongs here: the judgements and what each needs. What does not: counting (facts.py), the state of an installation
-that runs (readiness.py). The minima are [R]: below them a number or a model exists, and says nothing.
+What belongs here: the judgements and what each needs. What does not: counting (profile_queries.py), the state of an
+installation that runs (readiness.py). The minima are [R]: below them a number or a model exists, and says nothing.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class ShareCheck:
 
     Args:
         name: stable snake_case.
-        description: what is so when the check passes, and whose check it is: [F], [M] or [R] as in EVENTS.md.
+        description: what is so when the check passes, and whose check it is: [F], [M] or [R] as in docs/spec/events.md.
         query: gives `example` (text that helps to find the row; never a person's id) and `is_wrong` for each row.
         limit: name of the threshold in `environment.Quality`.
         wrong: what the wrong rows are, for the message: "12 of 40 clicks (30 %) {wrong}".

@@ -2,11 +2,11 @@
 
 What belongs here: queries over `RECENT` and the lake's views. What does not: counts of whole tables (`event_checks`).
 
-Sources, as in EVENTS.md. [F] "QA tests" of Froomle's public page "QA & Monitoring"; their thresholds are not public, so
-all defaults are ours. [M] the checks of Metarank's `validate` command, told by its public documentation and source:
-event types, field references, interaction–ranking join key, interaction metadata, interaction positions, interaction
-types, use of item and of user string values; its ninth, event order, is left out because order does not matter here.
-[R] recoflow's own.
+Sources, as in docs/spec/events.md. [F] "QA tests" of Froomle's public page "QA & Monitoring"; their thresholds are not
+public, so all defaults are ours. [M] the checks of Metarank's `validate` command, told by its public documentation and
+source: event types, field references, interaction–ranking join key, interaction metadata, interaction positions,
+interaction types, use of item and of user string values; its ninth, event order, is left out because order does not
+matter here. [R] recoflow's own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """JSON text to values: strict decoding with explained errors.
 
-What belongs here: one text at a time. What does not: cutting a stream into texts (`jsonstream`).
+What belongs here: one text at a time. What does not: cutting a stream into texts (`json_framing`).
 """
 
 from __future__ import annotations

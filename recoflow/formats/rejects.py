@@ -51,7 +51,7 @@ CODES: Final[Mapping[str, str]] = {
 
 
 class EventError(Exception):
-    """One event cannot be accepted. Never leaves `recoflow.sources`: it becomes a row of `schema.REJECTS`.
+    """One event cannot be accepted. Never leaves `recoflow.formats`: it becomes a row of `schema.REJECTS`.
 
     Args:
         code: one of `CODES`.

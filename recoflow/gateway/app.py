@@ -1,7 +1,7 @@
 """The HTTP side of the gateway: paths, and what each request does.
 
-What belongs elsewhere: who may send (`access`), errors as answers (`answers`), judging bodies (`bodies`, `pubsub`),
-memory and disk (`intake`), connections (`protocol`) and the process (`server`).
+What belongs elsewhere: who may send (`access`), errors as answers (`error_responses`), judging bodies (`bodies`,
+`pubsub`), memory and disk (`admission`), connections (`protocol`) and the process (`server`).
 """
 
 from __future__ import annotations

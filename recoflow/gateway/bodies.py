@@ -1,7 +1,7 @@
 """What a request's body becomes: lines for the spool, or the errors of each event.
 
 What belongs here: the bodies of the API. What does not: HTTP, Pub/Sub's envelope (`pubsub`), and the rules about
-events, which are those of `sources`. Lines are compact JSON as `sources.files` reads it; an event that states no time
+events, which are those of `formats`. Lines are compact JSON as `formats.files` reads it; an event that states no time
 gets that of its receipt, so that it is the same event however often its line is ingested.
 """
 

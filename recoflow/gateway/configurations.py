@@ -1,7 +1,7 @@
 """The configurations API: what stands in an environment, in its file and in the register, and how that is changed.
 
 What belongs here: bodies and answers as values. What does not: HTTP (`app`), the rules about configurations
-(`environment`), and how they are kept (`storage.registry`).
+(`settings`), and how they are kept (`storage.configuration_store`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Requests to forget a person that come over HTTP.
 
 What belongs here: judging the body, and the answer about a request. What does not: HTTP (`app`), where a request waits
-(`privacy.cases`), and carrying it out, which the next ingest does.
+(`erasure.erasure_requests`), and carrying it out, which the next ingest does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Most events at a glance: which ones are surely good, so that only the others go through the exact rules.
 
 What belongs here: a sufficient condition, checked mostly in compiled code. What does not: refusing or explaining;
-`sources.froomle` alone does that, and a test holds this module against it.
+`formats.froomle` alone does that, and a test holds this module against it.
 """
 
 from __future__ import annotations

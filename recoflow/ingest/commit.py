@@ -1,7 +1,7 @@
 """The commit of one table's part of a delivery: what is new of it, exactly once, and what became of the rest.
 
 What belongs here: the race for the table, and the accounting of its source events. What does not: the order of the
-tables (ingest.py), which rows are new (dedupe.py), why a row is in conflict (conflicts.py).
+tables (run.py), which rows are new (dedupe.py), why a row is in conflict (conflicts.py).
 
 What is new is decided against a snapshot of the table and committed on the condition that nobody has added to the table
 since, else only the files that were added are looked at before the next try.

@@ -1,7 +1,7 @@
 """Which of the rows that just arrived are new: one rule for events and catalogue updates, in SQL on DuckDB.
 
 What belongs here: the comparison of staged files with each other and with the lake. What does not: commits and
-accounting (commits.py).
+accounting (commit.py).
 
 A source event is known by its key (kind, event_id) or (entity, event_id) and its content hash. The first one of a key
 stays. A later one with the same hash is a duplicate, one with another hash a conflict. A Metarank ranking is one source

@@ -1,7 +1,7 @@
 """What an ingest would make of files, without one.
 
 What belongs here: files into a lake that is thrown away afterwards, so that every count is the one of a real ingest.
-What does not: the rules, the accounting (commits.py), what accepted events are good for (performance/profile.py).
+What does not: the rules, the accounting (commit.py), what accepted events are good for (event_quality/profile.py).
 """
 
 from __future__ import annotations

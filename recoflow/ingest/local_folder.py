@@ -1,6 +1,7 @@
 """The local inbox folder: which of its files can be taken in now, and why others cannot.
 
-What belongs here: looks at the folder. What does not: what becomes of a file (inbox.py), its content (arriving.py).
+What belongs here: looks at the folder. What does not: what becomes of a file (pending_files.py), its content
+(file_hash.py).
 
 Who may write into the folder must not read by it what only recoflow may read. So links are not followed, and a file is
 not taken while it has a second name (a hard link): it may be a file of recoflow's own.

@@ -1,7 +1,7 @@
 """One file into the lake: every source event becomes accepted, quarantined or a duplicate, exactly once.
 
 What belongs here: the order of the commits and the report. What does not: reading text (sources), staging rows
-(delivery.py), the commit of one table (commits.py), looking at what was refused (quarantine.py).
+(staged_batch.py), the commit of one table (commit.py), looking at what was refused (quarantine.py).
 
 The commits of one file: events, updates, quarantine, then one row of `ingests`, which says that the file is done. Each
 carries the file's content hash as its transaction id, so a run that follows a crash does only what is missing.
@@ -60,7 +60,7 @@ def ingest_file(
     """Take one file of events or items in; a file whose content was taken in before is only looked up.
 
     Args:
-        path: the file, in any framing and dialect of `sources.files`.
+        path: the file, in any framing and dialect of `formats.files`.
         environment: where it arrived.
         lake: the environment's lake.
         received_at: time of receipt.

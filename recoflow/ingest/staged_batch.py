@@ -1,7 +1,7 @@
 """What was parsed from one file: counted, and staged beside the tables, where nobody sees it yet.
 
 What belongs here: rows on their way from the parser to files that wait for their commit. What does not: which of them
-are new (dedupe.py), commits (commits.py).
+are new (dedupe.py), commits (commit.py).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from recoflow.storage.paths import Paths
 
 AREA = "disk"
 DAY = 86_400.0
-TEMPORARY = (".*.tmp", "*.part")  # of `artifacts.write_atomic` and of fetches
+TEMPORARY = (".*.tmp", "*.part")  # of `atomic_files.write_atomic` and of fetches
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

@@ -1,7 +1,7 @@
 """A process beside this one that runs checks, and imports great-expectations while this one does something else.
 
-What belongs here: that process, and what is said to it. What does not: checks (see `suites`) and how they are run (see
-`expectations`).
+What belongs here: that process, and what is said to it. What does not: checks (see `campaigns.publishing.checks`) and how they are run
+(see `gx_runner`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Checker:
         return self._process.pid
 
     def validate(self, tables: Tables, checks: Sequence[Check], derived: Tables) -> list[Finding]:
-        """`expectations.validate`, over there.
+        """`gx_runner.validate`, over there.
 
         Raises:
             StorageError: it failed, e.g. because a file is damaged, or the process was ended, e.g. for want of memory.

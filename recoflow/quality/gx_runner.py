@@ -1,6 +1,6 @@
 """Checks over Parquet files by great-expectations on DuckDB.
 
-What belongs here: how a check is written down and run. What does not: which checks a table has (see `suites`).
+What belongs here: how a check is written down and run. What does not: which checks a table has (see `campaigns.publishing.checks`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Check:
 
 
 Tables = Mapping[str, str]
-Validate = Callable[[Tables, Sequence[Check], Tables], list[Finding]]  # here, or in another process (see `checker`)
+Validate = Callable[[Tables, Sequence[Check], Tables], list[Finding]]  # or in `checker_process`
 
 
 def run_checks(tables: Tables, checks: Sequence[Check], derived: Tables) -> list[Finding]:

@@ -1,6 +1,6 @@
 """How a heavy package is imported in less time: without modules that nobody uses, and without looking for garbage.
 
-What belongs here: how. What does not: which packages and modules, and why (see `expectations`).
+What belongs here: how. What does not: which packages and modules, and why (see `gx_runner`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The innermost loop of the ranking core (see `rank`): products of rows of 16-bit integers, and what they bound.
+"""The innermost loop of the ranking core (see `top_k`): products of rows of 16-bit integers, and what they bound.
 
 What belongs here: that product, as vectors of LLVM. What does not: what is done with bounds, which numba compiles.
 
@@ -37,7 +37,7 @@ def bound(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled code take
     """Write what the scores of ROWS users and a panel are at most, and which of them reach the users' floors.
 
     A bound is (product + margin) × the user's unit × the item's unit + the user's leeway. Read and written are named
-    tuples of `rank_kernels`: Queries from `row` on, a `panel` of Items, and from `slot` on that at `place` of a Tile.
+    tuples of `kernels`: Queries from `row` on, a `panel` of Items, and from `slot` on that at `place` of a Tile.
     """
     return types.void(queries, row, items, panel, tile, slot, place), _write_bounds
 

@@ -1,4 +1,4 @@
-"""Item factors, prepared for exact search (see `rank`).
+"""Item factors, prepared for exact search (see `top_k`).
 
 What belongs here: the order of the search and the coordinates in which scores are bounded. What does not:
 users' lists.
@@ -48,7 +48,7 @@ class ItemIndex:
         factors: float32 [items × f], as they were given.
         lengths: float64 [scored], norms of the rows of `factors`, in the order of the search.
         norms: float64 [scored], norms of the rows that are not zero, in balanced coordinates, longest first.
-        panels: int32 [panels × pairs × PANEL], these rows as integers (see `rank_integers`).
+        panels: int32 [panels × pairs × PANEL], these rows as integers (see `quantization`).
         order: int32 [scored], the item index of each of these rows.
         position: int32 [items], the row of each item index, -1 where there is none.
         zeros: int32, items whose factors are zero, ascending: their score is 0 for every user.
@@ -102,7 +102,7 @@ class ItemIndex:
         return units
 
     def leeway(self, lengths: Doubles, units: Floats) -> Floats:
-        """How far scores may be from product × units, beside `rank_integers.margin`, for users of these norms as given.
+        """How far scores may be from product × units, beside `quantization.margin`, for users of these norms as given.
 
         That is what the change of coordinates distorts, and what underflows where their `units` are multiplied.
         """

@@ -1,4 +1,4 @@
-"""Compiled loops of the ranking core (see `rank`): bounds, exclusion and exact selection over blocks of scores.
+"""Compiled loops of the ranking core (see `top_k`): bounds, exclusion and exact selection over blocks of scores.
 
 What belongs here: numba functions over plain arrays, without the GIL. What does not: checks of arguments, threads.
 """
@@ -32,7 +32,7 @@ ROUNDING = 2.0**-20
 
 
 class Items(NamedTuple):
-    """What the kernels need of a `rank_index.ItemIndex` (same names)."""
+    """What the kernels need of an `item_index.ItemIndex` (same names)."""
 
     factors: Floats
     order: Integers
@@ -45,11 +45,11 @@ class QueryBounds(NamedTuple):
     """Users as the bounds of their scores need them, and some more of them up to a multiple of ROWS.
 
     Attributes:
-        integers: int32 [users × pairs], see `rank_integers`.
+        integers: int32 [users × pairs], see `quantization`.
         units: float32 [users], times an item's unit and a product: a score.
         leeway: float32 [users], how far a score may be from that, beside `margin`.
         floors: float32 [users], the candidates' floors when the present tile was begun.
-        margin: `rank_integers.margin`.
+        margin: `quantization.margin`.
     """
 
     integers: Integers

@@ -1,4 +1,4 @@
-"""Factors as 16-bit integers, whose products bound scores (see `rank`).
+"""Factors as 16-bit integers, whose products bound scores (see `top_k`).
 
 What belongs here: how factors are rounded, how far that moves a product, how integers lie in memory. What does not: the
 product itself.
@@ -40,7 +40,7 @@ def integers(rows: Doubles, norms: Doubles) -> Integers:
 
 
 def panels(rows: Integers) -> Integers:
-    """Rows of pairs [n × pairs] as `rank_product` reads them: [⌈n / PANEL⌉ × pairs × PANEL], zeros at the end."""
+    """Rows of pairs [n × pairs] as `int16_dot` reads them: [⌈n / PANEL⌉ × pairs × PANEL], zeros at the end."""
     count, pairs = rows.shape
     padded = np.zeros((-(-count // PANEL) * PANEL, pairs), np.int32)
     padded[:count] = rows

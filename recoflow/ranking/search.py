@@ -1,4 +1,4 @@
-"""The search of the ranking core (see `rank`): blocks of users over blocks of items, on several threads.
+"""The search of the ranking core (see `top_k`): blocks of users over blocks of items, on several threads.
 
 What belongs here: the order of the work and its buffers. What does not: checks of arguments, loops over single scores.
 """
@@ -32,7 +32,7 @@ CANDIDATES_PER_BLOCK = 4_000_000
 
 @dataclass(frozen=True)
 class Search:
-    """One call of `rank.top_k`, checked; the workers fill in `items` and `scores` [users × k]."""
+    """One call of `top_k.top_k`, checked; the workers fill in `items` and `scores` [users × k]."""
 
     users: Floats
     lengths: Doubles

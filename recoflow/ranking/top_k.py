@@ -4,7 +4,7 @@ What belongs here: arrays in, arrays out. What does not: subjects, item ids, con
 
 An answer is defined by exact scores alone: the float64 dot product of a user's and an item's factors, rounded to
 float32; larger scores first, equal scores by smaller item index. Products of factors rounded to 16-bit integers only
-bound scores (see `rank_integers`): block after block of items in the order of falling norm, until norm(user) ×
+bound scores (see `quantization`): block after block of items in the order of falling norm, until norm(user) ×
 norm(next item) (Cauchy–Schwarz) cannot reach the user's k-th score any more. How factors are rounded, how many threads
 run and how users are cut into blocks never changes a byte. Where nothing can be left out, this is a block-wise product
 that is faster than float32's, with a selection that costs little beside it.

@@ -1,7 +1,7 @@
 """Host key, client keys and known_hosts of the embedded SFTP server, made on its first start.
 
 What belongs here: making and finding key files. What does not: keys of a production server (its administrator makes
-them) and host-key checking (`storage.sftp_link`).
+them) and host-key checking (`storage.sftp.connection`).
 
 Files under `root`: `host_key`, `known_hosts`, and in `keys/` the private keys (mode 0600), each with its `.pub`:
 `recoflow` opens every account as the service, `feeder_<account>` opens that account as the customer.

@@ -1,6 +1,7 @@
 """A rehearsal: the way of the data from event files to lists, in small, so that all loops are compiled afterwards.
 
-What belongs here: which stages are gone through. What does not: what they do, and how loops are compiled (`compiled`).
+What belongs here: which stages are gone through. What does not: what they do, and how loops are compiled
+(`compute.jit`).
 
 Without it the first ingest, training and campaign of an installation each wait for the compiler, a minute in all.
 """

@@ -1,6 +1,6 @@
 """Environments' files that change while the installation runs: Dagster's code server starts again and reads them.
 
-What belongs here: when that is right. What does not: how a service is started (`services`).
+What belongs here: when that is right. What does not: how a service is started (`processes`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Everything of an installation at once: SFTP server, gateway, daemon and UI, on ports that are free.
 
 What belongs here: which services there are and how they find each other. What does not: the sample world, and how a
-single process is started and stopped (`services`).
+single process is started and stopped (`processes`).
 """
 
 from __future__ import annotations

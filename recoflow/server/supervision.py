@@ -1,6 +1,6 @@
 """Services that end by themselves are started again, later each time, and each end is reported.
 
-What belongs here: when a service starts again. What does not: how (`services`).
+What belongs here: when a service starts again. What does not: how (`processes`).
 """
 
 from __future__ import annotations

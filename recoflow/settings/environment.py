@@ -1,7 +1,7 @@
 """One environment's configuration: YAML in, frozen values out, errors that name file, line, key and cure.
 
-What belongs here: the shape and the limits of each setting. What does not: how YAML is read (`yamlfile`), secrets (only
-paths to key files stand in the YAML) and anything that opens a connection.
+What belongs here: the shape and the limits of each setting. What does not: how YAML is read (`yaml_source`), secrets
+(only paths to key files stand in the YAML) and anything that opens a connection.
 """
 
 from __future__ import annotations

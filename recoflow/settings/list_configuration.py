@@ -1,6 +1,7 @@
 """How a list may be filled: the settings of one configuration, from an environment's file or from the API.
 
-What belongs here: their shape and limits. What does not: what they mean for items and lists (see `campaigns.rules`).
+What belongs here: their shape and limits. What does not: what they mean for items and lists (see
+`campaigns.lists.item_filters`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The spool: what came over the network, on disk before it is acknowledged, until the lake has it.
 
 What belongs here: append-only segment files, their sealing, and what a crash leaves. What does not: what a line means,
-who waits for the disk (`gateway.journal`), and taking segments into the lake (`events.inbox`).
+who waits for the disk (`gateway.journal`), and taking segments into the lake (`ingest.pending_files`).
 
-A segment holds the lines of one kind (`KINDS`) in the form that `sources.files` reads. It is written under a name that
+A segment holds the lines of one kind (`KINDS`) in the form that `formats.files` reads. It is written under a name that
 ends in `.open`, one batch of lines after the other, each ended by an empty line; `append` returns after the fsync. Its
 writer holds a lock on it, so whoever finds an open segment without a lock knows that its writer is gone: it is cut
 behind its last whole batch and sealed. A batch that was torn was never acknowledged, for its fsync had not returned.

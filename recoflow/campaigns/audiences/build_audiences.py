@@ -1,7 +1,7 @@
 """Answering a request for audiences: the people for each row are chosen and staged on disk.
 
-What belongs here: the order of the steps and what is staged. What does not: who is chosen (see `audience`), and
-publishing (see `response` and `audience_audit`).
+What belongs here: the order of the steps and what is staged. What does not: who is chosen (see `select`), and
+publishing (see `campaigns.publishing`).
 """
 
 from __future__ import annotations

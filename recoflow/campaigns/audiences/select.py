@@ -1,7 +1,7 @@
 """Audiences: the people to whom given items fit best, by the champion's scores.
 
-What belongs here: who is chosen, and in which order. What does not: how a model scores (`models.scorer`), and request
-files that ask for audiences (`audience_request`, `audience_answer`).
+What belongs here: who is chosen, and in which order. What does not: how a model scores (`models.algorithms.scorer`),
+and request files that ask for audiences (`audience_rows`, `build_audiences`).
 
 People are users, and for request files also devices that are nobody's. A user's score is that of the one item among
 the given ones that fits best: an audience is for people to whom at least one of the items is worth showing, and a sum

@@ -1,6 +1,6 @@
 """Answering a campaign: every list of a request is ranked, filled and staged on disk, block by block.
 
-What belongs here: the order of the steps and what is staged. What does not: publishing (see `response` and `audit`).
+What belongs here: the order of the steps and what is staged. What does not: publishing (see `campaigns.publishing`).
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def build_lists(
     """Rank and stage every list of a request.
 
     Args:
-        request: as `request.parse` gave it, not rejected.
+        request: as `request_parser.parse_request` gave it, not rejected.
         bundle: the model in service, brought up to date (see `freshness`).
         environment: of the request.
         staging: folder of this campaign; what an earlier attempt left in it is replaced.
         as_of: the moment that item age is counted from.
         model_people: how many the model in service knows; by default as many as `bundle` does, which may have been cut
             to the people of the request.
-        weights: what reasons are looked for in (see `reasons.weights`).
+        weights: what reasons are looked for in (see `explanations.weights`).
         threads: of the scoring core; by default all cores.
         stopwatch: counts the stages `map ids`, `rank`, `fill`, `explain` and `join and stage`.
 

@@ -1,7 +1,7 @@
 """What configurations ask of whole lists, compiled over the items: constraints, boosts and buries, diversity.
 
 What belongs here: classes of items that a choice treats alike, and the numbers that it goes by. What does not: scores
-(see `ranking`), the choice itself (see `choice`).
+(see `rank_blocks`), the choice itself (see `selection`).
 
 **Boosts.** A score s becomes s · m where it is above 0 and s / m where it is below; m is the product of the boosts that
 the item meets over that of the buries. A configuration's minimum is one of s itself: a boost lifts no item over it.

@@ -1,6 +1,6 @@
 """What subjects consumed of the items that may be recommended, and which of it counts for a list.
 
-What belongs here: the histories of a bundle by list. What does not: leaving these items out (see `rank`).
+What belongs here: the histories of a bundle by list. What does not: leaving these items out (see `ranking.top_k`).
 """
 
 from __future__ import annotations

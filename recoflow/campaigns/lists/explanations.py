@@ -1,7 +1,7 @@
 """The information field `because_of`: the item of a person's history that adds most to the score of a recommended one.
 
 What belongs here: for which lists it is asked, and of which histories. What does not: what adds what (see
-`models.explain`).
+`models.store.explain`).
 
 The histories are those of the interactions at the campaign's version, as a person folded in today would have them.
 Since a training weights fade, the same for all of a person's items.

@@ -1,6 +1,6 @@
 """The compiled loop that turns ranked items into lists: no item twice among the lists of one subject.
 
-What belongs here: that one loop. What does not: ranking (see `rank`), the meaning of the arrays (see `lists`).
+What belongs here: that one loop. What does not: ranking (see `ranking.top_k`), the meaning of the arrays (see `plan`).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def fill_block(  # type: ignore[no-untyped-def]  # noqa: PLR0917 - compiled: no 
         may_repeat: bool [lists].
         recipe: int64 [lists], -1 for none.
         wanted: int64 [lists], among how many of the best items a list is chosen.
-        rules: of the recipes (see `recipes`).
-        similarity: of items (see `choice`).
+        rules: of the recipes (see `constraints`).
+        similarity: of items (see `selection`).
         offset: int64 [lists], where a list is kept in `taken`; -1: no later list asks for it.
         filled: int64 [lists], written: how many items each list got.
         taken: int32, the items of the lists that are kept.

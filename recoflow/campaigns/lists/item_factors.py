@@ -1,7 +1,7 @@
 """What each ranking orders the items by that may be recommended: factors, whose products with users' are scores.
 
-What belongs here: these factors, and their index. What does not: users (see `ranking`), how an index is made and
-searched (see `rank`).
+What belongs here: these factors, and their index. What does not: users (see `rank_blocks`), how an index is made and
+searched (see `ranking.top_k`).
 """
 
 from __future__ import annotations

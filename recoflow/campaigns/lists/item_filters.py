@@ -1,6 +1,6 @@
 """What rows and configurations ask of items: filters, age, availability, compiled once per distinct wish.
 
-What belongs here: the meaning of filter cells and item attributes. What does not: scores and lists (see `answer`).
+What belongs here: the meaning of filter cells and item attributes. What does not: scores and lists (see `build_lists`).
 """
 
 from __future__ import annotations

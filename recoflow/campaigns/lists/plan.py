@@ -1,6 +1,7 @@
 """The lists of a request as arrays: whom each is for, how it is ranked, what it must not hold.
 
-What belongs here: all that is decided about a list before any item is scored. What does not: scores (see `ranking`).
+What belongs here: all that is decided about a list before any item is scored. What does not: scores (see
+`rank_blocks`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ranking of blocks of lists by whatever their configurations ask for, over the items that may be recommended.
 
 What belongs here: which factors, consumed items and masks each list is ranked with. What does not: the scoring core
-(see `rank`), whose history counts how (see `consumed`), lists of one subject taken together (see `fill`).
+(see `ranking.top_k`), whose history counts how (see `consumed`), lists of one subject taken together (see `fill`).
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Ranking:
         return starts, items
 
     def similarity(self) -> tuple[Scores, Doubles, Longs, Longs]:
-        """What diverse lists compare items by (see `choice.Similarity`): the factors of the model that ranks them.
+        """What diverse lists compare items by (see `selection.Similarity`): the factors of the model that ranks them.
 
         Lists that no model ranks (popular, trending, newest, fallback) go by the champion's.
         """

@@ -1,6 +1,6 @@
 """The compiled loops that choose a list's items under constraints, with boosted scores, and for diversity.
 
-What belongs here: the rule of `recipes`, item by item. What does not: what its numbers mean, ranking, other lists.
+What belongs here: the rule of `constraints`, item by item. What does not: what its numbers mean, ranking, other lists.
 
 Items come ranked class by class. Within a class all may be taken or none, and a boost keeps their order; so the best
 item that may be taken is always the first of a class that no earlier list took.
@@ -46,7 +46,7 @@ class RankedList(NamedTuple):
 
 
 class ListConstraints(NamedTuple):
-    """One recipe's rows of `recipes.Rules` (same names)."""
+    """One recipe's rows of `constraints.CompiledConstraints` (same names)."""
 
     minima: Longs
     maxima: Longs
@@ -88,7 +88,7 @@ def _needs(counts: Longs, limits: ListConstraints, among: int) -> tuple[int, int
 
 @jit
 def _may_take(bits: int, free: int, counts: Longs, limits: ListConstraints) -> bool:
-    """Whether items that meet these constraints may be taken, with `free` places left; the rule of `recipes`."""
+    """Whether items that meet these constraints may be taken, with `free` places left; the rule of `constraints`."""
     unmet, needed = _needs(counts, limits, -1)
     if free <= needed and not bits & unmet:
         return False

@@ -1,7 +1,7 @@
 """Tables as CSV, made of the distinct values of each column: a text is quoted once, however many rows say it.
 
 What belongs here: CSV as clients get it, strings quoted, integers not, an empty position for null; byte for byte what
-pyarrow's writer gives with the quoting that it calls "needed". What does not: which rows and columns (see `response`).
+pyarrow's writer gives with the quoting that it calls "needed". What does not: which rows and columns (see `render`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a campaign's counts say about its request and its settings: whether they can be meant as they are.
 
 What belongs here: checks of what was answered as it was asked for, and is hardly what anybody wanted. What does not:
-whether lists are right (see `quality.suites` and `audit`).
+whether lists are right (see `violations`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rendering a staged campaign: the response file, the errors beside it and the manifest, as they are published.
 
-What belongs here: CSV and JSON exactly as clients get them. What does not: whether they may be published (see `audit`).
+What belongs here: CSV and JSON exactly as clients get them. What does not: whether they may be published (see `gate`).
 
 Source: Froomle's batch page: columns as in its example, strings quoted, integers not, an empty position for null.
 """
@@ -92,7 +92,7 @@ def write_response(
 
 
 def write_errors(errors: pl.DataFrame, path: Path) -> None:
-    """Write the side file of refused rows (problems.ERRORS): line, column, code, message."""
+    """Write the side file of refused rows (row_rules.ERRORS): line, column, code, message."""
     from pyarrow import csv  # noqa: PLC0415 - a refusal need not wait for the compiled loops of `csv_rows`
 
     options = csv.WriteOptions(quoting_style="needed")

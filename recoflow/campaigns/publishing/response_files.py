@@ -1,7 +1,7 @@
 """The files that answer a campaign, in the order of publication.
 
-What belongs here: which files there are and what they are called. What does not: their content (see `response`), and
-the upload (`storage.mailbox`).
+What belongs here: which files there are and what they are called. What does not: their content (see `render`), and
+the upload (`storage.sftp.mailbox`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows of a request file that ask for audiences: one row, the people to whom its items fit best.
 
-What belongs here: the rules about such rows. What does not: header and cells (see `cells`), rules about lists (see
-`request`), who is chosen (see `audience`).
+What belongs here: the rules about such rows. What does not: header and cells (see `csv_reader`), rules about lists (see
+`list_rows`), who is chosen (see `audiences.select`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All rows of a request file at once, in little memory: column by column, and cells by their hashes.
 
-What belongs here: joining, choosing and comparing such rows. What does not: what makes a row wrong (see `request`,
-`audience_request`).
+What belongs here: joining, choosing and comparing such rows. What does not: what makes a row wrong (see `list_rows`,
+`audience_rows`).
 
 polars copies all columns of a table to choose some of its rows, and writes keys of several columns out row by row. Of
 the largest request file either is a third of a GiB.

@@ -1,7 +1,7 @@
 """The bytes of a request file before it is parsed: its kind, its header, and the line that each row begins at.
 
 What belongs here: refusing what no CSV reader would notice (polars, DuckDB and pyarrow accept or mend most of these in
-silence: spec/SFTP.md section 5). What does not: the meaning of columns and cells.
+silence: docs/spec/campaigns.md). What does not: the meaning of columns and cells.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Header and cells of a request file: every cell stays text, so that `007` stays `007`.
 
-What belongs here: what makes a header, and rows that fit it. What does not: bytes (see `framing`), the meaning of
-cells (see `request`).
+What belongs here: what makes a header, and rows that fit it. What does not: bytes (see `csv_framing`), the meaning of
+cells (see `list_rows`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read_cells(path: Path, is_compressed: bool, environment: Environment) -> Req
     """Find the rows of a request file, and read its header.
 
     Raises:
-        RequestRejectedError: those of `framing.scan`, `curly_quotes`, `missing_header`, `unnamed_column`,
+        RequestRejectedError: those of `csv_framing.scan`, `curly_quotes`, `missing_header`, `unnamed_column`,
             `duplicate_column`, `too_many_columns`, `mixed_columns`, `missing_column` or `no_rows`; as the blocks are
             read `wrong_environment`, `second_header`, `ragged_row`, `unreadable`, `truncated` or `no_rows`.
     """

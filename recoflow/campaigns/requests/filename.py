@@ -3,7 +3,7 @@
 What belongs here: everything that is learnt from a name alone. What does not: content, folders, the disk.
 
 Source: Froomle's batch page (suggested name `{environment}_{campaign}_YYYY-MM-DDTHH:mm:ssZ.csv`; the name must contain
-the campaign's date; the response has the same name) and spec/SFTP.md section 4 (clients that cannot write colons).
+the campaign's date; the response has the same name) and docs/spec/campaigns.md (clients that cannot write colons).
 """
 
 from __future__ import annotations

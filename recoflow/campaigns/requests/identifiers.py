@@ -1,6 +1,6 @@
 """Identifiers in a request: the ids of people as events read them, and `request_id`, one for each row of a campaign.
 
-What belongs here: those two. What does not: the campaign's own (see `request.campaign_id`), and whose a device is (see
+What belongs here: those two. What does not: the campaign's own (see `model.campaign_id`), and whose a device is (see
 `interactions.identity`).
 """
 
@@ -24,7 +24,7 @@ _NOBODY: Final = (
 def meant(column: str) -> pl.Expr:
     """An id without blanks around it; null for a placeholder, or all visitors without log-in would share lists.
 
-    That is how events read it (see `sources.fields`); so a padded id is a known person.
+    That is how events read it (see `formats.fields`); so a padded id is a known person.
     """
     text = pl.col(column).str.strip_chars(BLANK)
     return pl.when(~pl.col(column).str.contains(_NOBODY)).then(text).alias(column)

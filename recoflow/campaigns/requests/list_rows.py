@@ -1,7 +1,7 @@
 """Request files: CSV in, typed rows, row errors and counts out; or one named reason why the whole file is refused.
 
-What belongs here: the rules of spec/CAMPAIGNS.md about rows. What does not: bytes (see `framing`), header and cells
-(see `cells`), names (see `filename`), what a filter or a configuration means for items (see `rules`).
+What belongs here: the rules of docs/spec/campaigns.md about rows. What does not: bytes (see `csv_framing`), header and
+cells (see `csv_reader`), names (see `filename`), what a filter or a configuration means for items (see `item_filters`).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Request:
             list_size (Int64), configuration_id (null: the default), page_type, version and algorithm (see
             `experiments.assign`), and one String column `variable:NAME` for each variable that filters.
             Ids are without blanks around them; where any had some, a column PADDING + its name says which, null
-            where there were none. Of a request for audiences `audience_request.ROWS`.
+            where there were none. Of a request for audiences `audience_rows.ROWS`.
         filters: row column → item attribute.
         errors: ERRORS, in the order of lines.
         rejection: why the whole file is refused; rows are then empty.

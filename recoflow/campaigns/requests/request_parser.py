@@ -41,8 +41,8 @@ def parse_request(
         name: its name as uploaded.
         environment: the account that it came by.
         sha256: of its bytes.
-        known_attributes: the attributes that items have (see `rules.attribute_names`).
-        algorithms: what configurations may choose (see `rules.algorithms`).
+        known_attributes: the attributes that items have (see `item_filters.attribute_names`).
+        algorithms: what configurations may choose (see `item_filters.algorithms`).
         catalogue: the items that audiences may be asked for; None when there are none.
 
     Returns:

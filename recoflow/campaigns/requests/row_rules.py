@@ -1,6 +1,6 @@
 """What is wrong with single rows of a request file, as rules over columns.
 
-What belongs here: the shape of a rule and of row errors. What does not: the rules (see `request`, `audience_request`).
+What belongs here: the shape of a rule and of row errors. What does not: the rules (see `list_rows`, `audience_rows`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the arrays of staged parts get their memory from.
 
-What belongs here: that one choice. What does not: how much of it there is (see `answer`: a part at a time).
+What belongs here: that one choice. What does not: how much of it there is (see `build_lists`: a part at a time).
 """
 
 from __future__ import annotations

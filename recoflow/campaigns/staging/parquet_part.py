@@ -1,7 +1,7 @@
 """One file of staged recommendations, made of positions: each text stands in it once, however many rows say it.
 
 What belongs here: how columns are put together and become Parquet. What does not: what the columns are (see `staged`)
-and what is in them (see `answer`).
+and what is in them (see `build_lists`).
 
 Whoever asked stands in every row of a list, and an item wherever it is recommended. Parquet keeps such columns as the
 distinct texts and their positions, so they are made in that form and never spelled out.

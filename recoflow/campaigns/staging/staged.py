@@ -1,10 +1,11 @@
 """Staged recommendations: an answered campaign on disk, complete but not yet published.
 
-What belongs here: the folder's shape and its manifest. What does not: ranking (see `answer`), CSV (see `response`).
+What belongs here: the folder's shape and its manifest. What does not: ranking (see `build_lists`), CSV (see
+`publishing.render`).
 
     <staging>/part-00000.parquet …   recommendations in the order of the request: `columns()`, a file per block of lists
               requests.parquet       REQUESTS: one row per accepted row of the request
-              errors.parquet         problems.ERRORS
+              errors.parquet         row_rules.ERRORS
               items.parquet          which items there were, and whether they could be recommended
               manifest.json          `Staged`, with the sha256 of every other file; written last
 """
@@ -87,7 +88,7 @@ class StagedFiles:
         folder: where the files lie.
         name: of the request file, byte for byte.
         environment: of the campaign.
-        campaign_id: see `request.campaign_id`.
+        campaign_id: see `model.campaign_id`.
         request_sha256: of the request file.
         model_version: of the bundle that ranked.
         files: name → sha256 of the files beside the manifest.
@@ -113,7 +114,7 @@ class StagedFiles:
 
     @property
     def errors(self) -> Path:
-        """The file of problems.ERRORS."""
+        """The file of row_rules.ERRORS."""
         return self.folder / ERRORS_FILE
 
     @property
@@ -139,7 +140,7 @@ class StagedLists(StagedFiles):
         information_fields: columns of the parts and of the response, between item_id and rank.
         csv_safe: whether information fields are made harmless for spreadsheets.
         counts: see `Counts`.
-        constraints: for each recipe (see `recipes`) its `configuration.Constraint`s as JSON values.
+        constraints: for each recipe (see `constraints`) its `list_configuration.Constraint`s as JSON values.
         suspended: experiment → why it did not take place.
         model_people: how many people the model in service knows.
     """
@@ -166,7 +167,7 @@ def write_beside(folder: Path, *, requests: pl.DataFrame, errors: pl.DataFrame, 
     Args:
         folder: with the parts.
         requests: `REQUESTS` of the kind of answers.
-        errors: problems.ERRORS.
+        errors: row_rules.ERRORS.
         items: ITEMS that there were.
 
     Returns:

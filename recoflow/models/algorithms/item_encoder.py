@@ -1,6 +1,7 @@
 """Factors for items that nobody has met yet, from what is known of them: a linear map from features to factors.
 
-What belongs here: features of ITEMS, and the map. What does not: whether it is good enough to be used (see `cold`).
+What belongs here: features of ITEMS, and the map. What does not: whether it is good enough to be used (see
+`cold_items`).
 
 Gantner et al. 2010, "Learning Attribute-to-Feature Mappings for Cold-Start Recommendations", ICDM: a regression from
 attributes to the factors of the trained items; here ridge, with items weighted by how much their factors have seen.

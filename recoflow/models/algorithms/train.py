@@ -1,6 +1,7 @@
 """The model family behind one contract: settings and data in, a scorer out.
 
-What belongs here: which algorithm is which function. What does not: the algorithms, and the choice among them (select).
+What belongs here: which algorithm is which function. What does not: the algorithms, and the choice among them
+(promotion_gate).
 """
 
 from __future__ import annotations

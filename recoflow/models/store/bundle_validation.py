@@ -1,7 +1,7 @@
 """What makes a bundle contradict itself: shapes, order, numbers that are none.
 
 What belongs here: reasons to refuse a bundle, whoever made it. What does not: whether its files are those that were
-written (see `bundle_files`), whether the model is any good (see `select`).
+written (see `bundle_files`), whether the model is any good (see `promotion_gate`).
 """
 
 from __future__ import annotations

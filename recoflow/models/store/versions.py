@@ -1,7 +1,7 @@
 """The versions of an environment's model: which are there, which one serves, which served before, which may go.
 
 What belongs here: the pointer and the folder of versions. What does not: a bundle's files (see `bundle`), the decision
-to promote (see `select`).
+to promote (see `promotion_gate`).
 
     <models>/champion.json    {"version": …, "before": [… the last one first], "is_pinned": …}, replaced atomically
 

@@ -1,7 +1,7 @@
 """One environment's lake: Delta tables in one folder (or under one object-store URL), one per contract of schema.py.
 
-What belongs here: reading, staging, committing and caring for tables. What does not: what rows mean (events/ingest.py
-decides which events are new), files that are no table (artifacts.py), the database for people (warehouse.py).
+What belongs here: reading, staging, committing and caring for tables. What does not: what rows mean (ingest/run.py
+decides which events are new), files that are no table (atomic_files.py), the database for people (warehouse.py).
 
 Writing has two steps. `stage` puts Parquet files beside the table, where no reader sees them; `commit` makes them part
 of it at once. A commit is conditional: it names the snapshot that its writer looked at, and two commits that carry the

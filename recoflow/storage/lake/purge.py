@@ -1,6 +1,6 @@
 """Making deleted rows unreadable: what `Lake.delete` took out of a table leaves the disk.
 
-What belongs here: old files and old log entries of tables. What does not: which rows go (`recoflow.privacy`).
+What belongs here: old files and old log entries of tables. What does not: which rows go (`recoflow.erasure`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """Text columns of few different values as Arrow dictionaries, found at the speed of memory.
 
-What belongs here: finding which rows hold the same text. What does not: which columns are worth it (stored.py).
+What belongs here: finding which rows hold the same text. What does not: which columns are worth it (table_format.py).
 
 Arrow's string views are 16 bytes each: the text itself when it has up to 12 bytes, else its position. Rows with equal
 views hold equal texts, so no text is read. A text that lies in several places has several views, which are joined

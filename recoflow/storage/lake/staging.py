@@ -1,7 +1,7 @@
 """Rows on their way into files that wait for their commit: written beside their table, where no reader sees them.
 
 What belongs here: such files from their first row to their sync. What does not: when they become part of the table
-(lake.py), how rows are held in Parquet (stored.py).
+(lake.py), how rows are held in Parquet (table_format.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StagedFile:
 class StagingTarget:
     """Where the files of a table go."""
 
-    table: str  # one of `stored.TABLES`
+    table: str  # one of `table_format.TABLES`
     folder: str  # path or URL
     create: Callable[[str], Any]  # gives pyarrow's output stream to a new file of this name
     sync: Callable[[str], None]  # makes a closed file of this name survive a power cut

@@ -1,6 +1,6 @@
 """The connection to an SFTP server: pinned host key, one key file, time-outs everywhere, reused while it lives.
 
-What belongs here: TCP, SSH and who is on either side. What does not: SFTP itself (`sftp_wire`).
+What belongs here: TCP, SSH and who is on either side. What does not: SFTP itself (`protocol`).
 """
 
 from __future__ import annotations

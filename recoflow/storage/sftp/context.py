@@ -1,6 +1,6 @@
 """What the acts of the mailbox share: account, ledger, link, clock, the remote places, and how a failure is held.
 
-What belongs here: nothing that moves a file. What does not: the protocol's steps (`intake`, `outbox`, `retention`).
+What belongs here: nothing that moves a file. What does not: the protocol's steps (`inbound`, `outbound`, `retention`).
 """
 
 from __future__ import annotations

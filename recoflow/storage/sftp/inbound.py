@@ -1,6 +1,6 @@
 """From the customer's folder into the inbox: scan, claim, fetch, identify.
 
-What belongs here: the steps up to the state `ingested`. What does not: answers (`outbox`), clearing up (`retention`).
+What belongs here: the steps up to the state `ingested`. What does not: answers (`outbound`), clearing up (`retention`).
 Every step may be cut off at any point and is finished, or undone, by `settle` and the next scan.
 """
 

@@ -1,6 +1,6 @@
 """The ledger: what is known of every file that came in and every response that went out. SQLite, fsynced commits.
 
-What belongs here: rows and their states. What does not: any act on the server or the disk (`intake`, `outbox`).
+What belongs here: rows and their states. What does not: any act on the server or the disk (`inbound`, `outbound`).
 
 The rule of the protocol: the intent is committed here before each external act, its result after it. Whoever dies in
 between leaves a row that tells the next one what to look for. Times in rows are of the service clock (`service_time`).
@@ -118,7 +118,7 @@ class Ledger:
         """Seconds of service since the ledger was made.
 
         Runs with the boot clock, so that a changed wall clock moves nothing; across a reboot it follows the wall
-        clock, by a day at most (spec/SFTP.md, rule 10).
+        clock, by a day at most (docs/spec/sftp.md, step 13).
         """
         boot_id, boot, wall = clock.boot_id(), clock.boot(), clock.wall()
         with self.transaction() as connection:

@@ -1,6 +1,6 @@
-"""The mailbox: files that customers drop come in exactly once, answers go out whole (spec/SFTP.md).
+"""The mailbox: files that customers drop come in exactly once, answers go out whole (docs/spec/sftp.md).
 
-What belongs here: the mailbox's public acts and their locks. What does not: the steps (`intake`, `outbox`,
+What belongs here: the mailbox's public acts and their locks. What does not: the steps (`inbound`, `outbound`,
 `retention`), and what the files say.
 """
 
@@ -44,7 +44,7 @@ class IncomingFile:
         attempts: runs that were started for it.
         lost: runs that began to work on it, and neither answered it nor reported a failure.
         is_due: the pause after its last attempt is over.
-        is_hopeless: no further attempt is worth it, see `storage.attempts`.
+        is_hopeless: no further attempt is worth it, see `storage.sftp.attempts`.
         problem: the last failure, for people; None before one.
     """
 

@@ -1,7 +1,7 @@
 """Remote file names: which are data, which are not, and how a hostile one is told and answered.
 
-What belongs here: rules about names, as bytes. What does not: what a campaign's name means (`campaigns.filename`) and
-when a file is complete (`completeness`).
+What belongs here: rules about names, as bytes. What does not: what a campaign's name means
+(`campaigns.requests.filename`) and when a file is complete (`upload_completeness`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """SFTP version 3 over an open channel: bytes for names, every status read, many requests in flight.
 
-What belongs here: the wire protocol. What does not: connecting (`sftp_link`), moving whole files (`transfer`), and what
-the files mean (`mailbox`).
+What belongs here: the wire protocol. What does not: connecting (`connection`), moving whole files (`transfer`), and
+what the files mean (`mailbox`).
 
 paramiko's own client is not used because it drops the status of pipelined WRITEs and of CLOSE, fails a whole listing
-for one name that is not UTF-8, and reads one name per round trip (spec/SFTP.md, section 1).
+for one name that is not UTF-8, and reads one name per round trip (docs/spec/sftp.md).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _lingered(desk: SftpContext, now: float) -> list[Claim]:
 
 
 def _remove_original(desk: SftpContext, claim: Claim) -> bool:
-    """Delete an original that is still as it was fetched; one that grew is left to `intake.watch`."""
+    """Delete an original that is still as it was fetched; one that grew is left to `inbound.watch`."""
     remote = desk.claimed(claim)
     try:
         found = desk.session().lstat(remote)

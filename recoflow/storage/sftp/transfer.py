@@ -1,6 +1,7 @@
 """Whole files over SFTP: every byte counted and hashed, on disk before it counts.
 
-What belongs here: fetching and uploading one file, verified. What does not: which file and when (`intake`, `outbox`).
+What belongs here: fetching and uploading one file, verified. What does not: which file and when (`inbound`,
+`outbound`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """When a file that someone uploads is complete: pure decisions over listings.
 
-What belongs here: the rules of rest, markers and cut-off files. What does not: acting on them (`intake`).
+What belongs here: the rules of rest, markers and cut-off files. What does not: acting on them (`inbound`).
 
 Most clients write under the final name and some set the source's time or keep the size constant, so neither size nor
 age proves anything alone: a file is complete when both stayed the same over two scans and a quiet time.

@@ -293,7 +293,7 @@ def worlds(make):
 
 
 def expected_lists(bundle, asked, now):
-    """What spec/CAMPAIGNS.md says, one list after the other: (items, whether it is a fallback list)."""
+    """What docs/spec/campaigns.md says, one list after the other: (items, whether it is a fallback list)."""
     items = bundle.items.with_columns(tag=pl.col("attributes").str.json_path_match("$.tag")).to_dicts()
     subjects = {subject: row for row, subject in enumerate(bundle.subjects)}
     owner = dict(bundle.devices.iter_rows())

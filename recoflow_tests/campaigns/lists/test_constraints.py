@@ -118,7 +118,7 @@ def test_a_class_is_ranked_no_deeper_than_its_maximum_lets_lists_hold():
     assert part.depth(np.array([10, 2]), np.array([0, 20])).tolist() == [3, 22]
 
 
-# Random campaigns against the definition in the docstring of `recipes`, item by item
+# Random campaigns against the definition in the docstring of `constraints`, item by item
 
 
 KEYS = {"section": ["x", "y", 1, None], "tags": [["x"], ["x", "y"], "y", [], None], "premium": [True, False, None]}
