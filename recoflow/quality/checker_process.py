@@ -1,7 +1,6 @@
 """A process beside this one that runs checks, and imports great-expectations while this one does something else.
 
-What belongs here: that process, and what is said to it. What does not: checks (see `campaigns.publishing.checks`) and how they are run
-(see `gx_runner`).
+What does not belong here: which checks there are (`campaigns.publishing.checks`), and how they are run (`gx_runner`).
 """
 
 from __future__ import annotations

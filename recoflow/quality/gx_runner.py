@@ -1,6 +1,6 @@
 """Checks over Parquet files by great-expectations on DuckDB.
 
-What belongs here: how a check is written down and run. What does not: which checks a table has (see `campaigns.publishing.checks`).
+What does not belong here: which checks there are (`campaigns.publishing.checks`).
 """
 
 from __future__ import annotations

@@ -200,7 +200,9 @@ def _crowds(rows: pl.DataFrame) -> list[RowRule]:
             quoted_cell(column),
         )
         if len(often):
-            problems.append(RowRule("nobodys_id", column, is_meant & pl.col(column).is_in(often.implode()), message))
+            problems.append(
+                RowRule("placeholder_id", column, is_meant & pl.col(column).is_in(often.implode()), message)
+            )
     return problems
 
 

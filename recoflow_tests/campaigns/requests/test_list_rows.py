@@ -82,7 +82,7 @@ def test_an_id_with_more_lists_than_a_person_can_have_is_a_placeholder_and_none_
     crowd = [row.format(number) + ",5,weekly_mail" for number in range(1001)]
     shared = ["lorem,ben,web,Top,5,weekly_mail", "lorem,eve,web,Top,5,weekly_mail"]  # a device of several users
     request = ask(rows(*crowd, *shared))
-    assert problems(request) == [(line, column, "nobodys_id") for line in range(2, 1003)]
+    assert problems(request) == [(line, column, "placeholder_id") for line in range(2, 1003)]
     assert request.rows["user_id"].to_list() == ["ben", "eve"]
 
     assert not problems(ask(rows(*crowd[1:], *shared)))
