@@ -7,7 +7,7 @@ A run notes what it published itself. The mailbox finishes publications without 
 behind one: for those the request sensor starts the job of this module.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ import dagster as dg
 from recoflow.campaigns import publication, staged
 from recoflow.campaigns.staged import Staged
 from recoflow.defs import attempts, names, reruns
-from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
 from recoflow.environment import Environment
 from recoflow.errors import CampaignError
@@ -24,7 +23,7 @@ from recoflow.storage.claims import Delivery
 from recoflow.storage.lake import Lake
 
 STAGING = "staging"  # below a campaign's folder
-PAUSES: Final = Pauses(timedelta(seconds=15), timedelta(minutes=5))
+PAUSES: Final = (15, 30, 60, 120, 300)
 
 
 def note(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
