@@ -7,19 +7,18 @@ A run notes what it published itself. The mailbox finishes publications without 
 behind one: for those the request sensor starts the job of this module.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import dagster as dg
 
 from recoflow.campaigns.publishing import deliveries
 from recoflow.defs import names, reruns, retries
-from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
 from recoflow.errors import CampaignError
 from recoflow.settings.environment import Environment
 
-PAUSES: Final = Pauses(timedelta(seconds=15), timedelta(minutes=5))
+PAUSES: Final = (15, 30, 60, 120, 300)
 
 
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:

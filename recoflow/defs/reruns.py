@@ -6,9 +6,9 @@ counts (see `retries`).
 Times come from the wall clock, which may jump. A pause that seems to begin in the future is over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 from typing import Final
 
@@ -25,16 +25,12 @@ INTERRUPTIONS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Pauses:
-    """Pauses before the next run after failures in a row: `first`, doubled with each, `longest` at most."""
+Pauses = Sequence[int]  # seconds before the next run after 1, 2, … failures in a row; the last one lasts
 
-    first: timedelta
-    longest: timedelta
 
-    def after(self, failures: int) -> timedelta:
-        """The pause after so many failures in a row."""
-        return min(self.longest, self.first * 2 ** min(failures - 1, 20)) if failures else timedelta()
+def pause_after(failures: int, pauses: Pauses) -> int:
+    """The seconds of pause after so many failures in a row."""
+    return pauses[min(failures, len(pauses)) - 1]
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Failed:
 
     def rests(self, pauses: Pauses, moment: datetime) -> bool:
         """Whether the pause after it is not over at `moment`."""
-        return 0 <= moment.timestamp() - self.ended < pauses.after(self.failures).total_seconds()
+        return 0 <= moment.timestamp() - self.ended < pause_after(self.failures, pauses)
 
 
 def failures_at_head(records: list[dg.RunRecord]) -> Failed | None:

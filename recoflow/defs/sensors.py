@@ -8,7 +8,6 @@ Dagster opens its own database anew at each tick, at four times the cost of the 
 
 import hashlib
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -16,7 +15,6 @@ import dagster as dg
 from recoflow.defs import batch_runs, delivery_log, names, reruns, retries, workers
 from recoflow.defs.clock import now
 from recoflow.defs.lasting_faults import Standing
-from recoflow.defs.reruns import Pauses
 from recoflow.defs.resources import Installation
 from recoflow.errors import ConfigurationError, RecoflowError
 from recoflow.ingest import pending_files
@@ -27,8 +25,9 @@ from recoflow.storage.sftp.mailbox import IncomingFile, Mailbox
 
 REQUESTS = "requests"
 MOST_POSTPONED = 3  # ticks that an ingest waits for the rest of a delivery
-INGEST_PAUSES = Pauses(timedelta(seconds=15), timedelta(seconds=30))
-TRAINING_PAUSES = Pauses(timedelta(seconds=15), timedelta(hours=1))
+INGEST_PAUSES = (15, 30)
+# Short as long as a machine may just be restarted or updated, long where each training ends its worker.
+TRAINING_PAUSES = (15, 30, 60, 60, 60, 60, 60, 60, 300, 900, 3600)
 
 
 def build_sensors(
@@ -152,8 +151,8 @@ def _interrupted_training(environment: Environment, installation: Installation) 
                 "the latest training failed by itself or was canceled; the schedule starts the next one"
             )
         if failed.rests(TRAINING_PAUSES, now()):
-            pause = TRAINING_PAUSES.after(failed.failures).total_seconds()
-            return dg.SkipReason(f"the latest training was interrupted; the next begins {pause:.0f} s after its end")
+            pause = reruns.pause_after(failed.failures, TRAINING_PAUSES)
+            return dg.SkipReason(f"the latest training was interrupted; the next begins {pause} s after its end")
         if wrong := _unreadable(installation):
             return dg.SkipReason(wrong)
         if failed.failures == 1:
@@ -239,8 +238,8 @@ def _obstacle(installation: Installation, environment: Environment, instance: dg
     if failed is None:
         return None
     if failed.rests(INGEST_PAUSES, now()):
-        pause = INGEST_PAUSES.after(failed.failures).total_seconds()
-        return f"the last ingest failed ({failed.failures} in a row); the next one begins {pause:.0f} s after it"
+        pause = reruns.pause_after(failed.failures, INGEST_PAUSES)
+        return f"the last ingest failed ({failed.failures} in a row); the next one begins {pause} s after it"
     if failed.failures == 1:
         reason = reruns.interruption(instance, failed.run_id) or "its step failed or it was canceled"
         _alert(installation, environment, reruns.alert(job, failed.run_id, reason))

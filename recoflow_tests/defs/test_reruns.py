@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
 from recoflow.defs import reruns
-from recoflow.defs.reruns import Failed, Pauses
+from recoflow.defs.reruns import Failed
+from recoflow.defs.sensors import TRAINING_PAUSES
 from recoflow.errors import ModelError, StorageError
 
-TRAINING = Pauses(timedelta(minutes=1), timedelta(hours=1))
+PAUSES = (60, 120)
 NOW = datetime(2026, 11, 30, 6, tzinfo=UTC)
 ERROR: list[Exception] = []
 
@@ -75,10 +76,16 @@ def test_failures_in_a_row_are_counted_from_the_newest_run(instance: dg.DagsterI
     assert reruns.failures_at_head(reruns.latest_runs(instance, "training")) is None
 
 
-def test_pauses_double_from_a_minute_to_an_hour() -> None:
-    assert [TRAINING.after(n) // timedelta(minutes=1) for n in (1, 2, 3, 6, 7, 400)] == [1, 2, 4, 32, 60, 60]
+def test_pauses_grow_with_the_failures_and_the_last_one_lasts() -> None:
+    assert [reruns.pause_after(failures, PAUSES) for failures in (1, 2, 3, 400)] == [60, 120, 120, 120]
+
+
+def test_a_training_killed_some_times_in_a_row_follows_within_a_minute() -> None:
+    assert max(reruns.pause_after(failures, TRAINING_PAUSES) for failures in range(1, 9)) == 60
+    assert len(TRAINING_PAUSES) < reruns.LOOKED_AT
+    assert reruns.pause_after(400, TRAINING_PAUSES) == 3600
 
 
 @pytest.mark.parametrize(("since", "rests"), [(59, True), (61, False), (-30 * 86_400, False), (30 * 86_400, False)])
 def test_a_clock_that_jumped_ends_a_pause_and_never_prolongs_it(since: float, rests: bool) -> None:
-    assert Failed("x", 1, NOW.timestamp() - since).rests(TRAINING, NOW) is rests
+    assert Failed("x", 1, NOW.timestamp() - since).rests(PAUSES, NOW) is rests
