@@ -29,7 +29,7 @@ from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import evaluate, metrics
 from recoflow.models.evaluation.holdout import where
 from recoflow.models.training import cold_items
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 MAX_USERS = 5000
 

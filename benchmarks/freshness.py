@@ -35,7 +35,7 @@ from recoflow.models.algorithms import matrix, train
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import evaluate, metrics
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 Result = dict[str, dict[str, float]]  # kind of people → metric → mean
 

@@ -35,7 +35,7 @@ from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import charts, evaluate, holdout, metrics, split
 from recoflow.models.training import tune
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 MODELS = ("popular", "trending", "newest", "item_neighbours", "ease", "bpr", "lmf", "als", "spectral", "blend")
 USER = ("user", "personId", "userId", "user_id", "household_id")

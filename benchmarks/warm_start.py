@@ -25,7 +25,7 @@ from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, metrics
 from recoflow.models.evaluation.holdout import where
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 K = 10
 TOLERANCE = 0.005

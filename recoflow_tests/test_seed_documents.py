@@ -23,7 +23,8 @@ from recoflow.campaigns.publishing import render, response_files
 from recoflow.campaigns.requests import filename, request_parser
 from recoflow.campaigns.requests.rejection import RequestRejectedError
 from recoflow.models.store.bundle import Bundle
-from recoflow.settings.environment import Campaigns, Environment, Sftp
+from recoflow.settings.environment import Campaigns, Environment
+from recoflow.settings.sections import Sftp
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 REQUEST = """"environment","user_id","device_id","list_name","list_size","page_type"

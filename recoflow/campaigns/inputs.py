@@ -22,7 +22,7 @@ import pydantic
 from recoflow.campaigns.freshness import TABLES
 from recoflow.campaigns.publishing import response_files
 from recoflow.errors import CampaignError, ModelError
-from recoflow.models.store import versions
+from recoflow.models.store import version_summaries, versions
 from recoflow.settings.environment import Environment
 from recoflow.storage import atomic_files
 from recoflow.storage.lake.lake import Lake
@@ -135,7 +135,7 @@ def _read(folder: Path) -> Inputs | None:
 
 def _obstacle(inputs: Inputs, folder: Path, models: Path, lake: Lake, now: Inputs) -> str | None:
     """Why a campaign is not to be answered from its inputs any more, None when it is."""
-    if inputs.model_version not in versions.known_versions(models):
+    if inputs.model_version not in version_summaries.known_versions(models):
         return f"model version {inputs.model_version} is gone"
     if not response_files.is_rendered(folder):
         if inputs.model_version != now.model_version:

@@ -11,11 +11,12 @@ import typer
 from recoflow.commands import terminal
 from recoflow.commands.terminal import DATA, AsJson, Data, Name
 from recoflow.errors import ModelError
-from recoflow.models.store import bundle_store
+from recoflow.models.store import bundle_store, version_summaries
 from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
-    from recoflow.models.store.versions import ServingState, VersionSummary
+    from recoflow.models.store.version_summaries import VersionSummary
+    from recoflow.models.store.versions import ServingState
 
 app = typer.Typer(no_args_is_help=True, help="Versions of a model: look at them, compare, pin, and go back.")
 
@@ -27,10 +28,9 @@ IsForced = Annotated[bool, typer.Option("--force", help="Serve it though its own
 @app.command("list")
 def show(environment: Name, is_json: AsJson = False, data: Data = DATA) -> None:
     """Every version, named by its time of training: how it was judged, and what became of it. The latest first."""
-    from recoflow.models.store import versions
 
     folder = _folder(environment, data)
-    found = versions.version_summaries(folder)[::-1]
+    found = version_summaries.version_summaries(folder)[::-1]
     service, problem = _service(folder)
     if is_json:
         state = None if service is None else dataclasses.asdict(service)
@@ -58,12 +58,11 @@ def compare(  # noqa: PLR0917 - typer makes options of them
 ) -> None:
     """Two versions side by side: settings, metrics, and how alike the lists are that they give to the same people."""
     from recoflow.models.evaluation import compare
-    from recoflow.models.store import versions
 
     folder, settings = _folder(environment, data), terminal.environment_of(environment, data)
     ours, theirs = bundle_store.load_bundle(folder / first), bundle_store.load_bundle(folder / second)
     overlap = compare.overlap(ours, theirs, settings.training.seed, users=users)
-    entries = [versions.version_summary(folder, version) for version in (first, second)]
+    entries = [version_summaries.version_summary(folder, version) for version in (first, second)]
     if is_json:
         told = {"versions": [dataclasses.asdict(each) for each in entries], "overlap": dataclasses.asdict(overlap)}
         terminal.print_json(told)

@@ -52,7 +52,8 @@ def profile(
 
 def _defaults() -> Environment:
     """Recoflow's defaults for a profile before there is an environment; nothing is connected to."""
-    from recoflow.settings.environment import Environment, Sftp
+    from recoflow.settings.environment import Environment
+    from recoflow.settings.sections import Sftp
 
     unused = Path("unused")
     return Environment(name="profile", sftp=Sftp(username="unused", private_key=unused, known_hosts=unused))

@@ -25,7 +25,7 @@ from recoflow.quality.checker_process import Checker
 from recoflow.quality.gx_runner import Validate
 from recoflow.settings.environment import Environment
 from recoflow.storage.sftp.mailbox import IncomingFile
-from recoflow.storage.sftp.protocol import LinkLostError
+from recoflow.storage.sftp.server_replies import LinkLostError
 
 FILES = 128  # of one burst
 BYTES = 8 << 20  # of all files of a burst

@@ -17,7 +17,7 @@ from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.errors import AuditError, ModelError
 from recoflow.models.evaluation import charts
-from recoflow.models.store import bundle_store, versions
+from recoflow.models.store import bundle_store, version_summaries, versions
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
 from recoflow.quality.finding import Finding
@@ -131,10 +131,12 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
                 "model": serving.manifest["model"],
                 "metrics": metadata.table(serving.manifest["metrics"]),
                 "versions": metadata.picture(
-                    charts.versions(versions.version_summaries(folder)[-SHOWN:], versions.serving_state(folder)),
+                    charts.versions(
+                        version_summaries.version_summaries(folder)[-SHOWN:], versions.serving_state(folder)
+                    ),
                     "NDCG of the last versions",
                 ),
-                **_served(versions.version_summary(folder, serving.version)),
+                **_served(version_summaries.version_summary(folder, serving.version)),
                 "path": dg.MetadataValue.path(str(folder / serving.version)),
                 "removed_versions": removed,
             },
@@ -146,7 +148,7 @@ def _champion(environment: Environment) -> dg.AssetsDefinition:
 
 def _promotable(folder: Path) -> str:
     """The newest version, unless its own checks refused it."""
-    known = versions.known_versions(folder)
+    known = version_summaries.known_versions(folder)
     if not known:
         raise AuditError(str(folder), "holds no bundle", "Materialize factors first")
     refused_by = bundle_store.load_bundle(folder / known[-1]).manifest["refused_by"]
@@ -180,7 +182,7 @@ def _numbers(metrics: pl.DataFrame, chosen: str) -> dict[str, float]:
     return {name: value for numbers in (*best, *named) for name, value in numbers.items()}
 
 
-def _served(entry: versions.VersionSummary) -> dict[str, float]:
+def _served(entry: version_summaries.VersionSummary) -> dict[str, float]:
     interval = {name: entry.metrics[name] for name in ("ndcg_low", "ndcg_high") if name in entry.metrics}
     return _plotted(entry.metrics) | interval
 

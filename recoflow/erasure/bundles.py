@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from recoflow.erasure.subject import ErasureSubject
-from recoflow.models.store import bundle_store, versions
+from recoflow.models.store import bundle_store, version_summaries, versions
 from recoflow.models.store.bundle import Bundle
 
 
@@ -30,7 +30,7 @@ def erase_from_bundles(models: Path, person: ErasureSubject) -> dict[str, str]:
         ModelError: a bundle is damaged.
     """
     replaced = {}
-    for version in versions.known_versions(models):
+    for version in version_summaries.known_versions(models):
         remaining = without(bundle_store.load_bundle(models / version), person)
         if remaining is None:
             continue

@@ -18,7 +18,7 @@ from typing import Any, Final
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import pubsub
 from recoflow.gateway.bodies import Accepted
-from recoflow.settings.environment import GatewaySettings
+from recoflow.settings.sections import GatewaySettings
 from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 

@@ -20,7 +20,8 @@ from paramiko.sftp_attr import SFTPAttributes
 
 from recoflow.sandbox.namespace import SERVICE, View
 from recoflow.sandbox.uploads import Reading, Upload
-from recoflow.storage.sftp.protocol import CLOSED, IN_USE, POSIX_RENAME
+from recoflow.storage.sftp.protocol import POSIX_RENAME
+from recoflow.storage.sftp.server_replies import CLOSED, IN_USE
 
 MAX_HANDLES: Final = 64  # open files and folders of one session
 LARGEST_PACKET: Final = 256 * 1024  # as OpenSSH has it

@@ -23,7 +23,8 @@ from recoflow.campaigns.requests import request_parser
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.models.store.bundle import Bundle
-from recoflow.settings.environment import Campaigns, Environment, Sftp, TrainingSettings
+from recoflow.settings.environment import Campaigns, Environment
+from recoflow.settings.sections import Sftp, TrainingSettings
 
 NAME = "lorem_weekly_mail_2020-02-02T20:22:02Z.csv"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -21,7 +21,8 @@ from recoflow.models.algorithms import matrix, train
 from recoflow.models.store import bundle_validation
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
-from recoflow.settings.environment import Environment, Sftp, TrainingSettings
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp, TrainingSettings
 from recoflow.storage import sql
 from recoflow.storage.lake.lake import Lake
 from recoflow_tests.campaigns.conftest import NOW

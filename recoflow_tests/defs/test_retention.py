@@ -10,7 +10,8 @@ import pytest
 from dagster._core.instance.ref import InstanceRef
 
 from recoflow.defs import names, retention
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 
 LOREM = Environment(name="lorem", sftp=Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts")))
 STORAGE = {"custom": {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}}

@@ -18,7 +18,7 @@ from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging import staged
 from recoflow.sandbox import world
 from recoflow.storage.sftp.mailbox import Mailbox
-from recoflow.storage.sftp.protocol import LinkLostError
+from recoflow.storage.sftp.server_replies import LinkLostError
 from recoflow_tests.e2e.test_refusals import repeat_an_item
 from recoflow_tests.scenario import Scenario
 

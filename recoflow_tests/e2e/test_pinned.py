@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from recoflow.models.store import versions
+from recoflow.models.store import version_summaries, versions
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
 
@@ -11,7 +11,7 @@ def test_a_pinned_champion_stays_while_trainings_go_on_and_say_so(trained: Scena
     pinned = versions.pin_version(folder).version
     result = trained.run("lorem_training")
     assert result.success
-    candidate = versions.known_versions(folder)[-1]
+    candidate = version_summaries.known_versions(folder)[-1]
     assert candidate > pinned == versions.champion_version(folder)
     assert failed_checks(result) == {"candidate_serves"}
     (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "candidate_serves"]

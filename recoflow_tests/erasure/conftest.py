@@ -17,7 +17,8 @@ from recoflow.ingest.run import ingest_file
 from recoflow.interactions import build, catalogue, identity
 from recoflow.models.store import bundle_store, versions
 from recoflow.models.training import pipeline
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 from recoflow.storage import spool, sql, warehouse
 from recoflow.storage.lake.lake import Lake
 from recoflow.storage.paths import Paths

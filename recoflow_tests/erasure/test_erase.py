@@ -16,7 +16,7 @@ from recoflow.erasure.erase import erase
 from recoflow.erasure.subject import ErasureSubject
 from recoflow.errors import ConfigurationError, ModelError
 from recoflow.ingest.run import ingest_file
-from recoflow.models.store import versions
+from recoflow.models.store import version_summaries, versions
 from recoflow.storage import spool
 from recoflow.storage.spool import SpoolWriter
 from recoflow_tests.erasure.conftest import ANN, NOW, OTHERS, PHONE, TABLET, Installed, event, lines, train
@@ -100,10 +100,10 @@ def test_the_champion_is_followed_by_itself_without_the_person(made):
     assert f"u:{ANN}" in old.subjects
     train(made, NOW + timedelta(hours=1))  # a newer version, which serves now
     erase(made.layout, made.environment, made.lakes, user_ids=[ANN])
-    assert old.version not in versions.known_versions(models)
-    assert len(versions.known_versions(models)) == 2
+    assert old.version not in version_summaries.known_versions(models)
+    assert len(version_summaries.known_versions(models)) == 2
     new = versions.champion_bundle(models)
-    assert new.version == versions.known_versions(models)[-1]
+    assert new.version == version_summaries.known_versions(models)[-1]
     assert new.version.split("-")[0] == "20260301T130000Z"
     assert f"u:{ANN}" not in new.subjects
     assert PHONE not in new.devices["device_id"]

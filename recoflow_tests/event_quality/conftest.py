@@ -13,7 +13,8 @@ import pytest
 
 from recoflow.interactions import build, identity
 from recoflow.quality.finding import Finding
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 from recoflow.storage import sql
 from recoflow.storage.lake.lake import TABLES
 

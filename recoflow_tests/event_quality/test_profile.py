@@ -11,7 +11,8 @@ import pytest
 from recoflow.errors import ConfigurationError
 from recoflow.event_quality import profile
 from recoflow.event_quality.profile import Profile
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400

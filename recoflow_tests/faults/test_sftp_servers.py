@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from recoflow.storage.sftp import connection
-from recoflow.storage.sftp.protocol import LinkLostError
+from recoflow.storage.sftp.server_replies import LinkLostError
 from recoflow_tests.faults import sftp_lab
 from recoflow_tests.faults.invariant import assert_nothing_lost, digest
 from recoflow_tests.faults.sftp_lab import HEADER, REQUEST

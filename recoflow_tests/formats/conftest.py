@@ -14,7 +14,7 @@ import pytest
 from recoflow import schema
 from recoflow.formats import batch_builder, files, froomle
 from recoflow.schema import ParsedBatch
-from recoflow.settings import environment as environments
+from recoflow.settings import sections
 from recoflow.settings.environment import Environment
 
 NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
@@ -43,7 +43,7 @@ def environment() -> Environment:
 
 @pytest.fixture
 def without_default(environment: Environment) -> Environment:
-    return environment.model_copy(update={"events": environments.Events()})
+    return environment.model_copy(update={"events": sections.Events()})
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from recoflow.errors import ConfigurationError, StorageError
 from recoflow.gateway import subscriber
 from recoflow.gateway.subscriber import Subscriber
-from recoflow.settings.environment import GatewaySettings
+from recoflow.settings.sections import GatewaySettings
 from recoflow.storage import spool
 from recoflow.storage.paths import Paths
 from recoflow_tests.gateway.client import ingest_spool, view, write_environment

@@ -11,7 +11,8 @@ from recoflow.errors import SourceError
 from recoflow.ingest import dry_run
 from recoflow.ingest.run import ingest_file
 from recoflow.schema import Counts
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 from recoflow.storage.lake.lake import Lake
 
 LOREM = Environment(name="lorem", sftp=Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("known_hosts")))

@@ -16,7 +16,8 @@ from recoflow.ingest.file_hash import ChangedFileError
 from recoflow.ingest.run import ingest_file
 from recoflow.ingest.staged_batch import StagedBatch
 from recoflow.schema import Counts, ParsedBatch
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 from recoflow.storage import atomic_files
 from recoflow.storage.lake.lake import Lake
 

@@ -10,7 +10,8 @@ from recoflow.errors import SourceError
 from recoflow.ingest import quarantine
 from recoflow.ingest.quarantine import Replay, Selection
 from recoflow.ingest.run import ingest_batches, ingest_file
-from recoflow.settings.environment import Environment, Events, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Events, Sftp
 from recoflow.storage.lake.lake import Lake
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("known_hosts"))

@@ -7,7 +7,8 @@ import pytest
 
 from recoflow import schema
 from recoflow.interactions import build
-from recoflow.settings.environment import Environment, Events, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Events, Sftp
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("known_hosts"))
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import polars as pl
 
 from recoflow.interactions import build, signature
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 
 ENVIRONMENT = Environment(name="lorem", sftp=Sftp(username="lorem", private_key="key", known_hosts="hosts"))
 

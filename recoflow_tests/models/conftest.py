@@ -15,7 +15,8 @@ from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_store
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import pipeline
-from recoflow.settings.environment import Environment, Sftp, TrainingSettings
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp, TrainingSettings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from recoflow.sandbox import warm_up, world
-from recoflow.settings.environment import Environment, Model, Sftp, TrainingSettings
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Model, Sftp, TrainingSettings
 
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import ConfigurationError
-from recoflow.settings.environment import Campaigns, Environment, Sftp
+from recoflow.settings.environment import Campaigns, Environment
 from recoflow.settings.list_configuration import Configuration
+from recoflow.settings.sections import Sftp
 from recoflow.storage import configuration_store
 from recoflow.storage.configuration_store import ConfigurationStore
 from recoflow.storage.lake.lake import Lake

@@ -13,7 +13,7 @@ from recoflow.quality.finding import Finding
 
 if TYPE_CHECKING:
     from recoflow.campaigns.staging.staged import StagedLists
-    from recoflow.settings.environment import Quality
+    from recoflow.settings.sections import Quality
 
 KNOWN: Final = "users_known"
 FILLED: Final = "information_filled"

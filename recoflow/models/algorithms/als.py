@@ -26,7 +26,7 @@ from recoflow.models.algorithms.least_squares import BLOCK, gram, half_sweep, so
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.algorithms.warm_start import WarmStart, first_fitting
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 ALPHA: Final = 30.0  # weight of an interaction against that of a pair without one
 REGULARIZATION: Final = 0.002

@@ -14,7 +14,7 @@ from scipy.linalg import lapack
 from recoflow.models.algorithms import similarity
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer, sqrt_normalized
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 EASE_ITEMS: Final = 5000
 EASE_REGULARIZATION: Final = 0.5  # in users of an item of mean popularity

@@ -15,7 +15,7 @@ from recoflow.models.algorithms import als
 from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 BPR_ITERATIONS: Final = 100
 BPR_REGULARIZATION: Final = 0.01

@@ -25,7 +25,7 @@ from recoflow.models.algorithms import similarity
 from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.models.algorithms.matrix import Matrix, UserItems
 from recoflow.models.algorithms.scorer import Scorer, sqrt_normalized
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 FACTORS: Final = 256
 REGULARIZATION: Final = 0.3

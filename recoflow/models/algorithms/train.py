@@ -15,7 +15,7 @@ from recoflow.models.algorithms import als, baselines, blend, linear, pairwise, 
 from recoflow.models.algorithms.matrix import Confidence, UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.algorithms.warm_start import WarmStart, components
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 # Beside als, which can continue from another model, and blend, which is made of others.
 ALGORITHMS: Final[Mapping[str, Callable[[UserItems, Model, int], Scorer]]] = {

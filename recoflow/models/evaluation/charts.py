@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from recoflow.models.store.versions import ServingState, VersionSummary
+from recoflow.models.store.version_summaries import VersionSummary
+from recoflow.models.store.versions import ServingState
 
 WIDTH: Final = 720
 LEFT: Final = 190  # where the scale begins; names stand before it

@@ -29,7 +29,8 @@ from recoflow.models.evaluation.tables import EvaluatedModel
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training.promotion_gate import Candidate
 from recoflow.quality.finding import Finding
-from recoflow.settings.environment import Environment, Model
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Model
 
 BASELINE = "popular"
 HOLD_OUT = "hold-out"  # the name of a warm start that was learned on the hold-out

@@ -24,7 +24,7 @@ from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.store.bundle import Bundle
 from recoflow.quality.finding import Finding
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 NAMED: Final = "named_models_sound"
 NAMED_PROMISE: Final = "every model that a configuration names is finite and tells items apart"

@@ -21,7 +21,7 @@ from recoflow.models.algorithms import train
 from recoflow.models.evaluation import holdout
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.training import tune
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 if TYPE_CHECKING:
     import optuna

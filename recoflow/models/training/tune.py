@@ -11,7 +11,7 @@ from typing import Any, Final
 from recoflow.models.algorithms import als, train
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.training.blend_weights import fit_weights
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 # Per algorithm: settings in the order in which they are tried, the first value of each is where the search begins.
 TRIALS: Final[Mapping[str, tuple[tuple[str, tuple[float, ...]], ...]]] = {

@@ -21,7 +21,8 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 from recoflow.errors import MailboxError
 from recoflow.storage.sftp.account import Account
-from recoflow.storage.sftp.protocol import LinkLostError, Session
+from recoflow.storage.sftp.protocol import Session
+from recoflow.storage.sftp.server_replies import LinkLostError
 
 LOG: Final = "recoflow.sftp"
 WEAK: Final = {

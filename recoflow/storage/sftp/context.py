@@ -19,7 +19,8 @@ from recoflow.storage.sftp.claims import Claim
 from recoflow.storage.sftp.clock import Clock
 from recoflow.storage.sftp.connection import Link
 from recoflow.storage.sftp.ledger import ID_LENGTH, Ledger
-from recoflow.storage.sftp.protocol import LinkLostError, Session
+from recoflow.storage.sftp.protocol import Session
+from recoflow.storage.sftp.server_replies import LinkLostError
 
 HIDDEN: Final = b".recoflow-"
 FIRST_WAIT: Final = 2.0  # seconds until a failed step is tried again; doubled with each failure

@@ -16,7 +16,7 @@ from recoflow.storage.sftp import attempts, names, transfer, upload_completeness
 from recoflow.storage.sftp.claims import Claim, Outgoing, State
 from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.ledger import ID_LENGTH
-from recoflow.storage.sftp.protocol import Attributes, MissingError, SftpStatusError
+from recoflow.storage.sftp.server_replies import Attributes, MissingError, SftpStatusError
 
 LARGEST_MARKER: Final = 4096
 DIGEST_TRIES: Final = 3

@@ -22,8 +22,8 @@ from recoflow.storage.sftp.claims import ANSWERING, ARRIVED, Claim, Delivery, Ou
 from recoflow.storage.sftp.clock import Clock, SystemClock
 from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.ledger import Ledger
-from recoflow.storage.sftp.protocol import Attributes, LinkLostError, ListingEntry
 from recoflow.storage.sftp.retention import Sweep
+from recoflow.storage.sftp.server_replies import Attributes, LinkLostError, ListingEntry
 
 LIMIT: Final = 100
 PUBLISH_SECONDS: Final = 600.0  # how long an answer waits for the answers before it

@@ -13,7 +13,7 @@ from contextlib import suppress
 from recoflow.storage.sftp import transfer
 from recoflow.storage.sftp.claims import Claim, Outgoing, State
 from recoflow.storage.sftp.context import SftpContext
-from recoflow.storage.sftp.protocol import MissingError
+from recoflow.storage.sftp.server_replies import MissingError
 
 
 def advance(desk: SftpContext, claim: Claim) -> Claim:

@@ -9,7 +9,6 @@ for one name that is not UTF-8, and reads one name per round trip (docs/spec/sft
 
 from __future__ import annotations
 
-import stat
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,57 +18,23 @@ from typing import Final
 import paramiko
 from paramiko import sftp
 
-from recoflow.errors import MailboxError
 from recoflow.storage.sftp.names import escaped
+from recoflow.storage.sftp.server_replies import (
+    Attributes,
+    LinkLostError,
+    ListingEntry,
+    MissingError,
+    SftpStatusError,
+    read_attributes,
+)
 
 POSIX_RENAME: Final = b"posix-rename@openssh.com"
 FSYNC: Final = b"fsync@openssh.com"
-# Listing attributes of the embedded server: the uploader's CLOSE succeeded, and
-CLOSED: Final = b"closed@recoflow"  # its session has ended, or has left the file alone since
-IN_USE: Final = b"in-use@recoflow"  # its session may still check, date or rename the file
 BLOCK: Final = 32 * 1024  # bytes that every server accepts in one READ or WRITE
 WINDOW: Final = 64  # requests in flight
 LARGEST_PACKET: Final = 1024 * 1024
 READ: Final = sftp.SFTP_FLAG_READ
 CREATE: Final = sftp.SFTP_FLAG_WRITE | sftp.SFTP_FLAG_CREATE | sftp.SFTP_FLAG_TRUNC
-
-_FLAG_SIZE, _FLAG_OWNER, _FLAG_MODE, _FLAG_TIMES, _FLAG_EXTENDED = 1, 2, 4, 8, 0x80000000
-
-
-class LinkLostError(MailboxError):
-    """The connection broke or fell silent: what the last request did is unknown."""
-
-
-class SftpStatusError(MailboxError):
-    """The server answered a request with an error status."""
-
-
-class MissingError(SftpStatusError):
-    """The server answered: no such file."""
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What the server tells of a file; `mtime` in whole seconds, as SFTP version 3 has no finer."""
-
-    size: int
-    mode: int
-    mtime: int
-    is_closed: bool = False
-    is_in_use: bool = False
-
-    @property
-    def is_regular(self) -> bool:
-        """Neither a folder nor a link nor a device."""
-        return stat.S_ISREG(self.mode)
-
-
-@dataclass(frozen=True)
-class ListingEntry:
-    """A name of a listing, byte for byte."""
-
-    name: bytes
-    attributes: Attributes
 
 
 @dataclass(frozen=True)
@@ -207,14 +172,14 @@ class Session:
         for _ in range(body.get_int()):
             name = body.get_binary()
             body.get_binary()  # the line for people
-            attributes = _attributes(body)
+            attributes = read_attributes(body)
             if name not in {b".", b".."}:
                 yield ListingEntry(name, attributes)
 
     def _stat(self, reply: _Reply, path: bytes) -> Attributes:
         if reply.kind != sftp.CMD_ATTRS:
             self._check(reply, path)
-        return _attributes(reply.body)
+        return read_attributes(reply.body)
 
     def _handle(self, reply: _Reply, path: bytes) -> bytes:
         if reply.kind != sftp.CMD_HANDLE:
@@ -302,14 +267,3 @@ _ADD: Final[dict[type, Callable[..., object]]] = {
 
 def _told(error: Exception) -> str:
     return "did not answer in time" if isinstance(error, TimeoutError) else f"broke the connection: {error}"
-
-
-def _attributes(body: paramiko.Message) -> Attributes:
-    flags = body.get_int()
-    size = body.get_int64() if flags & _FLAG_SIZE else 0
-    if flags & _FLAG_OWNER:
-        body.get_int64()
-    mode = body.get_int() if flags & _FLAG_MODE else 0
-    mtime = (body.get_int(), body.get_int())[1] if flags & _FLAG_TIMES else 0
-    extended = {body.get_binary(): body.get_binary() for _ in range(body.get_int())} if flags & _FLAG_EXTENDED else {}
-    return Attributes(size, mode, mtime, is_closed=CLOSED in extended, is_in_use=IN_USE in extended)

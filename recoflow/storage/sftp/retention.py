@@ -12,7 +12,7 @@ from typing import Final
 from recoflow.storage.sftp import names
 from recoflow.storage.sftp.claims import ANSWERING, FINAL, Claim, State
 from recoflow.storage.sftp.context import SftpContext
-from recoflow.storage.sftp.protocol import MissingError
+from recoflow.storage.sftp.server_replies import MissingError
 
 DAY: Final = 86_400.0
 

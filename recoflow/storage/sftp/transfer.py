@@ -16,7 +16,8 @@ from typing import Final
 
 from recoflow.errors import MailboxError
 from recoflow.storage.sftp.names import escaped
-from recoflow.storage.sftp.protocol import BLOCK, CREATE, READ, Session, SftpStatusError
+from recoflow.storage.sftp.protocol import BLOCK, CREATE, READ, Session
+from recoflow.storage.sftp.server_replies import SftpStatusError
 
 READ_BACK_BYTES: Final = 64 << 20
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from recoflow.storage.sftp import names
 from recoflow.storage.sftp.claims import ListingSnapshot
-from recoflow.storage.sftp.protocol import ListingEntry
+from recoflow.storage.sftp.server_replies import ListingEntry
 
 EMPTY_FACTOR: Final = 10  # an empty file is more often a begun upload than a whole one
 JSON_LINES: Final = (b".jsonl", b".ndjson")

@@ -17,7 +17,7 @@ from recoflow.models.algorithms import train
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_files, bundle_store
 from recoflow.quality.gx_runner import run_checks
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow.storage.lake.lake import Lake
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type,configuration_id\n"

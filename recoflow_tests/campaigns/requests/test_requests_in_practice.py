@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recoflow.campaigns.publishing import plausibility
 from recoflow.campaigns.requests import csv_framing, identifiers, row_rules
-from recoflow.settings.environment import Quality
+from recoflow.settings.sections import Quality
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
 ROW = "lorem,ann,,Top,5,weekly_mail"

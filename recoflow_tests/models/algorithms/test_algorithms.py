@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recoflow.errors import ModelError
 from recoflow.models.algorithms import als, baselines, kernels, least_squares, linear, similarity, spectral, train
 from recoflow.models.algorithms.encoder import UserEncoder
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import matrix_of, random_matrix
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from recoflow.models.algorithms import blend, scorer, train
 from recoflow.models.algorithms.scorer import Scorer
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import random_matrix
 
 EVERYONE = np.arange(60)

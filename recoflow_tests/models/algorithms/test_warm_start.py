@@ -15,7 +15,7 @@ from recoflow.models.algorithms.warm_start import WarmStart
 from recoflow.models.evaluation import evaluate, split
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.training import evaluation_run, pipeline
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import NOW, environment, tasteful
 
 ALS = Model(algorithm="als", factors=16, iterations=9)

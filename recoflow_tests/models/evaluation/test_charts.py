@@ -9,7 +9,8 @@ import pytest
 
 from recoflow.models.evaluation import charts, tables
 from recoflow.models.evaluation.charts import COLOURS
-from recoflow.models.store.versions import ServingState, VersionSummary
+from recoflow.models.store.version_summaries import VersionSummary
+from recoflow.models.store.versions import ServingState
 
 SVG = "{http://www.w3.org/2000/svg}"
 

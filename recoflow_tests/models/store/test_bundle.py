@@ -15,7 +15,7 @@ from recoflow.models.algorithms import matrix, train
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle, bundle_files, bundle_store, bundle_validation
 from recoflow.models.store.bundle import Bundle
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 
 
 def test_what_is_loaded_is_what_was_saved(trained: Bundle, folder: Path) -> None:

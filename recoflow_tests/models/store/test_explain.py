@@ -9,7 +9,7 @@ from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.store import explain
 from recoflow.models.store.explain import Explainer
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import matrix_of, random_matrix
 
 ITEMS = 40

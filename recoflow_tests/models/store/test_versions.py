@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recoflow.errors import ModelError
-from recoflow.models.store import bundle_files, bundle_store, versions
+from recoflow.models.store import bundle_files, bundle_store, version_summaries, versions
 from recoflow.models.store.bundle import Bundle
 from recoflow.models.store.versions import ServingState
 
@@ -59,7 +59,7 @@ def test_a_damaged_bundle_is_not_promoted_and_the_old_champion_stays(trained: Bu
 
 def test_a_training_before_the_newest_version_is_refused_because_it_would_never_serve(models: Path) -> None:
     """A clock had gone ahead: the newest version by its name stayed so, and each night's candidate was ignored."""
-    trained_at = versions.version_summary(models, THIRD).trained_at
+    trained_at = version_summaries.version_summary(models, THIRD).trained_at
     assert trained_at is not None
     versions.check_clock(models, trained_at)
     with pytest.raises(ModelError, match=f"{THIRD}: was trained at .*, which is to come"):
@@ -87,7 +87,7 @@ def test_pruning_keeps_the_newest_and_the_champion(trained: Bundle, tmp_path: Pa
         bundle_store.save_bundle(dataclasses.replace(trained, version=name), tmp_path / name)
     versions.promote(tmp_path, names[0])
     assert versions.prune(tmp_path, keep=2) == [names[1]]
-    assert versions.known_versions(tmp_path) == [names[0], *names[2:]]
+    assert version_summaries.known_versions(tmp_path) == [names[0], *names[2:]]
 
 
 def test_pruning_keeps_what_served_before_the_champion(trained: Bundle, models: Path) -> None:
@@ -223,7 +223,7 @@ def test_pins_and_promotions_at_the_same_moment_never_undo_each_other(models: Pa
 def test_entries_tell_what_the_manifests_say_and_which_are_damaged(trained: Bundle, models: Path) -> None:
     save(trained, models, "20260109T000000Z-00000000", refused_by=("coverage",))
     (models / SECOND / bundle_files.MANIFEST).write_text("{")
-    found = versions.version_summaries(models)
+    found = version_summaries.version_summaries(models)
     assert [each.version for each in found] == [FIRST, SECOND, THIRD, "20260109T000000Z-00000000"]
     assert found[0].model["name"] == "als"
     assert found[0].metrics["ndcg_low"] <= found[0].metrics["ndcg"] <= found[0].metrics["ndcg_high"]

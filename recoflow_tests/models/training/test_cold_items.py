@@ -12,7 +12,7 @@ from recoflow.models.algorithms import item_encoder, matrix, train
 from recoflow.models.algorithms.matrix import UserItems
 from recoflow.models.store import bundle_store
 from recoflow.models.training import cold_items, pipeline
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
 ALS = Model(algorithm="als", factors=16)

@@ -12,7 +12,7 @@ from recoflow.models.evaluation import holdout
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.training import pipeline, search, tune
 from recoflow.models.training.search import Result
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import catalogue, environment, tasteful
 
 BAD = Model(algorithm="item_neighbours", neighbours=1)

@@ -12,7 +12,7 @@ from recoflow.models.evaluation import holdout
 from recoflow.models.evaluation.holdout import HoldOut
 from recoflow.models.training import tune
 from recoflow.models.training.blend_weights import fit_weights
-from recoflow.settings.environment import Model
+from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import NOW, tasteful
 
 

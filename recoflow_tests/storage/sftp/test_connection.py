@@ -11,7 +11,7 @@ from recoflow.sandbox import keys
 from recoflow.storage.sftp import connection
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.connection import Link
-from recoflow.storage.sftp.protocol import LinkLostError
+from recoflow.storage.sftp.server_replies import LinkLostError
 
 
 def opened(account: Account) -> None:

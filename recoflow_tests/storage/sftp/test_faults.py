@@ -19,7 +19,7 @@ from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.claims import State
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
-from recoflow.storage.sftp.protocol import LinkLostError
+from recoflow.storage.sftp.server_replies import LinkLostError
 
 REQUEST = b"environment,user_id,list_name,list_size,page_type\nlorem,u1,home,3,email\n"
 

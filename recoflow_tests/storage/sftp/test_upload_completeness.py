@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoflow.storage.sftp.protocol import Attributes, ListingEntry
+from recoflow.storage.sftp.server_replies import Attributes, ListingEntry
 from recoflow.storage.sftp.upload_completeness import classify, digest_in, looks_cut
 
 HEADER = b"environment,user_id,list_name\n"
