@@ -21,13 +21,13 @@ from typing import Final
 import polars as pl
 
 from recoflow import schema
+from recoflow.compute.collector import collector_paused
 from recoflow.formats import batch_builder
 from recoflow.formats.batch_builder import EventFormat
 from recoflow.ingest import dedupe
 from recoflow.ingest.commit import commit_new
 from recoflow.ingest.file_hash import ArrivingFile
 from recoflow.ingest.staged_batch import StagedBatch, discard, stage
-from recoflow.quality.lazy_import import uncollected
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.settings.environment import Environment
 from recoflow.storage import sql
@@ -114,7 +114,7 @@ class _Content:
 
 def _unless_known(batches: Iterator[ParsedBatch], content: _Content) -> Iterator[ParsedBatch]:
     """The batches, which end when the content turns out to be known."""
-    with uncollected():  # compiled loops are loaded for the first one: many objects that stay
+    with collector_paused():  # compiled loops are loaded for the first one: many objects that stay
         batch = next(batches, None)
     while batch is not None and not (content.file.is_hashed and content.known):
         yield batch

@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import duckdb
 
+from recoflow.compute.collector import collector_paused
 from recoflow.quality.finding import Finding
-from recoflow.quality.lazy_import import later, uncollected
 from recoflow.storage.scratch import Scratch
 
 EXAMPLES = 5
 PEOPLE = frozenset({"user_id", "device_id", "subject"})  # columns whose values no message repeats
-UNUSED = ("altair", "scipy.stats")  # a third of great-expectations' import, for expectations about distributions
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def _fetch_at_once(_connection: Any, cursor: Any, *execution: Any) -> None:
 def great_expectations() -> Any:
     """The package, imported when it is first asked for."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # or it reports its use to its makers
-    with warnings.catch_warnings(), later(*UNUSED), uncollected():
+    with warnings.catch_warnings(), collector_paused():
         warnings.simplefilter("ignore", DeprecationWarning)  # of modules that it imports
         import great_expectations  # noqa: PLC0415 - 2 to 6 s and 200 MB
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from recoflow.settings.environment import Environment
 from recoflow.errors import SourceError
 from recoflow.ingest.run import ingest_file
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 
 sftp = {"username": "lorem", "private_key": "key", "known_hosts": "hosts"}
 environment = Environment.model_validate({"name": "lorem", "sftp": sftp, "events": {"item_types": ["article"]}})

@@ -26,7 +26,7 @@ from recoflow.campaigns.lists.rank_blocks import Ranking, list_blocks
 from recoflow.campaigns.requests import identifiers
 from recoflow.campaigns.requests.csv_reader import PERSON
 from recoflow.campaigns.requests.list_rows import LIST
-from recoflow.campaigns.staging import memory, parquet_part, staged
+from recoflow.campaigns.staging import parquet_part, staged
 from recoflow.compute.prefetch import prefetch
 from recoflow.compute.stage_timer import StageTimer
 from recoflow.errors import CampaignError
@@ -83,7 +83,6 @@ def build_lists(
     if request.rejection is not None:
         raise CampaignError(request.name, f"was refused: {request.rejection.message}", "Publish its errors instead")
     watch = stopwatch or StageTimer()
-    memory.use_system_allocator()
     staged.clear_staging(staging)
     eligible = np.flatnonzero(item_filters.is_eligible(bundle.items))
     fields = environment.campaigns.information_fields

@@ -17,7 +17,6 @@ from recoflow.campaigns.publishing import render
 from recoflow.campaigns.publishing.render import RenderedResponse
 from recoflow.campaigns.requests import filename
 from recoflow.campaigns.requests.model import Request
-from recoflow.campaigns.staging import memory
 from recoflow.campaigns.staging.staged import StagedLists
 
 Files = list[tuple[Path, str]]  # local path, name in responses/
@@ -52,7 +51,6 @@ def render_files(
 
 
 def _audited(answered: StagedLists | StagedAudiences, path: Path, audit: Callable[[], object]) -> RenderedResponse:
-    memory.use_system_allocator()
     with ThreadPoolExecutor(1) as thread:
         auditing = thread.submit(audit)
         try:
