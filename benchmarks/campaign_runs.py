@@ -14,7 +14,6 @@ same writer, no check of anything.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
@@ -44,44 +43,42 @@ def recoflow(root: Path, users: int, k: int) -> dict[str, Any]:
 
 
 def campaign(root: Path, users: int, k: int, checker: Checker) -> dict[str, Any]:
+    """The steps of a campaign's three assets, in one process as a run takes them, without SFTP and Dagster."""
     from benchmarks import campaign_world
-    from recoflow.campaigns.lists import build_lists, item_filters
-    from recoflow.campaigns.publishing import checks, list_gate, response_files
-    from recoflow.campaigns.requests import request_parser
+    from recoflow.campaigns import campaign_record
+    from recoflow.campaigns.service import CampaignService, check_campaigns
+    from recoflow.campaigns.staging.staged import StagedLists
     from recoflow.compute.stage_timer import StageTimer
-    from recoflow.models.store import bundle_store
+    from recoflow.storage import atomic_files
+    from recoflow.storage.lake.lake import Lake
 
     watch, folder = StageTimer(), campaign_world.Folder(root)
     environment, file = folder.environment, folder.request(users, k)
-    with watch.stage("load bundle"):
-        bundle = bundle_store.load_bundle(folder.bundle)
-    with watch.stage("parse"):
-        read = request_parser.parse_request(
+    lake = Lake(folder.paths.lake(environment.name))
+    service = CampaignService(environment, folder.paths, lake, on_fault=print)
+    with watch.stage("record"):
+        record = campaign_record.open_record(
+            service.folder,
+            environment.name,
             file,
             name=campaign_world.REQUEST,
-            environment=environment,
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            known_attributes=item_filters.attribute_names(bundle.items),
+            sha256=atomic_files.sha256(file),
+            revision=1,
+            received_at=campaign_world.NOW,
         )
-    assert read.counts.accepted == users, read.errors
-    result = build_lists.build_lists(
-        read, bundle, environment, root / OUT / "staging", campaign_world.NOW, stopwatch=watch
-    )
+    prepared = service.prepare(record.key, watch)
+    assert prepared.request.counts.accepted == users, prepared.request.errors
+    built = service.build(prepared, watch)
+    assert isinstance(built.answer, StagedLists)
     with watch.stage("checks"):
-        (findings,) = checks.check_staged({"one": (result, environment)}, checker.validate).values()
+        findings = check_campaigns({record.key: built}, checker.validate)[record.key]
     beside = peak_bytes(checker.pid)
     assert all(finding.passed for finding in findings), findings
-
-    def audited() -> None:
-        with watch.stage("audit"):
-            list_gate.audit_lists(result, bundle)
-
-    with watch.stage("write CSV"):
-        files = response_files.render_files(result, root / OUT, audited)
+    rendered = service.render(record.key, watch)
     return {
         "stages": watch.seconds,
-        "rows": result.counts.items,
-        "bytes": files[-1][0].stat().st_size,
+        "rows": built.answer.counts.items,
+        "bytes": rendered.files[-1][0].stat().st_size,
         "beside": beside,
     }
 
@@ -103,7 +100,8 @@ def limits(root: Path, users: int, k: int) -> dict[str, Any]:
     seen = {"seen_indptr": bundle.seen_indptr[: users + 1], "seen_indices": bundle.seen_indices}
     with watch.stage("rank"):
         top_k(factors, prepare(bundle.item_factors, factors), k, **seen)
-    result = staged.load_staged(root / OUT / "staging", staged.StagedLists)
+    (staging,) = campaign_world.Folder(root).paths.campaigns(campaign_world.NAME).glob(f"*/{staged.STAGING}")
+    result = staged.load_staged(staging, staged.StagedLists)
     columns = list(render.response_columns(result.information_fields))
     table = pl.concat([pl.read_parquet(part, columns=columns) for part in result.parts]).to_arrow()
     with (root / OUT / "bare.csv").open("wb") as file:
@@ -168,7 +166,10 @@ def implicit(root: Path, users: int, k: int) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1] == "recoflow":  # a first pass has no files to replace
-        shutil.rmtree(Path(sys.argv[2]) / OUT, ignore_errors=True)
+        from benchmarks.campaign_world import NAME
+        from recoflow.storage.paths import Paths
+
+        shutil.rmtree(Paths(Path(sys.argv[2])).campaigns(NAME), ignore_errors=True)
     begin = time.perf_counter()
     run = {"recoflow": recoflow, "limits": limits, "implicit": implicit}[sys.argv[1]]
     (Path(sys.argv[2]) / OUT).mkdir(exist_ok=True)

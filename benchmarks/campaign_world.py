@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 
 from recoflow import schema
-from recoflow.models.store import bundle_files, bundle_store
+from recoflow.models.store import bundle_files, bundle_store, versions
 from recoflow.models.store.bundle import Bundle
 from recoflow.settings import environment
 from recoflow.settings.environment import Environment
+from recoflow.storage.paths import Paths
 
 if TYPE_CHECKING:
     from benchmarks.world_m import World
@@ -36,13 +37,17 @@ campaigns: {{ information_fields: [url] }}
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the files of one world lie."""
+    """Where the files of one world are; `root` is a data folder."""
 
     root: Path
 
     @property
+    def paths(self) -> Paths:
+        return Paths(self.root)
+
+    @property
     def bundle(self) -> Path:
-        return self.root / VERSION
+        return self.paths.models(NAME) / VERSION
 
     def request(self, users: int, k: int) -> Path:
         return self.root / f"request-{users}x{k}.csv"
@@ -64,13 +69,15 @@ def prepare(world: World, users: int, k: int) -> Folder:
     """The files of a world and a request for its first `users` users, made unless they are there."""
     from benchmarks import world_m  # here, because what only reads a world is not to wait for what trains one
 
-    cached = world_m.CACHE / f"campaign-{world.name}-format{bundle_files.FORMAT}"
+    cached = world_m.CACHE / f"campaign-{world.name}-data-format{bundle_files.FORMAT}"
     if not cached.exists():
         building = cached.with_name(f".{cached.name}.partial")
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         (building / f"{NAME}.yaml").write_text(CONFIGURATION)
-        bundle_store.save_bundle(_bundle(world), building / VERSION)
+        models = Paths(building).models(NAME)
+        bundle_store.save_bundle(_bundle(world), models / VERSION)
+        versions.promote(models, VERSION)
         building.rename(cached)
     folder = Folder(cached)
     if not folder.request(users, k).exists():

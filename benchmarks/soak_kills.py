@@ -19,7 +19,7 @@ WORKERS = {  # kind → job
     "ingest_worker": "lorem_ingest",
     "training_worker": "lorem_training",
     "campaign_worker": "lorem_campaign",
-    "burst_worker": "lorem_burst",
+    "burst_worker": "lorem_campaign_batch",
 }
 ALL_WORK = ("post", "upload", "page", "ingest", "answer")
 INTERRUPTS = {  # kind → the work that must be seen to succeed again

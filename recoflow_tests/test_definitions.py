@@ -49,7 +49,7 @@ CHECKS = {  # asset → its checks; those with a ! block what comes after them
     """,
 }
 
-JOBS = {"ingest", "training", "campaign", "burst", "deliveries", "retention"}
+JOBS = {"ingest", "training", "campaign", "campaign_batch", "delivery_log", "retention"}
 SENSORS = {"files", "spool", "requests", "first_training", "interrupted_training"}
 SCHEDULES = {"lorem_training_schedule", "lorem_retention_schedule", "warehouse_schedule"}
 

@@ -61,13 +61,13 @@ def share(due: Iterable[IncomingFile]) -> list[list[IncomingFile]]:
 
 
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
-    """`<environment>_burst`: many campaigns at once.
+    """`<environment>_campaign_batch`: many campaigns at once.
 
     It is bound to its resources here, because a sensor for a job that Definitions binds makes Dagster warn of itself.
     """
 
     @dg.op(name=_op(environment), out={}, description="Answers campaigns; reports each under its partition.")
-    def answer_burst(
+    def answer_campaigns(
         context: dg.OpExecutionContext, config: BatchRun, installation: Installation, checker: dg.ResourceParam[Checker]
     ) -> Iterator[Event]:
         failures: dict[str, str] = {}
@@ -92,16 +92,16 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
             raise dg.Failure(f"{len(failures)} of {len(config.campaigns)} campaigns failed", metadata=told)
 
     @dg.job(
-        name=names.job(environment, "burst"),
+        name=names.job(environment, "campaign_batch"),
         description=f"{environment.title or environment.name}: many small campaigns at once.",
         tags={names.ENVIRONMENT_TAG: environment.name},
         resource_defs={"installation": installation, "checker": checker},
         executor_def=dg.in_process_executor,
     )
-    def burst() -> None:
-        answer_burst()
+    def campaign_batch() -> None:
+        answer_campaigns()
 
-    return burst
+    return campaign_batch
 
 
 def run_config(environment: Environment, campaigns: Sequence[str]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def campaigns_of(environment: Environment, config: Mapping[str, Any]) -> list[st
 
 
 def _op(environment: Environment) -> str:
-    return names.job(environment, "answer_burst")
+    return names.job(environment, "answer_campaigns")
 
 
 def _answer(

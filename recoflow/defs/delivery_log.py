@@ -22,7 +22,7 @@ PAUSES: Final = (15, 30, 60, 120, 300)
 
 
 def build_job(environment: Environment, installation: Installation) -> dg.JobDefinition:
-    """`<environment>_deliveries`; bound to its resource here for the reason that `batch_runs.build_job` gives."""
+    """`<environment>_delivery_log`; bound to its resource here for the reason that `batch_runs.build_job` gives."""
 
     @dg.op(name=names.job(environment, "note_deliveries"), description="Everything that was published and not noted.")
     def note_deliveries(context: dg.OpExecutionContext, installation: Installation) -> None:
@@ -36,7 +36,7 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
                 mailbox.acknowledge(delivery)
 
     @dg.job(
-        name=names.job(environment, "deliveries"),
+        name=names.job(environment, "delivery_log"),
         description=f"{environment.title or environment.name}: publications that outlived their run, in the lake.",
         tags={names.ENVIRONMENT_TAG: environment.name},
         resource_defs={"installation": installation},
@@ -50,7 +50,7 @@ def build_job(environment: Environment, installation: Installation) -> dg.JobDef
 
 def run_requests(instance: dg.DagsterInstance, environment: Environment, moment: datetime) -> list[dg.RunRequest]:
     """One run for deliveries that no run is going to note; none while one is under way, or failed a moment ago."""
-    job = names.job(environment, "deliveries")
+    job = names.job(environment, "delivery_log")
     records = reruns.latest_runs(instance, job)
     if records and records[0].dagster_run.status in retries.ACTIVE:
         return []

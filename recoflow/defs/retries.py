@@ -126,7 +126,7 @@ def _campaigns(environment: Environment, runs: Iterable[dg.DagsterRun]) -> set[s
 
 def _waits(environment: Environment, run: dg.DagsterRun) -> bool:
     """Whether a run of small files waits for one of the places of all runs."""
-    jobs = {names.job(environment, "campaign"), names.job(environment, "burst")}
+    jobs = {names.job(environment, "campaign"), names.job(environment, "campaign_batch")}
     is_small = run.tags.get(names.SIZE_TAG) == "small"
     return run.status == dg.DagsterRunStatus.QUEUED and run.job_name in jobs and is_small
 

@@ -263,7 +263,7 @@ def _run(
         return dg.RunRequest(
             hashlib.sha256(" ".join(run_keys).encode()).hexdigest(),
             run_config=batch_runs.run_config(environment, keys),
-            job_name=names.job(environment, "burst"),
+            job_name=names.job(environment, "campaign_batch"),
             tags=tags | {"recoflow/campaigns": str(len(keys))},
         )
     (alone,) = share

@@ -57,7 +57,7 @@ def test_files_that_arrive_together_share_a_run_and_keep_their_partitions(
 ) -> None:
     drop(trained, sample, range(4))
     request = trained.asked(4)
-    assert request.job_name == "lorem_burst"
+    assert request.job_name == "lorem_campaign_batch"
     assert trained.campaign(request).success
     assert [each for each in trained.responses() if each.endswith("22.csv")] == [name(number) for number in range(4)]
     stems = {name(number).removesuffix(".csv") for number in range(4)}
@@ -241,7 +241,7 @@ def test_a_large_file_does_not_hold_up_small_ones(
         while len(mailbox.pending("requests")) < 3:
             mailbox.poll("requests")
     first, second = sorted(trained.run_requests("lorem_requests"), key=lambda each: each.job_name)
-    assert (first.job_name, second.job_name) == ("lorem_burst", "lorem_campaign")
+    assert (first.job_name, second.job_name) == ("lorem_campaign_batch", "lorem_campaign")
     assert second.tags["recoflow/size"] == "large"
     assert trained.campaign(first).success
     assert trained.responses()[:1] == [name(0)]

@@ -103,7 +103,7 @@ def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
     assert NAME in trained.responses()
     assert noted(trained).is_empty()
 
-    assert noting.job_name == "lorem_deliveries"
+    assert noting.job_name == "lorem_delivery_log"
     assert trained.campaign(noting).success
     assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
     assert noted(trained).height == len(sent(trained))
@@ -117,7 +117,7 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
     fail_at(delivery_log, "note", trained, asked, monkeypatch)
     assert NAME in trained.responses()
     for _ in range(2):
-        assert trained.run("lorem_deliveries").success
+        assert trained.run("lorem_delivery_log").success
     assert trained.campaign(asked).success  # by hand: what was noted is not noted twice
     assert noted(trained).height == len(sent(trained)) == 50
 
@@ -128,14 +128,14 @@ def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after
 ) -> None:
     fail_at(delivery_log, "note", trained, asked, monkeypatch)
     (noting,) = trained.run_requests("lorem_requests")
-    assert noting.job_name == "lorem_deliveries"
-    killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_deliveries", status=dg.DagsterRunStatus.STARTED))
+    assert noting.job_name == "lorem_delivery_log"
+    killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_delivery_log", status=dg.DagsterRunStatus.STARTED))
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
     trained.instance.report_run_failed(killed)
     assert isinstance(trained.tick("lorem_requests"), dg.SkipReason)
     monkeypatch.setattr(sensors, "now", lambda: clock.now() + timedelta(seconds=16))
     (again,) = trained.run_requests("lorem_requests")
-    assert again.job_name == "lorem_deliveries"
+    assert again.job_name == "lorem_delivery_log"
 
 
 def test_what_a_run_is_going_to_note_itself_gets_no_other_run(

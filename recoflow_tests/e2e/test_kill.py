@@ -94,9 +94,12 @@ def test_a_burst_whose_worker_is_killed_half_way_answers_each_file_once(
         made.drop_requests({name: world.request(sample, sample.users[:20]) for name in names})
         with daemon(tmp_path) as child, dg.DagsterInstance.from_config(str(tmp_path)) as instance:
             processes.await_true(
-                lambda: worker(instance, "lorem_burst", is_publishing) is not None, [child], 90, "the first response"
+                lambda: worker(instance, "lorem_campaign_batch", is_publishing) is not None,
+                [child],
+                90,
+                "the first response",
             )
-            killed = worker(instance, "lorem_burst", is_publishing)
+            killed = worker(instance, "lorem_campaign_batch", is_publishing)
             assert killed is not None
             os.kill(killed, signal.SIGKILL)
             assert not set(names) <= set(made.responses()), "it had answered all"

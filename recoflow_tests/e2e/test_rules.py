@@ -134,7 +134,7 @@ def answered(trained_data: Path, sample: world.World, tmp_path_factory: pytest.T
                 mailbox.poll("requests")
             assert [name for name, _ in mailbox.held()] == []
         (request,) = made.run_requests("lorem_requests")
-        assert request.job_name == "lorem_burst"
+        assert request.job_name == "lorem_campaign_batch"
         assert made.campaign(request).success
         found = {}
         with made.customer() as sftp:

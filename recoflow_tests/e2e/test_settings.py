@@ -53,7 +53,7 @@ def test_a_published_campaign_gives_the_same_bytes_after_an_edit_alone_and_besid
     trained.drop_request(world.request(sample, sample.users[:5]), NEW)
     (new,) = trained.run_requests("lorem_requests")
     config = batch_runs.run_config(trained.environment("lorem"), [str(old.partition_key), str(new.partition_key)])
-    assert trained.campaign(dg.RunRequest(run_config=config, job_name="lorem_burst")).success
+    assert trained.campaign(dg.RunRequest(run_config=config, job_name="lorem_campaign_batch")).success
     assert {name: trained.fetch(name) for name in sent} == sent
     rows = list(csv.DictReader(io.StringIO(trained.fetch(NEW))))
     assert {row["user_group"] for row in rows} == {"another"}
