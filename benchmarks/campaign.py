@@ -1,6 +1,7 @@
 """A whole campaign beside its limits and its peers: request file on disk to response file on disk, with all checks.
 
-    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--spark] [--curve users|items]
+    python -m benchmarks.campaign [--users N] [--items N] [--k 10] [--quick] [--spark] [--dagster]
+                                 [--curve users|items]
 
 A world of `world_m` is made first, once. Then each of these runs in a fresh process (see `campaign_runs`): recoflow's
 campaign; ranking alone and pyarrow's writing of the same rows, which are its limits; a script around implicit's
@@ -74,6 +75,8 @@ def measure(flags: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, 
     table = [row(way, flags.users, flags.items, chosen[way]) for way in ("recoflow", "implicit")]
     if flags.spark:
         ratios |= spark(folder, flags.users, flags.k, ours["seconds"])
+    if flags.dagster:
+        ratios |= dagster(folder, flags.users, flags.k, ours["seconds"])
     return table, ratios
 
 
@@ -84,6 +87,23 @@ def spark(folder: Folder, users: int, k: int, ours: float) -> dict[str, Any]:
         return {"spark": "not measured: no Java, or pyspark cannot be installed"}
     assert found["rows"] == users * k, found
     return {"spark_s": round(found["seconds"], 2), "spark_per_recoflow": round(found["seconds"] / ours, 2)}
+
+
+def dagster(folder: Folder, users: int, k: int, ours: float) -> dict[str, Any]:
+    """Its seconds beside what they are made of, and whether they are within the bar."""
+    from benchmarks import campaign_dagster
+
+    found = campaign_dagster.measure(folder, users, k)
+    waiting = campaign_dagster.QUIET_SECONDS + campaign_dagster.POLL_SECONDS
+    bar = 1.1 * ours + 1.2 * found["put_s"] + waiting + 5
+    return {
+        "dagster_s": round(found["seconds"], 2),
+        "put_s": round(found["put_s"], 2),
+        "response_gb": round(found["bytes"] / 1e9, 2),
+        "dagster_bar_s": round(bar, 2),
+        "dagster_peak_gib": round(found["peak_bytes"] / GIB, 2),
+        "dagster_holds": found["seconds"] <= bar and found["peak_bytes"] <= 4 * GIB,
+    }
 
 
 def curve(flags: argparse.Namespace) -> list[dict[str, Any]]:
@@ -114,6 +134,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20,000 users × 10,000 items")
     parser.add_argument("--curve", choices=("users", "items"))
     parser.add_argument("--spark", action="store_true")
+    parser.add_argument("--dagster", action="store_true", help="through OpenSSH, the sensor and all assets, too")
     flags = parser.parse_args()
     if flags.quick:
         flags.users, flags.items = 20_000, 10_000
