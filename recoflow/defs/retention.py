@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from recoflow.campaigns import campaign_record
-from recoflow.defs import names
+from recoflow.defs import names, run_files
 from recoflow.defs.clock import now
 from recoflow.defs.resources import Installation
 from recoflow.errors import CampaignError
@@ -99,6 +99,7 @@ def delete_runs(instance: dg.DagsterInstance, environment: Environment, before: 
             continue
         instance.compute_log_manager.delete_logs(prefix=[run.run_id])
         instance.delete_run(run.run_id)
+        run_files.remove_events(instance, run.run_id)
         deleted += 1
     return deleted
 

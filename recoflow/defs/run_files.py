@@ -4,13 +4,17 @@ An erasure looks through the data folder, and a backup copies it. So `base_dir` 
 folder, not to the working directory, which is the checkout.
 """
 
+import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
 from recoflow.errors import ConfigurationError
@@ -28,6 +32,43 @@ def located(config: Mapping[str, Any]) -> dict[str, Any]:
         cure = f"Write {folder.relative_to(DATA_FOLDER)}: it is relative to the data folder"
         raise ConfigurationError("dagster.yaml", f"names {folder} as base_dir", cure)
     return {**config, "base_dir": str(Paths.of_process(os.environ).root / folder)}
+
+
+def remove_events(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove the database of a deleted run's events, which Dagster leaves behind."""
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        for suffix in ("", "-wal", "-shm"):
+            Path(storage.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
+
+
+class RunStorage(DagsterSqliteStorage):
+    """`storage` in dagster.yaml: Dagster's own storage of runs, events and schedules.
+
+    With `keeps_connections: true` it is that of `run_store`.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        Path(base_dir).mkdir(parents=True, exist_ok=True)
+        # Daemon, UI and code server start at once, and Dagster does not expect another to create its tables meanwhile.
+        with Path(base_dir, "creation.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """The `config` in dagster.yaml."""
+        return {"base_dir": dg.StringSource, "keeps_connections": dg.Field(bool, default_value=False)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "RunStorage":
+        """What Dagster calls with the `config` of dagster.yaml."""
+        base_dir = located(config_value)["base_dir"]
+        if not config_value.get("keeps_connections", False):
+            return cls(base_dir, inst_data)
+        from recoflow.defs.run_store import SqliteStorage
+
+        return SqliteStorage(base_dir, inst_data)
 
 
 class Artifacts(LocalArtifactStorage):

@@ -1,4 +1,4 @@
-"""Dagster's SQLite storage with connections that stay open (`storage` in dagster.yaml).
+"""Dagster's SQLite storage with connections that stay open (`keeps_connections` in dagster.yaml).
 
 What belongs here: how the databases are opened. What does not: what is in them, which is Dagster's own affair.
 
@@ -10,21 +10,18 @@ last user, copies the whole write-ahead log back. That is some 20 ms of processo
 hundred campaigns pays two thousand times, and an idle daemon all day.
 """
 
-import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 
-from recoflow.defs.run_files import located
+from recoflow.defs.run_files import RunStorage
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -33,23 +30,14 @@ MOST_RUNS: Final = 16  # whose events are kept open: each run has a database of 
 BUSY_SECONDS: Final = 60.0  # that a statement waits for another process's transaction
 
 
-class SqliteStorage(DagsterSqliteStorage):
+class SqliteStorage(RunStorage):
     """Dagster's storage of runs, events and schedules under `base_dir`; the files are those of Dagster's own."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        Path(base_dir).mkdir(parents=True, exist_ok=True)
-        # Daemon, UI and code server start at once, and Dagster does not expect another to create its tables meanwhile.
-        with Path(base_dir, "creation.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            super().__init__(base_dir, inst_data)
+        super().__init__(base_dir, inst_data)
         self._run_storage = _Runs(self._run_storage._conn_string)
         self._schedule_storage = _Schedules(self._schedule_storage._conn_string)
         self._event_log_storage = _Events(self._event_log_storage._base_dir)
-
-    @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "SqliteStorage":
-        """What Dagster calls with the `config` of dagster.yaml."""
-        return cls.from_local(inst_data=inst_data, **located(config_value))
 
 
 class _OneDatabase:
@@ -108,8 +96,6 @@ class _Events(SqliteEventLogStorage):
             if run_id in self._engines:
                 self._engines.pop(run_id).dispose()
             self._initialized_dbs.discard(run_id)
-        for suffix in ("", "-wal", "-shm"):
-            Path(self.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
 
     def wipe(self) -> None:
         self._close()
