@@ -7,6 +7,7 @@ single process is started and stopped (`processes`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def _started(
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
-    scratch.clear_scratch()
+    scratch.clear_scratch(time.time())
     with Scratch() as temporary:
         address, workspace = Path(temporary) / "code", Path(temporary) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
