@@ -71,10 +71,10 @@ def _started(
     root: Path, layout: Paths, environments: tuple[Environment, ...], token: str, tell: Callable[[str], None]
 ) -> Iterator[Stack]:
     logs = layout.logs
-    ui_port = _port(UI_PORT, "the Dagster UI", tell)
+    ui_port = choose_port(UI_PORT, "the Dagster UI", tell)
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
-    sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
-    gateway_port = _port(GATEWAY_PORT, "the gateway", tell)
+    sftp_port = choose_port(min(wished), "the SFTP server", tell) if wished else None
+    gateway_port = choose_port(GATEWAY_PORT, "the gateway", tell)
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(root),
@@ -118,7 +118,8 @@ def _server(address: Path) -> dict[str, str]:
     return {"socket": str(address), "location_name": processes.LOCATION}
 
 
-def _port(wished: int, what: str, tell: Callable[[str], None]) -> int:
+def choose_port(wished: int, what: str, tell: Callable[[str], None]) -> int:
+    """`wished`, or a free port where that is taken; `tell` gets a line then, which names the service as `what`."""
     port = processes.free_port(wished)
     if port != wished:
         tell(f"Port {wished} is taken: {what} listens on {port} instead.")
