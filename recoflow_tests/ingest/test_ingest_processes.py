@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from recoflow.settings.environment import Environment, Sftp
 from recoflow.ingest.run import ingest_file
-from recoflow.storage.lake import Lake
+from recoflow.storage.lake.lake import Lake
 
 root, gate, *paths = map(Path, sys.argv[1:])
 environment = Environment(name="lorem", sftp=Sftp(username="lorem", private_key="key", known_hosts="hosts"))

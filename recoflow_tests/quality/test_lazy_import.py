@@ -12,14 +12,13 @@ from recoflow.quality.lazy_import import later, uncollected
 
 CHECKS = """
 import sys
-from recoflow.quality import expectations
-from recoflow.quality.gx_runner import Check, Expectation
+from recoflow.quality.gx_runner import Check, Expectation, run_checks
 
 tables = {"numbers": "SELECT range % 4 AS number FROM range(100)"}
 
 def passes(kind, **arguments):
     check = Check("like", "numbers", "Numbers are alike.", (Expectation(kind, {"column": "number", **arguments}),))
-    return [finding.passed for finding in expectations.validate(tables, [check], {})] == [True]
+    return [finding.passed for finding in run_checks(tables, [check], {})] == [True]
 
 assert passes("ExpectColumnValuesToNotBeNull")
 assert not {"altair", "scipy.stats"} & set(sys.modules)

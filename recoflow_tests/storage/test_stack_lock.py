@@ -19,8 +19,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from recoflow.storage import stack_lock
-from recoflow.storage.paths import Layout
-with stack_lock.hold(Layout(Path(sys.argv[1]))) as token:
+from recoflow.storage.paths import Paths
+with stack_lock.hold(Paths(Path(sys.argv[1]))) as token:
     print(token, flush=True)
     time.sleep(600)
 """

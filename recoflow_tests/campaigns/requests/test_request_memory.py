@@ -24,13 +24,13 @@ MANY = 2_490_000
 READ = """
 import resource, sys
 from pathlib import Path
-from recoflow.campaigns import request
+from recoflow.campaigns.requests import request_parser
 from recoflow.settings.environment import Campaigns, Environment, Sftp
 sftp = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 environment = Environment(name="lorem", sftp=sftp, campaigns=Campaigns())
 path = Path(sys.argv[1])
 known = ["categories", "colour", *(f"filter_{n}" for n in range(12))]
-read = request.parse(path, name=path.name, environment=environment, sha256="0", known_attributes=known)
+read = request_parser.parse_request(path, name=path.name, environment=environment, sha256="0", known_attributes=known)
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 print(most, read.rejection.code if read.rejection else read.counts.accepted)
 """
