@@ -32,7 +32,7 @@ MAX_LINES = 400
 TESTS = Path(__file__).parent
 PATCHES = {"setattr", "delattr", "setitem", "delitem", "patch", "object"}  # of monkeypatch and unittest.mock
 RAW_SFTP = "sends packets that paramiko has no public method for"
-REPLACED = "tests a module that the reader in another language replaces"
+REPLACED = "tests a module that the next change of the readers removes"
 MAY_REACH_INSIDE = {
     "defs/test_run_store.py": REPLACED,
     "faults/test_sftp_limits.py": RAW_SFTP,
