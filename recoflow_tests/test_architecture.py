@@ -1,9 +1,13 @@
-"""The order of parts in CONTRIBUTING.md, read from the source: who imports whom and when, and how long files are."""
+"""The order of parts in CONTRIBUTING.md, read from the source: who imports whom and when, and how long files are.
+
+And what tests may reach for: public names, never a constant of a module.
+"""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +29,17 @@ COMPILER = "numba"  # kernels need it as soon as they are imported, so nothing t
 STARTS = ("recoflow.definitions", "recoflow.cli", "recoflow.api")
 HEAVY = {"great_expectations", "implicit", "pandas", "pyspark", "matplotlib", "sqlalchemy"}
 MAX_LINES = 400
+TESTS = Path(__file__).parent
+PATCHES = {"setattr", "delattr", "setitem", "delitem", "patch", "object"}  # of monkeypatch and unittest.mock
+RAW_SFTP = "sends packets that paramiko has no public method for"
+REPLACED = "tests a module that the next change of the readers removes"
+MAY_REACH_INSIDE = {
+    "defs/test_run_store.py": REPLACED,
+    "faults/test_sftp_limits.py": RAW_SFTP,
+    "faults/test_sftp_uploads.py": RAW_SFTP,
+    "formats/test_bounds.py": REPLACED,
+    "formats/test_buffers.py": REPLACED,
+}
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,62 @@ def way_to(edges: dict[str, set[str]], start: str, goal: str) -> list[str]:
     return ways.get(goal, [])
 
 
+def root_name(node: ast.expr) -> str:
+    """The name that a chain of attributes, calls and indices begins with; empty when it begins with something else."""
+    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def foreign_names(tree: ast.Module) -> set[str]:
+    """What a test imports from elsewhere than recoflow, and itself."""
+    names = {"self", "cls", "super"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            targets = ((alias.asname or alias.name.split(".")[0], source or alias.name) for alias in node.names)
+            names.update(name for name, target in targets if target.split(".")[0] not in {"recoflow", "recoflow_tests"})
+    return names
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def is_constant(name: str) -> bool:
+    return re.fullmatch(r"_?[A-Z][A-Z0-9_]+", name) is not None
+
+
+def patched_names(call: ast.Call) -> list[str]:
+    """The names that a call patches, e.g. `["BLOCK"]` for `monkeypatch.setattr(als, "BLOCK", 64)`."""
+    function = ast.unparse(call.func).rpartition(".")[2]
+    if function not in PATCHES:
+        return []
+    owner = [each.attr for each in call.args[:1] if isinstance(each, ast.Attribute)]
+    texts = [each.value for each in call.args[:2] if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return owner if function.endswith("item") else owner + [text.rpartition(".")[2] for text in texts]
+
+
+def reaches_inside(source: str) -> list[str]:
+    """Where a test touches a private name of recoflow or patches a constant, a line for each."""
+    tree = ast.parse(source)
+    foreign = foreign_names(tree)
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("recoflow."):
+            private = [alias.name for alias in node.names if is_private(alias.name)]
+            found += [f"line {node.lineno} imports {name}" for name in private]
+        elif isinstance(node, ast.Attribute) and is_private(node.attr) and root_name(node) not in foreign:
+            found.append(f"line {node.lineno} touches {node.attr}")
+        elif isinstance(node, ast.Assign):
+            owned = [each for each in node.targets if isinstance(each, ast.Attribute) and is_constant(each.attr)]
+            found += [f"line {node.lineno} sets {each.attr}" for each in owned if root_name(each) not in foreign]
+        elif isinstance(node, ast.Call) and node.args and root_name(node.args[0]) not in foreign:
+            inside = [name for name in patched_names(node) if is_constant(name) or is_private(name)]
+            found += [f"line {node.lineno} patches {name}" for name in inside]
+    return found
+
+
 def test_imports_follow_the_way_of_the_data() -> None:
     assert [line for path in modules() for line in offences(path, path.read_text("utf-8"))] == []
 
@@ -229,3 +300,46 @@ def test_no_module_is_too_long() -> None:
 def test_no_module_is_named_after_nothing() -> None:
     vague = {"utils", "util", "helpers", "common", "misc", "base", "core"}
     assert [path for path in modules() if path.stem in vague] == []
+
+
+def test_tests_use_public_names_and_pass_constants() -> None:
+    found = {
+        path.relative_to(TESTS).as_posix(): reaches_inside(path.read_text("utf-8")) for path in TESTS.rglob("*.py")
+    }
+    inside = {path: lines for path, lines in found.items() if lines}
+    assert {path: lines for path, lines in inside.items() if path not in MAY_REACH_INSIDE} == {}
+    assert set(MAY_REACH_INSIDE) <= set(inside), "an exception that is needed no more"
+
+
+@pytest.mark.parametrize(
+    ("source", "offence"),
+    [
+        ('monkeypatch.setattr(als, "BLOCK", 64)', "patches BLOCK"),
+        ('patch.setattr("recoflow.models.algorithms.als.BLOCK", 64)', "patches BLOCK"),
+        ('monkeypatch.setitem(namespace.SERVICE, "requests", 0)', "patches SERVICE"),
+        ('with patch.object(files, "CHUNK_BYTES", 7):\n    pass', "patches CHUNK_BYTES"),
+        ('monkeypatch.setattr(quarantine, "_remove", fail)', "patches _remove"),
+        ("files.CHUNK_BYTES = 7", "sets CHUNK_BYTES"),
+        ("assert not buffers._waiting", "touches _waiting"),
+        ("stack(1)._port(3)", "touches _port"),
+        ("from recoflow.formats.files import _batches", "imports _batches"),
+    ],
+)
+def test_reaching_inside_is_found(source: str, offence: str) -> None:
+    assert reaches_inside(source) == [f"line 1 {offence}"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'monkeypatch.setattr(transfer, "upload", fail)',
+        'monkeypatch.setenv("DAGSTER_HOME", "x")',
+        'monkeypatch.setitem(sys.modules, "optuna", None)',
+        "class World:\n    def count(self):\n        return self._count",
+        "import os\nos._exit(1)",
+        'import numba\nmonkeypatch.setattr(numba.config, "CACHE_DIR", "")',
+        'paths.HOME.read_text("x")',
+    ],
+)
+def test_public_names_may_be_used(source: str) -> None:
+    assert reaches_inside(source) == []

@@ -16,13 +16,13 @@ import polars as pl
 
 from recoflow import schema
 from recoflow.formats import times
+from recoflow.formats.read_limits import PART_CHARACTERS
 from recoflow.formats.rejects import EventError, shortened
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
 MAX_IGNORED: Final = 1000  # ignored keys that a report names
-FULL: Final = 16 * 1024**2  # characters of properties that are gathered at once
 AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
 Value = str | int | float | None
@@ -131,8 +131,10 @@ class BatchBuilder:
         )
 
 
-def collected(pieces: Iterable[RawRecord], dialect: EventFormat, arrival: ParseContext) -> Iterator[BatchBuilder]:
-    """What the pieces give, in one part or, where that is much, in several of about `FULL` characters."""
+def collected(
+    pieces: Iterable[RawRecord], dialect: EventFormat, arrival: ParseContext, *, full: int = PART_CHARACTERS
+) -> Iterator[BatchBuilder]:
+    """What the pieces give, in one part or, where that is much, in several of about `full` characters."""
     rest = iter(pieces)
     is_more = True
     while is_more:
@@ -140,7 +142,7 @@ def collected(pieces: Iterable[RawRecord], dialect: EventFormat, arrival: ParseC
         for piece in rest:
             collector.read((piece,), dialect)
             del piece  # a large one goes before the next one is made
-            if is_more := collector.size >= FULL:
+            if is_more := collector.size >= full:
                 break
         yield collector
 

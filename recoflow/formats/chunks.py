@@ -15,8 +15,6 @@ from recoflow.formats import buffers
 from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.rejects import EventError
 
-MAX_EVENT: Final = 8 * 1024**2  # bytes; a longer one is no event but a file without line ends
-
 COMPILED_FROM: Final = 2 * 1024**2  # bytes; fewer are searched before the compiled search is loaded
 
 _GLANCE: Final = 256  # bytes that tell of nearly all texts that they are not blank
@@ -93,9 +91,9 @@ def next_line(read: Read, size: int) -> bytes:
     return b""
 
 
-def too_long(text: Text, line: int) -> RawRecord:
-    """The beginning of a record that has no end within `MAX_EVENT` bytes."""
-    message = f"the event is longer than {MAX_EVENT // 1024**2} MiB; is there a line end after each event?"
+def too_long(text: Text, line: int, max_event: int) -> RawRecord:
+    """The beginning of a record that has no end within `max_event` bytes."""
+    message = f"the event is longer than {max_event // 1024**2} MiB; is there a line end after each event?"
     return RawRecord(line, bytes(text[:1000]).decode(errors="replace"), EventError("too_long", None, message))
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from recoflow.errors import SourceError
 from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.chunks import (
-    MAX_EVENT,
     Read,
     Records,
     Survey,
@@ -34,6 +33,7 @@ from recoflow.formats.chunks import (
     surveyed,
     too_long,
 )
+from recoflow.formats.read_limits import MAX_EVENT
 from recoflow.formats.rejects import EventError, shortened
 
 MAX_LINES: Final = 1000  # lines that one quoted record may span
@@ -129,10 +129,12 @@ def header_of(line: bytes, place: str) -> tuple[str, ...]:
     return names
 
 
-def chunks(read: Read, header: tuple[str, ...], size: int, line: int) -> Iterator[CsvChunk]:
+def chunks(
+    read: Read, header: tuple[str, ...], size: int, line: int, *, max_event: int = MAX_EVENT
+) -> Iterator[CsvChunk]:
     """Cut what follows the header, from this line on, into chunks of about `size` bytes that end where a record does.
 
-    A record that has no end within `MAX_EVENT` bytes has a quote that never closes, or no line end: what stands on its
+    A record that has no end within `max_event` bytes has a quote that never closes, or no line end: what stands on its
     first line is refused, and the next line is a record again.
     """
     rest: Text = b""
@@ -144,15 +146,15 @@ def chunks(read: Read, header: tuple[str, ...], size: int, line: int) -> Iterato
         chunk = CsvChunk(header, text[:last], line)
         if chunk.survey.quotes % 2:
             chunk = CsvChunk(header, text[: _last_record_end(text, len(rest))], line)
-        if not chunk.text and len(text) > MAX_EVENT:
+        if not chunk.text and len(text) > max_event:
             chunk = CsvChunk(header, text[:last], line)
         rest = text[len(chunk.text) :]
         if chunk.text:
             line += chunk.survey.line_ends
             if not is_blank(chunk.text):
                 yield chunk
-        elif len(rest) > MAX_EVENT:
-            yield CsvChunk(header, b"", line, (too_long(rest, line),))
+        elif len(rest) > max_event:
+            yield CsvChunk(header, b"", line, (too_long(rest, line, max_event),))
             rest = next_line(read, size)
             line += 1
     if not is_blank(rest):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -37,15 +38,10 @@ from recoflow.formats.columns import Easy
 from recoflow.formats.csv_framing import CsvChunk
 from recoflow.formats.dialects import Mixed
 from recoflow.formats.json_framing import JsonChunk
+from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
-BATCH_ROWS: Final = 100_000  # from which on rows are handed on: they become one row group of the lake
-BATCH_BYTES: Final = 64 * 1024**2  # the same, where rows are large
-CHUNK_BYTES: Final = 4 * 1024**2
-HOPELESS: Final = 1_000_000  # records that are refused and no other ones: what follows is no better
-HEAD_BYTES: Final = 1024**2
-EXACT_BYTES: Final = 64 * 1024  # below, one event at a time is done before the compiled path is loaded
 WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
 BY_COLUMNS: Final = (froomle.parse_froomle, metarank.parse_metarank)
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
@@ -62,6 +58,7 @@ def read_events(
     *,
     name: str | None = None,
     dialect: EventFormat | None = None,
+    limits: ReadLimits = LIMITS,
 ) -> Iterator[ParsedBatch]:
     """Read a file of Froomle events, Froomle items or Metarank events in batches of about a hundred thousand rows.
 
@@ -72,29 +69,30 @@ def read_events(
         name: what the file is called in rows, rejects and errors; also tells its purpose where the content does not
             (`events`, `items`, `purchases` in it). By default the path's own name.
         dialect: the rules of the file's events, where they are known; by default told by the content. JSON only.
+        limits: sizes of batches, chunks and events.
 
     Raises:
         SourceError: when the whole file cannot be read. Batches before a damage may have been given already.
     """
     shown = name or path.name
     with buffers.kept(), compressed_input.open_input(path, shown, environment.sftp.max_bytes) as stream:
-        first = bytes(refilled(b"", stream, HEAD_BYTES)[0])
+        first = bytes(refilled(b"", stream, limits.head_bytes)[0])
         if first.startswith(_UTF16):
             raise SourceError(shown, "is UTF-16", "Save it as UTF-8")
         more = _rejoined(first.removeprefix(_UTF8), stream)
-        head, line = _head(more)
+        head, line = _head(more, limits.head_bytes)
         if head:
-            chunks, found = _framed(head, line, more, shown, dialect)
+            chunks, found = _framed(head, line, more, shown, dialect, limits=limits)
             default = "purchase" if dialects.is_of_purchases(shown) else None
             arrival = ParseContext(environment, shown, received_at, default_event_type=default)
-            yield from _batches(_parsed(chunks, found, arrival), shown)
+            yield from _batches(_parsed(chunks, found, arrival, limits), shown, limits)
 
 
-def _head(read: Read) -> tuple[bytes, int]:
+def _head(read: Read, size: int) -> tuple[bytes, int]:
     """The beginning of a stream, without the blank lines before it, and the number of its first line."""
     head, line, is_more = b"", 1, True
-    while is_more and len(head) < HEAD_BYTES:
-        text, is_more = refilled(head, read, HEAD_BYTES)
+    while is_more and len(head) < size:
+        text, is_more = refilled(head, read, size)
         head = bytes(text)
         content = head.lstrip()
         begin = head.rfind(b"\n", 0, len(head) - len(content)) + 1
@@ -104,43 +102,51 @@ def _head(read: Read) -> tuple[bytes, int]:
 
 
 def _framed(
-    head: bytes, line: int, more: Read, name: str, dialect: EventFormat | None
+    head: bytes, line: int, more: Read, name: str, dialect: EventFormat | None, *, limits: ReadLimits
 ) -> tuple[Iterator[Chunk], EventFormat]:
     if _is_csv(name, head):
         place = f"{name}:{line}"
         first, newline, rest = head.partition(b"\n")
-        if not newline and len(first) >= HEAD_BYTES:
-            problem = f"the first line is longer than {HEAD_BYTES:,} bytes"
+        if not newline and len(first) >= limits.head_bytes:
+            problem = f"the first line is longer than {limits.head_bytes:,} bytes"
             raise SourceError(place, problem, "Send a header line with the column names, and one line per row")
         header = csv_framing.header_of(first, place)
         kind = dialects.of_header(header, name, place)
-        return csv_framing.chunks(_rejoined(rest, more), header, CHUNK_BYTES, line + 1), kind
+        rows = _rejoined(rest, more)
+        return csv_framing.chunks(rows, header, limits.chunk_bytes, line + 1, max_event=limits.event_bytes), kind
+    framed = partial(
+        json_framing.chunks, head=head, size=limits.chunk_bytes, first_line=line, max_event=limits.event_bytes
+    )
     if dialect is None:
-        dialect = dialects.of_values(json_framing.chunks(_rejoined(head, _nothing), head, CHUNK_BYTES, line), name)
-    return json_framing.chunks(_rejoined(head, more), head, CHUNK_BYTES, line), dialect
+        dialect = dialects.of_values(framed(_rejoined(head, _nothing)), name)
+    return framed(_rejoined(head, more)), dialect
 
 
-def _parsed(chunks: Iterator[Chunk], dialect: EventFormat, arrival: ParseContext) -> Iterator[ParsedBatch]:
+def _parsed(
+    chunks: Iterator[Chunk], dialect: EventFormat, arrival: ParseContext, limits: ReadLimits
+) -> Iterator[ParsedBatch]:
     """Parse chunks in their order, a few at a time: the compiled path holds no interpreter lock."""
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future[Iterable[ParsedBatch]]] = deque()
         for chunk in chunks:
             if len(waiting) > WORKERS:  # one waits, so that no worker idles while rows are made ready for the lake
                 yield from waiting.popleft().result()
-            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival))
+            waiting.append(pool.submit(_parse_chunk, chunk, dialect, arrival, limits))
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _parse_chunk(chunk: Chunk, dialect: EventFormat, arrival: ParseContext) -> Iterable[ParsedBatch]:
+def _parse_chunk(
+    chunk: Chunk, dialect: EventFormat, arrival: ParseContext, limits: ReadLimits
+) -> Iterable[ParsedBatch]:
     """The rows of a chunk in the file's order. Of what gives many, more are parsed as they are asked for."""
     most = dialect.most if isinstance(dialect, Mixed) else dialect
-    if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
+    if most in BY_COLUMNS and len(chunk.text) > limits.exact_bytes and _has_rows(chunk):
         easy = _easy(chunk, most, arrival)
-        odd, *more = islice(_exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival), 2)
+        odd, *more = islice(_exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival, limits), 2)
         if not more:
             return [_in_file_order(chunk, easy, odd)]
-    parts = _exactly(chunk, np.arange(len(chunk.records.begins)), dialect, arrival)
+    parts = _exactly(chunk, np.arange(len(chunk.records.begins)), dialect, arrival, limits)
     return chain([_batch(chunk, next(parts))], (_batch(chunk, part) for part in parts))
 
 
@@ -158,10 +164,11 @@ def _has_rows(chunk: Chunk) -> bool:
 
 
 def _exactly(
-    chunk: Chunk, indices: NDArray[np.int64], dialect: EventFormat, arrival: ParseContext
+    chunk: Chunk, indices: NDArray[np.int64], dialect: EventFormat, arrival: ParseContext, limits: ReadLimits
 ) -> Iterator[BatchBuilder]:
     """These records and what is broken, one at a time, in one part or several."""
-    parts = batch_builder.collected(chain(chunk.pieces(indices.tolist()), chunk.broken), dialect, arrival)
+    pieces = chain(chunk.pieces(indices.tolist()), chunk.broken)
+    parts = batch_builder.collected(pieces, dialect, arrival, full=limits.part_characters)
     while True:
         with _EXACT:
             part = next(parts, None)
@@ -217,7 +224,7 @@ def _in_order(
     return pl.concat([easy, exact])[order], _lines(chunk, records[order])
 
 
-def _batches(parsed: Iterator[ParsedBatch], name: str) -> Iterator[ParsedBatch]:
+def _batches(parsed: Iterator[ParsedBatch], name: str, limits: ReadLimits) -> Iterator[ParsedBatch]:
     """Join chunks until a batch has its size.
 
     Raises:
@@ -231,9 +238,9 @@ def _batches(parsed: Iterator[ParsedBatch], name: str) -> Iterator[ParsedBatch]:
         size += sum(int(frame.estimated_size()) for frame in (batch.events, batch.updates, batch.rejects))
         refused += batch.rejects.height
         accepted += batch.read - batch.rejects.height
-        if not accepted and refused >= HOPELESS:
+        if not accepted and refused >= limits.hopeless_rejects:
             raise _hopeless(batch, refused, name)
-        if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+        if rows >= limits.batch_rows or size >= limits.batch_bytes:
             yield batch_builder.merge(waiting)
             waiting, rows, size = [], 0, 0
     if waiting:

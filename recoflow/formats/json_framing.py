@@ -18,7 +18,6 @@ import numpy as np
 from recoflow.formats import jsontext
 from recoflow.formats.batch_builder import RawRecord
 from recoflow.formats.chunks import (
-    MAX_EVENT,
     Read,
     Records,
     Survey,
@@ -31,6 +30,7 @@ from recoflow.formats.chunks import (
     surveyed,
     too_long,
 )
+from recoflow.formats.read_limits import MAX_EVENT
 from recoflow.formats.rejects import EventError
 
 _DECODER = json.JSONDecoder()
@@ -75,10 +75,10 @@ class JsonChunk:
                 yield from (piece._replace(record=index) for piece in found)
 
 
-def chunks(read: Read, head: bytes, size: int, first_line: int) -> Iterator[JsonChunk]:
+def chunks(read: Read, head: bytes, size: int, first_line: int, *, max_event: int = MAX_EVENT) -> Iterator[JsonChunk]:
     """Cut a stream of which `head` is a look ahead into chunks of about `size` bytes."""
     cut = _line_chunks if _has_lines(head) else _value_chunks
-    return cut(read, size, first_line)
+    return cut(read, size, first_line, max_event)
 
 
 def _has_lines(head: bytes) -> bool:
@@ -94,7 +94,7 @@ def _has_lines(head: bytes) -> bool:
     return not first[end:].strip().startswith("{")
 
 
-def _line_chunks(read: Read, size: int, line: int) -> Iterator[JsonChunk]:
+def _line_chunks(read: Read, size: int, line: int, max_event: int) -> Iterator[JsonChunk]:
     rest: Text = b""
     while True:
         text, is_more = refilled(rest, read, size)
@@ -107,20 +107,20 @@ def _line_chunks(read: Read, size: int, line: int) -> Iterator[JsonChunk]:
             if not is_blank(chunk.text):
                 yield chunk
         rest = text[cut + 1 :]
-        if len(rest) > MAX_EVENT:
-            yield JsonChunk(b"", broken=[too_long(rest, line)])
+        if len(rest) > max_event:
+            yield JsonChunk(b"", broken=[too_long(rest, line, max_event)])
             rest = next_line(read, size)
             line += 1
     if not is_blank(rest):
         yield JsonChunk(rest, line)
 
 
-def _value_chunks(read: Read, size: int, first_line: int) -> Iterator[JsonChunk]:
+def _value_chunks(read: Read, size: int, first_line: int, max_event: int) -> Iterator[JsonChunk]:
     texts: list[bytes] = []
     numbers: list[int] = []
     broken: list[RawRecord] = []
     length = 0
-    for found in _Values(read, size, first_line):
+    for found in _Values(read, size, first_line, max_event):
         if isinstance(found.value, EventError):
             broken.append(found)
         else:
@@ -137,9 +137,10 @@ def _value_chunks(read: Read, size: int, first_line: int) -> Iterator[JsonChunk]
 class _Values:
     """The values of a stream one after the other; those that are no JSON carry their error as value."""
 
-    def __init__(self, read: Read, size: int, first_line: int) -> None:
+    def __init__(self, read: Read, size: int, first_line: int, max_event: int) -> None:
         self._read = read
         self._size = size
+        self._max_event = max_event
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._text = ""
         self._at = 0
@@ -190,14 +191,14 @@ class _Values:
                 end = self._broken_end()
             if end < len(self._text) or self._is_complete:
                 break
-            if len(self._text) - self._at > MAX_EVENT:
+            if len(self._text) - self._at > self._max_event:
                 end = self._line_end()
                 break
             self._refill()
         raw = self._text[self._at : end]
         place = self._line
         self._advance(end)
-        return _checked(raw, place)
+        return _checked(raw, place, self._max_event)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         """Whether more text may mend this: the longest token that says so late is an escaped pair of characters."""
@@ -244,11 +245,11 @@ class _Values:
         self._at = 0
 
 
-def _checked(raw: str, line: int) -> RawRecord:
+def _checked(raw: str, line: int, max_event: int) -> RawRecord:
     """A value by its framing; what strict decoding refuses is refused here, where its text is still as it arrived."""
     data = raw.encode("utf-8", errors="surrogateescape")
-    if len(data) > MAX_EVENT:
-        return too_long(data, line)
+    if len(data) > max_event:
+        return too_long(data, line, max_event)
     try:
         jsontext.decode(data)
     except EventError as error:

@@ -73,9 +73,17 @@ class Lookup:
         connection: an in-memory DuckDB; holds temporary tables of this lookup, so one lookup at a time.
         table: `events` or `updates`.
         arrived: the delivery's staged files, in their order.
+        at_once: hashes that are sorted at once.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, arrived: Sequence[StagedFile]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        arrived: Sequence[StagedFile],
+        *,
+        at_once: int = AT_ONCE,
+    ) -> None:
         self._connection = connection
         # Delta holds content_hash as a signed integer: the same bits, and only equality is asked for here.
         self._columns = (
@@ -88,7 +96,7 @@ class Lookup:
             f"FROM {sql.parquet([file.path for file in arrived])}"
         )
         connection.execute("CREATE OR REPLACE TEMP TABLE in_lake (scope VARCHAR, event_id VARCHAR, lake_hash BIGINT)")
-        repeated, self.heads = _repeated(table, arrived)
+        repeated, self.heads = _repeated(table, arrived, at_once)
         connection.register("new_hashes", pl.DataFrame({ID_HASH: repeated}).to_arrow())
         connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hash AS FROM new_hashes")
         connection.unregister("new_hashes")
@@ -132,7 +140,7 @@ class Lookup:
         return int(count)
 
 
-def _repeated(table: str, files: Sequence[StagedFile]) -> tuple[NDArray[np.int64], int]:
+def _repeated(table: str, files: Sequence[StagedFile], at_once: int) -> tuple[NDArray[np.int64], int]:
     """Hashes of ids that more than one source event of the files has, and how many source events there are.
 
     Sorting numbers is the fastest way to find them. Hashes are evenly spread, so that a share of them at a time keeps
@@ -140,7 +148,7 @@ def _repeated(table: str, files: Sequence[StagedFile]) -> tuple[NDArray[np.int64
     """
     rows = pl.scan_parquet([file.path for file in files], glob=False)
     heads = rows.filter(pl.col("part") <= 1) if table == "events" else rows
-    shares = 1 + sum(file.rows for file in files) // AT_ONCE
+    shares = 1 + sum(file.rows for file in files) // at_once
     found, count = [], 0
     for share in range(shares):
         mine = heads.select(ID_HASH) if shares == 1 else heads.select(ID_HASH).filter(pl.col(ID_HASH) % shares == share)

@@ -66,7 +66,7 @@ def _attributes(found: os.stat_result, name: str = "") -> SFTPAttributes:
     return made
 
 
-class _Handle(paramiko.SFTPHandle):
+class FileHandle(paramiko.SFTPHandle):
     """An open file; `close` is what paramiko calls when a session ends, so it discards an unfinished upload."""
 
     def __init__(self, file: Reading | Upload) -> None:
@@ -81,12 +81,14 @@ class _Handle(paramiko.SFTPHandle):
             return _status(error)
 
     def write(self, offset: int, data: Any) -> int:
+        """All bytes or an error; uploads only."""
         file = self.file
         if not isinstance(file, Upload):
             return sftp.SFTP_PERMISSION_DENIED
         return _try(lambda: file.write(offset, memoryview(data)))
 
     def stat(self) -> SFTPAttributes | int:
+        """Size, times and mode of the open file."""
         return _attributes(os.fstat(self.file.descriptor))
 
     def chattr(self, attr: SFTPAttributes) -> int:
@@ -108,6 +110,7 @@ class _Handle(paramiko.SFTPHandle):
         return _try(self.file.commit)
 
     def close(self) -> None:
+        """Discard an upload that was not committed."""
         self.file.discard()
 
 
@@ -122,9 +125,9 @@ class _Files(paramiko.SFTPServerInterface):
     def session_ended(self) -> None:
         self.view.uploader.is_over = True  # what it uploaded is free to be claimed
 
-    def open(self, path: str, flags: int, attr: SFTPAttributes) -> _Handle | int:  # noqa: ARG002
+    def open(self, path: str, flags: int, attr: SFTPAttributes) -> FileHandle | int:  # noqa: ARG002
         try:
-            return _Handle(self.view.open(path, flags))
+            return FileHandle(self.view.open(path, flags))
         except (OSError, ValueError) as error:
             return _status(error)
 
@@ -239,9 +242,9 @@ class Subsystem(paramiko.SFTPServer):
         with suppress(OSError, EOFError, paramiko.SSHException):
             super().finish_subsystem()
 
-    def _taken(self, name: bytes) -> _Handle | None:
+    def _taken(self, name: bytes) -> FileHandle | None:
         handle = self.file_table.pop(name, None)
-        return handle if isinstance(handle, _Handle) else None
+        return handle if isinstance(handle, FileHandle) else None
 
     def _read_packet(self) -> tuple[int, bytes]:
         (size,) = struct.unpack(">I", self._read_all(4))  # type: ignore[attr-defined]

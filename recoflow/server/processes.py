@@ -100,8 +100,10 @@ class ManagedProcess:
 
 
 @contextmanager
-def running(services: list[ManagedProcess], environment: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Start all services; on the way out interrupt all, last first, and wait for their end."""
+def running(
+    services: list[ManagedProcess], environment: Mapping[str, str], folder: Path, *, stop_seconds: float = STOP_SECONDS
+) -> Iterator[None]:
+    """Start all services; on the way out interrupt all, last first, and kill what has not ended in `stop_seconds`."""
     try:
         for service in services:
             service.start(environment, folder)
@@ -109,7 +111,7 @@ def running(services: list[ManagedProcess], environment: Mapping[str, str], fold
     finally:
         for service in reversed(services):
             service.interrupt()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + stop_seconds
         for service in reversed(services):
             service.wait(deadline)
 

@@ -7,6 +7,7 @@ single process is started and stopped (`processes`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,10 +71,10 @@ def _started(
     root: Path, layout: Paths, environments: tuple[Environment, ...], token: str, tell: Callable[[str], None]
 ) -> Iterator[Stack]:
     logs = layout.logs
-    ui_port = _port(UI_PORT, "the Dagster UI", tell)
+    ui_port = choose_port(UI_PORT, "the Dagster UI", tell)
     wished = {environment.sftp.port for environment in environments if environment.sftp.embedded}
-    sftp_port = _port(min(wished), "the SFTP server", tell) if wished else None
-    gateway_port = _port(GATEWAY_PORT, "the gateway", tell)
+    sftp_port = choose_port(min(wished), "the SFTP server", tell) if wished else None
+    gateway_port = choose_port(GATEWAY_PORT, "the gateway", tell)
     variables = {
         **os.environ,
         "DAGSTER_HOME": str(root),
@@ -82,7 +83,7 @@ def _started(
         "DAGSTER_DISABLE_TELEMETRY": "1",  # dagster.yaml switches it off too, yet its empty folders would be made
         "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "1",  # seconds that a code server waits for calls; 60 unless told
     }
-    scratch.clear_scratch()
+    scratch.clear_scratch(time.time())
     with Scratch() as temporary:
         address, workspace = Path(temporary) / "code", Path(temporary) / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": _server(address)}]}))
@@ -117,7 +118,8 @@ def _server(address: Path) -> dict[str, str]:
     return {"socket": str(address), "location_name": processes.LOCATION}
 
 
-def _port(wished: int, what: str, tell: Callable[[str], None]) -> int:
+def choose_port(wished: int, what: str, tell: Callable[[str], None]) -> int:
+    """`wished`, or a free port where that is taken; `tell` gets a line then, which names the service as `what`."""
     port = processes.free_port(wished)
     if port != wished:
         tell(f"Port {wished} is taken: {what} listens on {port} instead.")

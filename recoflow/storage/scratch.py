@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +38,9 @@ def left(now: float) -> list[Path]:
     return [path for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")) if _is_left(path, now)]
 
 
-def clear_scratch() -> list[Path]:
+def clear_scratch(now: float) -> list[Path]:
     """Remove them and return which they were."""
-    found = left(time.time())
+    found = left(now)
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return found

@@ -19,7 +19,8 @@ from recoflow import schema
 from recoflow.campaigns.audiences.select import AudienceItems
 from recoflow.campaigns.lists import item_filters
 from recoflow.campaigns.lists.build_lists import build_lists
-from recoflow.campaigns.requests import request_parser
+from recoflow.campaigns.lists.rank_blocks import BLOCK_LIMITS, BlockLimits
+from recoflow.campaigns.requests import csv_framing, request_parser
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging.staged import StagedLists
 from recoflow.models.store.bundle import Bundle
@@ -98,6 +99,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
         name: str = NAME,
         attributes: Sequence[str] = ("categories",),
         catalogue: AudienceItems | None = None,
+        chunk_bytes: int = csv_framing.CHUNK,
         **campaigns: Any,
     ) -> Request:
         raw = content.encode() if isinstance(content, str) else content
@@ -110,6 +112,7 @@ def ask(tmp_path: Path) -> Callable[..., Request]:
             sha256=hashlib.sha256(raw).hexdigest(),
             known_attributes=attributes,
             catalogue=catalogue,
+            chunk_bytes=chunk_bytes,
         )
 
     return parse
@@ -126,6 +129,7 @@ def reply(tmp_path: Path) -> Callable[..., StagedLists]:
         name: str = NAME,
         folder: str = "staging",
         weights: sparse.csr_matrix | None = None,
+        limits: BlockLimits = BLOCK_LIMITS,
         **campaigns: Any,
     ) -> StagedLists:
         path = tmp_path / "request.csv"
@@ -140,7 +144,9 @@ def reply(tmp_path: Path) -> Callable[..., StagedLists]:
             algorithms=item_filters.algorithms(bundle),
         )
         assert request.rejection is None, request.rejection
-        return build_lists(request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1)
+        return build_lists(
+            request, bundle, environment, tmp_path / folder, NOW, weights=weights, threads=1, limits=limits
+        )
 
     return parse_and_answer
 

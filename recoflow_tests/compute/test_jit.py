@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 KERNEL = """
 import sys
@@ -25,17 +26,19 @@ def test_kernels_do_linear_algebra_without_the_import_of_all_that_scipy_has_of_i
 
 
 def test_a_home_and_a_package_that_cannot_be_written_still_leave_a_place_for_compiled_code(tmp_path, monkeypatch):
+    import numba
+
     from recoflow.compute import jit
 
     def refuse(*_args, **_settings):
         raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(jit.numba, "njit", refuse)
-    monkeypatch.setattr(jit.numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(numba, "njit", refuse)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     assert jit.ensure_cache_folder()
     (folder,) = tmp_path.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert str(folder) == jit.numba.config.CACHE_DIR
+    assert str(folder) == numba.config.CACHE_DIR
     folder.chmod(0o777)
     assert not jit.ensure_cache_folder()

@@ -7,7 +7,6 @@ import dagster as dg
 import yaml
 
 from recoflow.event_quality import event_checks, interaction_checks
-from recoflow_tests import scenario
 from recoflow_tests.scenario import Scenario, failed_checks, materializations
 
 
@@ -23,7 +22,7 @@ def change(made: Scenario, section: str, **settings: object) -> None:
     text = yaml.safe_load(path.read_text())
     text[section] = text.get(section, {}) | settings
     path.write_text(yaml.safe_dump(text))
-    made.definitions = scenario.registry(made.layout.root)
+    made.reload()
 
 
 def test_an_ingest_judges_events_and_interactions_and_tells_what_is_ready(trained: Scenario) -> None:

@@ -13,7 +13,7 @@ import yaml
 from recoflow import schema
 from recoflow.models.store import versions
 from recoflow.sandbox import feeder, world
-from recoflow_tests.scenario import Scenario, materializations, registry
+from recoflow_tests.scenario import Scenario, materializations
 
 NAMES = [f"lorem_weekly_mail_2026-11-{day}T06:00:00Z.csv" for day in (22, 23)]
 
@@ -111,7 +111,7 @@ def test_a_list_tells_what_it_is_given_because_of(trained: Scenario, readers: li
     settings = yaml.safe_load(path.read_text())
     settings["campaigns"]["information_fields"].append("because_of")
     path.write_text(yaml.safe_dump(settings))
-    trained.definitions = registry(trained.layout.root)
+    trained.reload()
     text, _ = ask(trained, readers, NAMES[0])
     reasons = reasons_of(text)
     assert reasons["somebody-new"] == {""}

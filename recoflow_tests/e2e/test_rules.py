@@ -151,7 +151,7 @@ def limit(made: Scenario) -> None:
     settings = yaml.safe_load(path.read_text())
     settings["sftp"]["max_bytes"] = MAX_BYTES
     path.write_text(yaml.safe_dump(settings))
-    made.definitions = scenario.registry(made.layout.root)
+    made.reload()
 
 
 def audiences(made: Scenario) -> str:

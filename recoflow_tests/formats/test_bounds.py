@@ -16,6 +16,7 @@ import pytest
 
 from recoflow.errors import SourceError
 from recoflow.formats import batch_builder, compressed_input, csv_framing, files, json_framing, spanlists
+from recoflow.formats.read_limits import ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
@@ -25,6 +26,7 @@ HEADER = b"event_type,user_id,page_type,timestamp\n"
 ROW = b"page_visit,u1,home,1777636800\n"
 ONE = json.dumps({"event_type": "page_visit", "user_id": "u1", "page_type": "home", "timestamp": 1777636800}).encode()
 
+SMALL = ReadLimits(event_bytes=2000, chunk_bytes=500)
 OWN = b',"fields":[{"name":"o","value":1}]'
 
 MEASURED = """
@@ -159,10 +161,10 @@ def test_blank_lines_are_no_records() -> None:
     "large", [ranking(2, 5000, 10_000), ranking(2, 5000, 10_000, OWN), ranking(2, 140_000, 0)], ids=["a", "b", "c"]
 )
 def test_a_ranking_whose_rows_are_too_large_is_refused_by_name(
-    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch, exact_bytes: int, large: bytes
+    read_bytes: ReadBytes, exact_bytes: int, large: bytes
 ) -> None:
-    monkeypatch.setattr(files, "EXACT_BYTES", exact_bytes)
-    batch = read_bytes("a.jsonl", ranking(1, 10, 20) + large + ranking(3, 1000, 1000))
+    text = ranking(1, 10, 20) + large + ranking(3, 1000, 1000)
+    batch = read_bytes("a.jsonl", text, limits=ReadLimits(exact_bytes=exact_bytes))
     assert batch.events.height == 1010
     assert batch.rejects.select("line", "field", "code").rows() == [(2, "items", "ranking_too_large")]
     assert "send fewer items in one ranking" in batch.rejects["message"][0]
@@ -176,12 +178,11 @@ def test_rankings_that_give_many_rows_come_in_parts_and_in_order(
     lines = [ranking(number, 20, 100, own) if number % 3 else b'{"events":3}\n' for number in range(100)]
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(lines))
-    monkeypatch.setattr(files, "EXACT_BYTES", 0)
-    [whole] = files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC))
-    monkeypatch.setattr(files, "BATCH_BYTES", 1)
+    limits = ReadLimits(exact_bytes=0)
+    [whole] = files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC), limits=limits)
     monkeypatch.setattr(spanlists, "MAX_PROPERTIES", 3000)
-    monkeypatch.setattr(batch_builder, "FULL", 5000)
-    parts = list(files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC)))
+    limits = ReadLimits(exact_bytes=0, batch_bytes=1, part_characters=5000)
+    parts = list(files.read_events(path, environment, datetime(2026, 5, 2, tzinfo=UTC), limits=limits))
     assert max(part.events.height for part in parts) <= 60
     joined = batch_builder.merge(parts)
     assert joined.events.to_dicts() == whole.events.to_dicts()
@@ -201,43 +202,29 @@ def test_of_keys_that_nobody_reads_the_most_frequent_are_told(read_bytes: ReadBy
 
 
 @pytest.mark.fault("H9")
-def test_a_quote_that_never_closes_costs_only_its_record(
-    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(csv_framing, "MAX_EVENT", 2000)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 500)
+def test_a_quote_that_never_closes_costs_only_its_record(read_bytes: ReadBytes) -> None:
     broken = b'page_visit,"u1,home,1777636800\n'
-    batch = read_bytes("a.csv", HEADER + ROW * 3 + broken + ROW * 500)
+    batch = read_bytes("a.csv", HEADER + ROW * 3 + broken + ROW * 500, limits=SMALL)
     assert batch.events.height == 503
     assert batch.rejects.select("line", "raw").rows() == [(5, broken.decode().rstrip("\n"))]
 
 
 @pytest.mark.fault("H9")
 @pytest.mark.parametrize("begin", [b"", b'page_visit,"'])
-def test_a_row_without_end_is_refused_and_not_kept(
-    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch, begin: bytes
-) -> None:
-    monkeypatch.setattr(csv_framing, "MAX_EVENT", 2000)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 500)
-    batch = read_bytes("a.csv", HEADER + ROW * 3 + begin + b"x" * 9000 + b"\n" + ROW * 50)
+def test_a_row_without_end_is_refused_and_not_kept(read_bytes: ReadBytes, begin: bytes) -> None:
+    text = HEADER + ROW * 3 + begin + b"x" * 9000 + b"\n" + ROW * 50
+    batch = read_bytes("a.csv", text, limits=SMALL)
     assert batch.events.height == 53
     assert batch.rejects.select("line", "code").rows() == [(5, "too_long")]
 
 
 @pytest.mark.fault("H9")
-def test_a_file_that_unpacks_to_more_than_it_may_is_refused_by_name(
-    tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_unpacks_to_more_than_it_may_is_refused_by_name(tmp_path: Path, environment: Environment) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress((ONE + b"\n") * 1000))
     with pytest.raises(SourceError, match=r"b\.jsonl\.gz: unpacks to more than 5,000 bytes"):
         drain(path, 5000)
     drain(path, 200_000)
-    monkeypatch.setattr(compressed_input, "MAX_RATIO", 10)
-    drain(path, 200_000)
-    monkeypatch.setattr(compressed_input, "JUDGED_FROM", 5000)
-    with pytest.raises(SourceError, match="more than 10 times its"):
-        drain(path, 200_000)
 
 
 def drain(path: Path, max_bytes: int) -> None:
@@ -246,14 +233,26 @@ def drain(path: Path, max_bytes: int) -> None:
             pass
 
 
+def zeros(path: Path, mebibytes: int) -> Path:
+    with pa.CompressedOutputStream(str(path), "zstd") as stream:
+        for _ in range(mebibytes):
+            stream.write(bytes(2**20))
+    return path
+
+
 @pytest.mark.fault("L2")
 def test_gigabytes_of_zeros_are_refused_soon(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl.zst"
-    with pa.CompressedOutputStream(str(path), "zstd") as stream:
-        for _ in range(128):
-            stream.write(bytes(2**23))
-    with pytest.raises(SourceError, match="more than 1,000 times"):
-        drain(path, 2 * 1024**3)
+    with pytest.raises(SourceError, match="more than 1,000 times its"):
+        drain(zeros(tmp_path / "a.jsonl.zst", 1024), 2 * 1024**3)
+
+
+@pytest.mark.fault("L2")
+def test_a_high_ratio_of_compression_is_refused_only_where_much_is_unpacked(tmp_path: Path) -> None:
+    path = zeros(tmp_path / "a.jsonl.zst", 64)
+    assert path.stat().st_size * 1000 < 64 * 1024**2
+    drain(path, 2 * 1024**3)
+    with pytest.raises(SourceError, match="more than 1,000 times its"):
+        drain(zeros(path, 65), 2 * 1024**3)
 
 
 @pytest.mark.fault("L1")
@@ -282,13 +281,8 @@ def test_leading_blank_lines_count(read_bytes: ReadBytes, name: str, text: bytes
 
 
 @pytest.mark.fault("H9")
-def test_a_file_without_any_event_is_refused_as_a_whole(read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "HOPELESS", 100)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 1000)
+def test_a_file_without_any_event_is_refused_as_a_whole(read_bytes: ReadBytes) -> None:
+    limits = ReadLimits(hopeless_rejects=100, chunk_bytes=1000)
     with pytest.raises(SourceError, match=r"none of its first .* line 1 because: event_type is missing"):
-        read_bytes("a.jsonl", b"{}\n" * 1000)
-    assert read_bytes("a.jsonl", ONE + b"\n" + b"{}\n" * 1000).rejects.height == 1000
-
-
-def test_one_bound_holds_for_both_formats() -> None:
-    assert csv_framing.MAX_EVENT == json_framing.MAX_EVENT == 8 * 1024**2
+        read_bytes("a.jsonl", b"{}\n" * 1000, limits=limits)
+    assert read_bytes("a.jsonl", ONE + b"\n" + b"{}\n" * 1000, limits=limits).rejects.height == 1000

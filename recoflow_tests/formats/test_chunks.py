@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 from recoflow.formats import chunks
 
 TEXT = st.lists(st.sampled_from(b"\nab")).map(bytes)
+# The last line end is looked for in stretches of 64 KiB from the end.
+STRETCHES = st.sampled_from([1, 65_535, 65_536, 65_537]).map(lambda length: b"a" * length)
+LONG_TEXT = st.lists(st.one_of(STRETCHES, st.just(b"\n")), max_size=6).map(b"".join)
+LARGE = 2 * 1024**2  # bytes, from which on compiled loops look
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_stretches():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "_LOOKED_AT", 3)
-        yield
-
-
-@given(TEXT)
+@given(LONG_TEXT)
 def test_the_last_byte_of_a_kind_is_found_in_whatever_stretch_it_stands(text: bytes) -> None:
     assert chunks.last_place(memoryview(text), b"\n") == text.rfind(b"\n")
 
@@ -33,13 +30,12 @@ def test_bytes_are_counted_and_found_in_texts_of_any_kind(text: bytes) -> None:
         assert chunks.places(each, b"\n", len(expected)).tolist() == expected
 
 
-@pytest.mark.parametrize("compiled_from", [0, 1000])
+@pytest.mark.parametrize("filler", [b"", b"a" * LARGE, b"a\n" * (LARGE // 2)], ids=["small", "large", "many lines"])
 @given(text=st.lists(st.sampled_from(b'\n"\\ab\x7f\x80\xff'), max_size=100).map(bytes))
-def test_one_look_at_a_text_counts_what_decides_how_it_is_read(compiled_from: int, text: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "COMPILED_FROM", compiled_from)
-        found = chunks.surveyed(text)
-    assert found == (text.count(b"\n"), text.count(b'"'), text.count(b"\\"), text.isascii())
+def test_one_look_at_a_text_counts_what_decides_how_it_is_read(filler: bytes, text: bytes) -> None:
+    for whole in (filler + text, text + filler):
+        expected = (whole.count(b"\n"), whole.count(b'"'), whole.count(b"\\"), whole.isascii())
+        assert chunks.surveyed(whole) == expected
 
 
 @given(TEXT, TEXT, st.integers(1, 10))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recoflow.formats import files
+from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.schema import ParsedBatch
 
 ReadBytes = Callable[..., ParsedBatch]
@@ -19,13 +19,11 @@ CLICK = {"id": "e1", "item": "p1", "user": "u2", "type": "click", "timestamp": 1
 BOUGHT = {"user_id": "u3", "item_id": "p1", "item_type": "article", "timestamp": 1777636800}
 
 
-@pytest.fixture(params=[files.EXACT_BYTES, 0], ids=["exact", "by columns"])
-def _both_paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "EXACT_BYTES", request.param)
+both_paths = pytest.mark.parametrize("limits", [LIMITS, ReadLimits(exact_bytes=0)], ids=["exact", "by columns"])
 
 
 @pytest.mark.fault("K4")
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize("name", ["lorem.jsonl", "lorem_items.jsonl", "lorem_events.jsonl"])
 @pytest.mark.parametrize("counts", [(8, 1, 1), (1, 8, 1), (1, 1, 8), (150, 1, 1), (3, 3, 3)])
 @pytest.mark.parametrize("framing", ["lines", "list"])
@@ -43,20 +41,20 @@ def test_an_object_is_what_it_says_in_whatever_company(
 
 
 @pytest.mark.fault("K4")
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_an_object_of_both_dialects_is_read_the_same_way_by_both_paths(read_bytes: ReadBytes) -> None:
     both = {**CLICK, **EVENT}
     batch = read_bytes("lorem.jsonl", "\n".join(map(json.dumps, [CLICK, CLICK, both])).encode())
     assert batch.events["user_id"].to_list() == ["u2", "u2", "u1"]
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_what_a_file_of_purchases_does_not_name_is_a_purchase(read_bytes: ReadBytes) -> None:
     batch = read_bytes("lorem_purchases.jsonl", "\n".join(map(json.dumps, [BOUGHT, EVENT, CLICK])).encode())
     assert batch.events["event_type"].to_list() == ["purchase", "detail_pageview", "detail_pageview"]
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_an_object_that_says_nothing_is_what_most_of_the_file_is(read_bytes: ReadBytes) -> None:
     batch = read_bytes("lorem.jsonl", "\n".join(map(json.dumps, [CLICK, CLICK, {"a": 1}])).encode())
     assert batch.rejects["message"].to_list() == [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from recoflow.errors import SourceError
-from recoflow.formats import files, json_framing
+from recoflow.formats import files
+from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
@@ -28,12 +30,10 @@ def zstd(data: bytes) -> bytes:
     return bytes(pa.compress(data, codec="zstd", asbytes=True)) if data else b""
 
 
-@pytest.fixture(params=[files.EXACT_BYTES, 0], ids=["exact", "by columns"])
-def _both_paths(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "EXACT_BYTES", request.param)
+both_paths = pytest.mark.parametrize("limits", [LIMITS, ReadLimits(exact_bytes=0)], ids=["exact", "by columns"])
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".ndjson"])
 @pytest.mark.parametrize(
     "text",
@@ -60,7 +60,7 @@ def test_every_framing_of_json_is_read(read_bytes: ReadBytes, text: str, suffix:
     assert batch.events["user_id"].to_list() == ["u1", "u2"]
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize("text", ["", "\n", " \n\n", "[]", "[ ]", '{"events": []}'])
 def test_an_empty_file_has_no_events(read_bytes: ReadBytes, text: str) -> None:
     assert read_bytes("a.json", text.encode()).read == 0
@@ -71,7 +71,7 @@ def test_a_header_alone_has_no_events(read_bytes: ReadBytes) -> None:
     assert read_bytes("b.csv", b"").read == 0
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize(
     "pack", [bytes, gzip.compress, zstd, lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:])]
 )
@@ -84,7 +84,7 @@ def test_compressed_files_and_byte_order_marks_are_read(
     assert (batch.read, batch.rejects.height) == (2, 0)
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_one_bad_line_never_stops_the_rest(read_bytes: ReadBytes) -> None:
     bad = [ONE[:-1], "YOLO", "7", '{"event_type": "page_visit",}', "[1]", '{"a": "\\ud800"}']
     text = "\n".join(line for broken in bad for line in (ONE, broken))
@@ -148,7 +148,7 @@ def test_lines_are_counted_in_every_framing(read_bytes: ReadBytes) -> None:
         assert batch.rejects["line"].to_list() == ([1] if name == "b.json" else [3])
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize("size", [1, 64, 100, 257])
 @pytest.mark.parametrize(
     ("name", "text"),
@@ -162,41 +162,33 @@ def test_lines_are_counted_in_every_framing(read_bytes: ReadBytes) -> None:
     ],
 )
 def test_the_size_of_chunks_does_not_show(
-    read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch, name: str, text: str, size: int
+    read_bytes: ReadBytes, limits: ReadLimits, name: str, text: str, size: int
 ) -> None:
     whole = read_bytes(name, text.encode())
-    monkeypatch.setattr(files, "CHUNK_BYTES", size)
-    monkeypatch.setattr(files, "HEAD_BYTES", 200)
-    parts = read_bytes(name, text.encode())
+    parts = read_bytes(name, text.encode(), limits=replace(limits, chunk_bytes=size, head_bytes=200))
     assert whole.events["user_id"].to_list() == ["u1", "u2"] * 20
     assert parts.events.equals(whole.events)
     assert parts.rejects.height == 0
 
 
-def test_batches_are_bounded(
-    tmp_path: Path, environment: Environment, now: datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_bounded(tmp_path: Path, environment: Environment, now: datetime) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f"{ONE}\n" * 100)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 500)
-    monkeypatch.setattr(files, "HEAD_BYTES", 500)
-    monkeypatch.setattr(files, "BATCH_ROWS", 10)
-    sizes = [batch.read for batch in files.read_events(path, environment, now)]
+    limits = ReadLimits(batch_rows=10, chunk_bytes=500, head_bytes=500)
+    sizes = [batch.read for batch in files.read_events(path, environment, now, limits=limits)]
     assert sum(sizes) == 100
     assert 10 <= max(sizes) < 20
 
 
-def test_a_line_without_end_is_refused_and_not_kept(read_bytes: ReadBytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_framing, "MAX_EVENT", 2000)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(files, "HEAD_BYTES", 1000)
-    batch = read_bytes("a.jsonl", f'{ONE}\n{{"a": "{"x" * 9000}"}}\n{TWO}\n'.encode())
+def test_a_line_without_end_is_refused_and_not_kept(read_bytes: ReadBytes) -> None:
+    limits = ReadLimits(event_bytes=2000, chunk_bytes=1000, head_bytes=1000)
+    batch = read_bytes("a.jsonl", f'{ONE}\n{{"a": "{"x" * 9000}"}}\n{TWO}\n'.encode(), limits=limits)
     assert batch.events["user_id"].to_list() == ["u1", "u2"]
     assert batch.rejects.select("line", "code").rows() == [(2, "too_long")]
     assert batch.rejects["raw"].str.len_chars().to_list() == [1000]
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize(
     ("row", "code"),
     [
@@ -213,14 +205,14 @@ def test_a_bad_row_costs_only_itself(read_bytes: ReadBytes, row: str, code: str)
     assert batch.rejects.select("line", "code", "raw").rows() == [(3, code, row)]
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_a_row_that_is_not_utf8_costs_only_itself(read_bytes: ReadBytes) -> None:
     batch = read_bytes("a.csv", f"{HEADER}\n{ROW}\n".encode() + b"page_visit,\xe9,home,1\n" + ROW.encode())
     assert batch.rejects.select("line", "code").rows() == [(3, "not_utf8")]
     assert batch.events.height == 2
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 def test_quoted_cells_may_hold_anything(read_bytes: ReadBytes) -> None:
     row = 'page_visit,"u, ""1""",home,1777636800,"two\nlines"'
     batch = read_bytes("a.csv", f"{HEADER},note\r\n{row}\r\n\r\n{ROW},\r\n".encode())
@@ -291,7 +283,7 @@ def test_the_content_tells_the_dialect_and_the_name_helps(
     assert (found, batch.rejects.height) == ([kind], 0)
 
 
-@pytest.mark.usefixtures("_both_paths")
+@both_paths
 @pytest.mark.parametrize("name", ["lorem_purchases_2026-05-01.csv", "lorem_Purchases.csv"])
 def test_a_dump_of_purchases_needs_no_event_type(read_bytes: ReadBytes, name: str) -> None:
     header, row = (",".join(map(str, part)) for part in (BOUGHT.keys(), BOUGHT.values()))

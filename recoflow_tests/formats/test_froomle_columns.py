@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recoflow import schema
 from recoflow.formats import batch_builder, files, froomle_columns, json_framing
+from recoflow.formats.read_limits import ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
@@ -121,13 +121,14 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 def read_both_ways(name: str, data: bytes, environment: Environment) -> tuple[ParsedBatch, ParsedBatch]:
     arrival = batch_builder.ParseContext(environment, name, NOW)
     found = []
-    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
         for exact_bytes in (len(data), -1):
-            patch.setattr(files, "EXACT_BYTES", exact_bytes)
+            limits = ReadLimits(exact_bytes=exact_bytes)
             empty = batch_builder.BatchBuilder(arrival).batch()
-            found.append(batch_builder.merge(list(files.read_events(path, environment, NOW)) or [empty]))
+            batches = list(files.read_events(path, environment, NOW, limits=limits))
+            found.append(batch_builder.merge(batches or [empty]))
     return found[0], found[1]
 
 

@@ -9,14 +9,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoflow.errors import SourceError
-from recoflow.formats import csv_framing, files, json_framing
+from recoflow.formats import files
+from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.settings.environment import Environment
 
 NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
@@ -41,18 +41,13 @@ PIECES = st.lists(st.one_of(st.sampled_from(WHOLE), st.sampled_from(MARKS), st.b
 
 def check(name: str, data: bytes, exact_bytes: int, chunk_bytes: int) -> None:
     """Read the bytes as a file; the size of chunks is small, so that records are cut in all places."""
-    with (
-        TemporaryDirectory() as folder,
-        patch.object(files, "EXACT_BYTES", exact_bytes),
-        patch.object(files, "CHUNK_BYTES", chunk_bytes),
-        patch.object(csv_framing, "MAX_EVENT", 400),
-        patch.object(json_framing, "MAX_EVENT", 400),
-    ):
+    limits = ReadLimits(exact_bytes=exact_bytes, chunk_bytes=chunk_bytes, event_bytes=400)
+    with TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
         batches = []
         with contextlib.suppress(SourceError):
-            batches = list(files.read_events(path, ENVIRONMENT, NOW))
+            batches = list(files.read_events(path, ENVIRONMENT, NOW, limits=limits))
         for batch in batches:
             heads = int((batch.events["part"] <= 1).sum())
             assert batch.read == heads + batch.updates.height + batch.rejects.height
@@ -63,8 +58,8 @@ def check(name: str, data: bytes, exact_bytes: int, chunk_bytes: int) -> None:
 @given(
     name=st.sampled_from(NAMES),
     pieces=PIECES,
-    exact_bytes=st.sampled_from([0, files.EXACT_BYTES]),
-    chunk_bytes=st.sampled_from([7, 150, files.CHUNK_BYTES]),
+    exact_bytes=st.sampled_from([0, LIMITS.exact_bytes]),
+    chunk_bytes=st.sampled_from([7, 150, LIMITS.chunk_bytes]),
 )
 def test_any_bytes_become_events_and_rejects_that_add_up(
     name: str, pieces: list[bytes], exact_bytes: int, chunk_bytes: int
@@ -88,5 +83,5 @@ def test_files_with_damage_become_events_and_rejects_that_add_up_for_as_long_as_
     dice = random.Random(time.time_ns())  # pytest shows the arguments of `check` when it fails
     while time.monotonic() < end:
         name, data = dice.choice(NAMES), mutated(dice)
-        exact_bytes, chunk_bytes = dice.choice([0, files.EXACT_BYTES]), dice.choice([7, 150, files.CHUNK_BYTES])
+        exact_bytes, chunk_bytes = dice.choice([0, LIMITS.exact_bytes]), dice.choice([7, 150, LIMITS.chunk_bytes])
         check(name, data, exact_bytes, chunk_bytes)

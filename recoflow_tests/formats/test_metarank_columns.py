@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recoflow.formats import batch_builder, files, json_framing, metarank, metarank_columns
+from recoflow.formats.read_limits import ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
@@ -127,13 +127,13 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 
 def read_both_ways(data: bytes) -> tuple[ParsedBatch, ParsedBatch]:
     found = []
-    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / "stream.jsonl"
         path.write_bytes(data)
         for exact_bytes in (len(data), 0):
-            patch.setattr(files, "EXACT_BYTES", exact_bytes)
+            limits = ReadLimits(exact_bytes=exact_bytes)
             empty = batch_builder.BatchBuilder(batch_builder.ParseContext(ENVIRONMENT, path.name, NOW)).batch()
-            read = files.read_events(path, ENVIRONMENT, NOW, dialect=metarank.parse_metarank)
+            read = files.read_events(path, ENVIRONMENT, NOW, dialect=metarank.parse_metarank, limits=limits)
             found.append(batch_builder.merge(list(read) or [empty]))
     return found[0], found[1]
 

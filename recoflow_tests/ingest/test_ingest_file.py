@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,16 @@ import pytest
 
 from recoflow.errors import SourceError
 from recoflow.formats import files
-from recoflow.ingest import staged_batch
+from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.ingest.file_hash import ChangedFileError
 from recoflow.ingest.run import ingest_file
-from recoflow.ingest.staged_batch import StagedBatch
 from recoflow.schema import Counts, ParsedBatch
 from recoflow.settings.environment import Environment
 from recoflow.settings.sections import Sftp
 from recoflow.storage import atomic_files
 from recoflow.storage.lake.lake import Lake
+
+PutInOrder = Callable[..., None]
 
 ENVIRONMENT = Environment(name="lorem", sftp=Sftp(username="lorem", private_key="key", known_hosts="hosts"))
 ROWS = [f"detail_pageview,ann,home,www,i{number},article,177{number:04}000000\n" for number in range(100)]
@@ -27,10 +30,11 @@ CSV = "event_type,user_id,page_type,channel,action_item,action_item_type,timesta
 
 
 @pytest.fixture(params=["hashed_first", "staged_first"])
-def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PutInOrder:
     """Makes the hash wait for the end of the parser, or the parser for the hash, from the call on."""
     is_first_done = threading.Event()
-    sha256, read = atomic_files.sha256, files.read_events
+    sha256 = atomic_files.sha256
+    read = files.read_events
 
     def late_hash(path: Path) -> str:
         is_first_done.wait(10)
@@ -52,7 +56,9 @@ def put_in_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         finally:
             is_first_done.set()
 
-    def put() -> None:
+    def put(limits: ReadLimits = LIMITS) -> None:
+        nonlocal read
+        read = partial(read, limits=limits)
         is_hashed_first = request.param == "hashed_first"
         monkeypatch.setattr(atomic_files, "sha256", hash_and_tell if is_hashed_first else late_hash)
         monkeypatch.setattr(files, "read_events", late_read if is_hashed_first else read_and_tell)
@@ -91,21 +97,15 @@ def test_what_is_wrong_with_a_known_file_is_nobodys_concern(lake, make, dump, pu
     assert ingest_file(dump, ENVIRONMENT, lake, make.now, name="dump.pdf").was_known
 
 
-def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, dump, put_in_order, monkeypatch):
-    count = staged_batch._count
+def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(lake, make, tmp_path, put_in_order):
+    path = tmp_path / "dump.csv.gz"
+    path.write_bytes(gzip.compress(CSV.encode())[:-10])
+    limits = ReadLimits(batch_rows=1, chunk_bytes=1000, head_bytes=1000)
+    assert next(files.read_events(path, ENVIRONMENT, make.now, limits=limits)).events.height > 0
+    put_in_order(limits)
 
-    def failing(batch: ParsedBatch, into: StagedBatch) -> None:
-        count(batch, into)
-        if into.read > 50:
-            raise SourceError("dump.csv", "is broken", "Send it again")
-
-    monkeypatch.setattr(files, "BATCH_ROWS", 1)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 1000)
-    monkeypatch.setattr(staged_batch, "_count", failing)
-    put_in_order()
-
-    with pytest.raises(SourceError, match="is broken"):
-        ingest_file(dump, ENVIRONMENT, lake, make.now)
+    with pytest.raises(SourceError, match="cannot be read to its end"):
+        ingest_file(path, ENVIRONMENT, lake, make.now)
 
     assert not parquet_files(lake)
 

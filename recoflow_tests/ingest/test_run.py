@@ -12,8 +12,9 @@ from recoflow.errors import SourceError
 from recoflow.ingest import dedupe
 from recoflow.ingest.run import ingest_batches
 from recoflow.schema import Counts
-from recoflow.storage.lake import staging
+from recoflow.storage import sql
 from recoflow.storage.lake.lake import Lake
+from recoflow.storage.lake.staging import Staging
 
 
 def test_new_events_are_accepted_and_come_back_as_they_were(lake, make):
@@ -49,11 +50,18 @@ def test_in_many_batches_the_first_content_of_an_id_stays(lake, make):
     assert kept.equals(batches[0].events.head(1))
 
 
-def test_how_a_delivery_is_cut_into_batches_and_files_does_not_show(lake, make, tmp_path, monkeypatch):
+class _LakeOfSmallFiles(Lake):
+    """A file of it is full with 20 rows."""
+
+    def staging(self, table: str, *, file_rows: int = 20) -> Staging:
+        return super().staging(table, file_rows=file_rows)
+
+
+def test_how_a_delivery_is_cut_into_batches_and_files_does_not_show(make, tmp_path):
     rows = [make.event(f"event-{number % 30}", number % 40) for number in range(90)]
     whole = Lake(tmp_path / "whole")
     expected = ingest_batches([make.batch(rows)], whole, make.now, name="dump.jsonl", sha256="1")
-    monkeypatch.setattr(staging, "FILE_ROWS", 20)
+    lake = _LakeOfSmallFiles(tmp_path / "parts")
     batches = [make.batch(rows[start : start + 7]) for start in range(0, len(rows), 7)]
 
     report = ingest_batches(batches, lake, make.now, name="dump.jsonl", sha256="1")
@@ -65,14 +73,20 @@ def test_how_a_delivery_is_cut_into_batches_and_files_does_not_show(lake, make, 
         assert found.equals(one_file)
 
 
-def test_repeated_ids_of_a_delivery_are_found_a_share_at_a_time(lake, make, monkeypatch):
-    monkeypatch.setattr(dedupe, "AT_ONCE", 9)
+@pytest.mark.parametrize("at_once", [9, 120])
+def test_repeated_ids_of_a_delivery_are_found_a_share_at_a_time(lake, make, at_once):
     names = [f"event-{number}" for number in range(40)]
-    batches = [make.batch([make.event(name, content) for name in names]) for content in (1, 2, 1)]
+    arrived = [
+        lake.stage("events", make.batch([make.event(name, content) for name in names]).events) for content in (1, 2, 1)
+    ]
 
-    report = ingest_batches(batches, lake, make.now, name="dump.jsonl", sha256="1")
+    with sql.connect() as connection:
+        lookup = dedupe.Lookup(connection, "events", arrived, at_once=at_once)
+        lookup.judge()
+        dropped = [lookup.dropped(file) for file in range(3)]
 
-    assert report.counts == Counts(read=120, accepted=40, quarantined=40, duplicates=40)
+    assert lookup.heads == 120
+    assert [file["is_conflict"].to_list() for file in dropped] == [[], [True] * 40, [False] * 40]
 
 
 def test_an_id_that_the_lake_has_with_other_content_is_quarantined_as_a_conflict(lake, make):

@@ -28,7 +28,7 @@ def test_a_taken_port_gives_another_one_and_is_told() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = holder.getsockname()[1]
-        port = stack._port(taken, "the SFTP server", told.append)
+        port = stack.choose_port(taken, "the SFTP server", told.append)
     assert port != taken
     assert told == [f"Port {taken} is taken: the SFTP server listens on {port} instead."]
 
@@ -63,11 +63,10 @@ def test_services_are_stopped_when_the_block_ends(tmp_path: Path) -> None:
     assert child.process.poll() is not None
 
 
-def test_a_service_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.2)
+def test_a_service_that_ignores_the_interrupt_is_ended(tmp_path: Path) -> None:
     child = python(f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITS}", tmp_path / "log")
     started = time.monotonic()
-    with processes.running([child], os.environ, tmp_path):
+    with processes.running([child], os.environ, tmp_path, stop_seconds=0.2):
         processes.await_true(lambda: "up" in child.log.read_text(), [child], 30, "the child")
     assert child.process is not None
     assert child.process.returncode == -9

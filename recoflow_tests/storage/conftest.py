@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import paramiko
 import pytest
 
-from recoflow.sandbox import feeder, keys, sftp_server
+from recoflow.sandbox import feeder, keys, namespace, sftp_server
+from recoflow.sandbox.namespace import FolderRight
+from recoflow.sandbox.uploads import UploadPath
 from recoflow.storage.sftp.account import Account
 from recoflow.storage.sftp.ledger import Ledger
 from recoflow.storage.sftp.mailbox import Mailbox
@@ -91,6 +94,25 @@ def drop(tmp_path: Path, server_root: Path, access: dict[str, keys.AccountKeys])
             known_hosts=root / "known_hosts",
         )
         yield Drop(root, root / "accounts" / "lorem", account, customer)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContextManager[None]]:
+    """Takes all rights in a folder but that of reading, for the time of a block."""
+    place = namespace.View.place
+
+    @contextmanager
+    def refusing(folder: str) -> Iterator[None]:
+        def place_to_read(view: namespace.View, path: str, right: FolderRight = FolderRight.READ) -> UploadPath:
+            if right and view.parts(path)[0] == folder:
+                raise PermissionError(path)
+            return place(view, path, right)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(namespace.View, "place", place_to_read)
+            yield
+
+    return refusing
 
 
 @pytest.fixture

@@ -83,9 +83,18 @@ class Choice:
         bundle: the model in service.
         taken: bool [subjects × items of the bundle], who has consumed what; only the items asked for matter.
         kinds: of subjects that may be chosen: USER, DEVICE.
+        scores_at_once: held in memory, about.
     """
 
-    def __init__(self, bundle: Bundle, taken: sparse.csc_matrix, kinds: Sequence[str] = (USER, DEVICE)) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        taken: sparse.csc_matrix,
+        kinds: Sequence[str] = (USER, DEVICE),
+        *,
+        scores_at_once: int = SCORES,
+    ) -> None:
+        self._scores_at_once = scores_at_once
         self._bundle = bundle
         self._taken = taken
         is_kind = np.logical_or.reduce([np.char.startswith(bundle.subjects, kind) for kind in kinds])
@@ -103,7 +112,7 @@ class Choice:
         columns = np.array([self._places[item] for item in wanted], np.int64)
         scorer, taken = _restricted(self._bundle.scorer, columns), self._taken[:, columns].tocsr()
         rows, places, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-        step = max(1, SCORES // len(wanted))
+        step = max(1, self._scores_at_once // len(wanted))
         for begin in range(0, len(self._people), step):
             block = self._people[begin : begin + step]
             fit = np.where(taken[block].toarray(), -np.inf, _scores(scorer, block)).astype(np.float32)

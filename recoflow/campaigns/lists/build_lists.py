@@ -22,7 +22,7 @@ from recoflow import schema
 from recoflow.campaigns.lists import explanations, item_filters
 from recoflow.campaigns.lists import plan as planning
 from recoflow.campaigns.lists.item_factors import ItemFactors
-from recoflow.campaigns.lists.rank_blocks import Ranking, list_blocks
+from recoflow.campaigns.lists.rank_blocks import BLOCK_LIMITS, BlockLimits, Ranking, list_blocks
 from recoflow.campaigns.requests import identifiers
 from recoflow.campaigns.requests.csv_reader import PERSON
 from recoflow.campaigns.requests.list_rows import LIST
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from recoflow.settings.environment import Environment
 
 FALLBACK: Final = "fallback"  # user_group of lists that were to be personal and could not be
-BLOCK_LISTS: Final = 1 << 15  # few enough that what is made of them stays in the processor's cache
-BLOCK_ITEMS: Final = 1 << 20
 BLOCKS_AHEAD: Final = 3  # ranked, and small: the first of them waits for the identifiers of rows
 
 
@@ -58,6 +56,7 @@ def build_lists(
     model_people: int | None = None,
     threads: int | None = None,
     stopwatch: StageTimer | None = None,
+    limits: BlockLimits = BLOCK_LIMITS,
 ) -> staged.StagedLists:
     """Rank and stage every list of a request.
 
@@ -72,6 +71,7 @@ def build_lists(
         weights: what reasons are looked for in (see `explanations.weights`).
         threads: of the scoring core; by default all cores.
         stopwatch: counts the stages `map ids`, `rank`, `fill`, `explain` and `join and stage`.
+        limits: of a block; each becomes a part of its own.
 
     Returns:
         What was staged: the same bytes for the same arguments.
@@ -98,7 +98,16 @@ def build_lists(
         attributes = [field for field in fields if field != schema.BECAUSE_OF]
         item_rules = item_filters.ItemRules(bundle.items[eligible], filtered.union(attributes))
         ready.result()
-        ranking = Ranking(bundle, lists, item_factors=item_factors, item_rules=item_rules, as_of=as_of, threads=threads)
+        ranking = Ranking(
+            bundle,
+            lists,
+            item_factors=item_factors,
+            item_rules=item_rules,
+            as_of=as_of,
+            threads=threads,
+            limits=limits,
+        )
+        blocks = list_blocks(ranking.cells, limits.lists, limits.items)
         items = pl.DataFrame(
             [bundle.items["item_id"].gather(eligible), *(item_rules.information(field) for field in attributes)]
         )
@@ -106,7 +115,7 @@ def build_lists(
         filler = _Filler(lists, ranking, len(eligible))
         is_empty = {field: _is_empty(items[field]) for field in attributes}
         empty_information = dict.fromkeys(fields, 0)
-        with contextlib.closing(prefetch(_filled(ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
+        with contextlib.closing(prefetch(_filled(blocks, ranking, filler, reason, watch), BLOCKS_AHEAD)) as ranked:
             for number, each in enumerate(ranked):
                 for field, is_missing in is_empty.items():
                     empty_information[field] += int(np.count_nonzero(is_missing[each.items]))
@@ -196,9 +205,13 @@ class _Filled:
 
 
 def _filled(
-    ranking: Ranking, filler: _Filler, reason: explanations.Explanations | None, watch: StageTimer
+    blocks: Iterator[Longs],
+    ranking: Ranking,
+    filler: _Filler,
+    reason: explanations.Explanations | None,
+    watch: StageTimer,
 ) -> Iterator[_Filled]:
-    for block in list_blocks(ranking.cells, BLOCK_LISTS, BLOCK_ITEMS):
+    for block in blocks:
         with watch.stage("rank"):
             ranked = ranking.block(block)
         with watch.stage("fill"):

@@ -26,13 +26,24 @@ if TYPE_CHECKING:
     from recoflow.models.algorithms.scorer import Scorer
     from recoflow.models.store.bundle import Bundle
 
-MASK_BYTES: Final = 1 << 26  # of masks that are expanded at once
 SCALES: Final = 64  # more than there are powers of two among the depths of lists
 DENSE_SCORES: Final = 1 << 25  # of scores that are held at once by models that are not products of factors
 
 Indices = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BlockLimits:
+    """How much of a request is ranked and staged at once."""
+
+    lists: int = 1 << 15  # few enough that what is made of them stays in the processor's cache
+    items: int = 1 << 20
+    mask_bytes: int = 1 << 26  # of masks that are expanded at once
+
+
+BLOCK_LIMITS: Final = BlockLimits()
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Ranking:
         item_rules: over the eligible items.
         as_of: the moment that item age is counted from.
         threads: of the scoring core.
+        limits: of the masks; who asks for blocks decides on their size.
     """
 
     def __init__(
@@ -83,6 +95,7 @@ class Ranking:
         item_rules: item_filters.ItemRules,
         as_of: datetime,
         threads: int | None,
+        limits: BlockLimits = BLOCK_LIMITS,
     ) -> None:
         self._bundle = bundle
         self._lists = lists
@@ -91,6 +104,7 @@ class Ranking:
         self._rules = item_rules
         self._as_of = as_of
         self._threads = threads
+        self._limits = limits
         self.recipes = constraints.compile_all([wish.configuration for wish in lists.wishes], item_rules)
         self.recipe = self.recipes.of_wish[lists.wish]
         self._scorers = item_factors.scorers
@@ -165,10 +179,10 @@ class Ranking:
         return alike
 
     def _masked(self, lists: Longs, part: Flags | None) -> Iterator[tuple[Longs, Flags, Indices]]:
-        """Stretches of `lists` by wish, so few at once that their masks fit into MASK_BYTES."""
+        """Stretches of `lists` by wish, so few at once that their masks fit into the limit."""
         order = np.argsort(self._lists.wish[lists], kind="stable")
         wishes, starts = np.unique(self._lists.wish[lists][order], return_index=True)
-        step = max(1, MASK_BYTES // max(1, len(self._eligible)))
+        step = max(1, self._limits.mask_bytes // max(1, len(self._eligible)))
         for begin in range(0, len(wishes), step):
             end = starts[begin + step] if begin + step < len(wishes) else len(order)
             some = order[starts[begin] : end]

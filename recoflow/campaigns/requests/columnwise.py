@@ -41,7 +41,7 @@ def frequent(rows: pl.DataFrame, column: str, is_meant: pl.Expr, more_than: int)
 
 def is_distinct(rows: pl.DataFrame, columns: Sequence[str]) -> bool:
     """Whether no two rows have the same cells in these columns; False where it takes `first_alike` to tell."""
-    return _hashes(rows, columns, 0).n_unique() == len(rows)
+    return row_hashes(rows, columns, 0).n_unique() == len(rows)
 
 
 def is_repeated(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
@@ -55,7 +55,7 @@ def first_alike(rows: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.ui
     Hashes tell which rows may be alike, then their cells are compared; where they differ, other hashes are tried.
     """
     for seed in itertools.count():
-        first = _first(_hashes(rows, columns, seed).to_numpy())
+        first = _first(row_hashes(rows, columns, seed).to_numpy())
         if all(_is_alike(rows[column], first) for column in columns):
             break
     return first
@@ -68,7 +68,7 @@ def _is_alike(cells: pl.Series, first: npt.NDArray[np.uint32]) -> bool:
     return all(cells.gather(part).eq_missing(cells.gather(first[part])).all() for part in parts)
 
 
-def _hashes(rows: pl.DataFrame, columns: Sequence[str], seed: int) -> pl.Series:
+def row_hashes(rows: pl.DataFrame, columns: Sequence[str], seed: int) -> pl.Series:
     """Of each row's cells in these columns; seeds of their own tell (a, b) from (b, a)."""
     each = [pl.col(column).hash(seed * len(columns) + place) for place, column in enumerate(columns)]
     return rows.select(functools.reduce(operator.xor, each)).to_series()

@@ -54,7 +54,7 @@ class Framing:
     blocks: tuple[int, ...]
 
 
-def scan_rows(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int) -> Framing:
+def scan_rows(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int, chunk_bytes: int = CHUNK) -> Framing:
     """Read the file once, in bounded memory, and find its rows.
 
     Raises:
@@ -64,7 +64,7 @@ def scan_rows(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int)
     """
     scanner = _Scanner(max_rows)
     size = 0
-    for chunk in _chunks(path, is_compressed):
+    for chunk in _chunks(path, is_compressed, chunk_bytes):
         size += len(chunk)
         if size > max_bytes:
             raise rejected("too_large", f"the file holds more than {max_bytes:,} bytes", "Split it into several files")
@@ -74,7 +74,7 @@ def scan_rows(path: Path, *, is_compressed: bool, max_bytes: int, max_rows: int)
     return scanner.finish()
 
 
-def _chunks(path: Path, is_compressed: bool) -> Iterator[bytes]:
+def _chunks(path: Path, is_compressed: bool, size: int) -> Iterator[bytes]:
     with path.open("rb") as raw:
         magic = _compression(raw.read(CHUNK_HEAD))
         raw.seek(0)
@@ -84,7 +84,7 @@ def _chunks(path: Path, is_compressed: bool) -> Iterator[bytes]:
             raise rejected("not_gzip", "the name says .gz but the content is not gzip", "Name the file .csv")
         opened = gzip.GzipFile(fileobj=raw, mode="rb") if is_compressed else raw
         try:
-            while chunk := opened.read(CHUNK):
+            while chunk := opened.read(size):
                 yield chunk
         except EOFError:
             raise rejected(TRUNCATED, "the gzip stream ends early", "Upload the whole file again") from None

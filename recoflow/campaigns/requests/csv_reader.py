@@ -63,7 +63,9 @@ class RequestCells:
     repeated: list[int]
 
 
-def read_cells(path: Path, is_compressed: bool, environment: Environment) -> RequestCells:
+def read_cells(
+    path: Path, is_compressed: bool, environment: Environment, *, chunk_bytes: int = csv_framing.CHUNK
+) -> RequestCells:
     """Find the rows of a request file, and read its header.
 
     Raises:
@@ -76,6 +78,7 @@ def read_cells(path: Path, is_compressed: bool, environment: Environment) -> Req
         is_compressed=is_compressed,
         max_bytes=min(environment.sftp.max_bytes, environment.campaigns.max_request_bytes),
         max_rows=environment.campaigns.max_lists,
+        chunk_bytes=chunk_bytes,
     )
     header = _check_header(found)
     if not len(found.lines):
@@ -83,7 +86,9 @@ def read_cells(path: Path, is_compressed: bool, environment: Environment) -> Req
     columns = AUDIENCE_COLUMNS if is_for_audiences(header) else COLUMNS
     missing = tuple(column for column in columns if column not in header)
     repeated: list[int] = []
-    blocks = _own_rows(_blocks(path, is_compressed, header, found), header, environment.name, repeated)
+    blocks = _own_rows(
+        _blocks(path, is_compressed, header, found, MAX_ROW + chunk_bytes), header, environment.name, repeated
+    )
     nothing = [pl.lit(None, pl.String).alias(column) for column in missing]
     return RequestCells(
         (*header, *missing), (block.with_columns(nothing) for block in blocks), len(found.lines), repeated
@@ -175,13 +180,13 @@ def _no_rows() -> RequestRejectedError:
 
 
 def _blocks(
-    path: Path, is_compressed: bool, header: tuple[str, ...], found: csv_framing.Framing
+    path: Path, is_compressed: bool, header: tuple[str, ...], found: csv_framing.Framing, max_block: int
 ) -> Iterator[pl.DataFrame]:
     """The rows of the file with their lines, but for those that have no content and another number of cells."""
     place, before = 0, found.header_line  # rows, and lines that are none, before those of a block
     with _opened(path, is_compressed) as source:
         for number, size in enumerate(found.blocks, start=1):
-            if size > MAX_ROW + csv_framing.CHUNK:  # a block begins less than a chunk before its last row
+            if size > max_block:  # a block begins less than a chunk before its last row
                 raise rejected("unreadable", f"a row is longer than {MAX_ROW:,} bytes", "Mend the file")
             is_last = number == len(found.blocks)
             text = source.read(None if is_last else size)  # the last one to the end, which gzip has to judge

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recoflow.campaigns.requests import audience_rows, csv_reader, filename, list_rows
+from recoflow.campaigns.requests import audience_rows, csv_framing, csv_reader, filename, list_rows
 from recoflow.campaigns.requests.model import Request, campaign_id
 from recoflow.campaigns.requests.rejection import Rejection, RequestRejectedError
 from recoflow.campaigns.requests.row_rules import ERRORS
@@ -33,6 +33,7 @@ def parse_request(
     known_attributes: Collection[str],
     algorithms: Collection[str] = ALGORITHMS,
     catalogue: AudienceItems | None = None,
+    chunk_bytes: int = csv_framing.CHUNK,
 ) -> Request:
     """Read a request file, for lists or for audiences: its header tells which.
 
@@ -44,6 +45,7 @@ def parse_request(
         known_attributes: the attributes that items have (see `item_filters.attribute_names`).
         algorithms: what configurations may choose (see `item_filters.algorithms`).
         catalogue: the items that audiences may be asked for; None when there are none.
+        chunk_bytes: of the file that are in memory at once, about.
 
     Returns:
         The request. Whatever is wrong with the file is in it as data: `rejection` and `errors`.
@@ -59,7 +61,7 @@ def parse_request(
     )
     try:
         filename.parse_filename(name, environment.name)
-        read = csv_reader.read_cells(path, filename.is_compressed(name), environment)
+        read = csv_reader.read_cells(path, filename.is_compressed(name), environment, chunk_bytes=chunk_bytes)
         if csv_reader.is_for_audiences(read.header):
             return audience_rows.judge_audience_rows(empty, read, environment.campaigns, catalogue)
         return list_rows.judge_list_rows(empty, read, list_rows.RequestTerms(environment, known_attributes, algorithms))

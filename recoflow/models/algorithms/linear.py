@@ -22,15 +22,15 @@ EASE_NEIGHBOURS: Final = 400
 NEIGHBOURS: Final = 100
 
 
-def ease(data: UserItems, model: Model, _seed: int) -> Scorer:
+def ease(data: UserItems, model: Model, _seed: int, *, most_items: int = EASE_ITEMS) -> Scorer:
     """EASE: B = I − P / diag(P) with P = (XᵀX + λI)⁻¹ (Steck 2019, "Embarrassingly Shallow Autoencoders", WWW).
 
-    The inverse is dense, so a large catalogue is cut to its 5,000 most popular items (others score 0), and of each item
-    the largest weights are kept. λ = regularization × the items' mean popularity + 1.
+    The inverse is dense, so a large catalogue is cut to its `most_items` most popular (others score 0), and of each
+    item the largest weights are kept. λ = regularization × the items' mean popularity + 1.
     """
     popularity = data.popularity()
     keep = model.neighbours or EASE_NEIGHBOURS
-    chosen = np.sort(np.argsort(-popularity, kind="stable")[:EASE_ITEMS])
+    chosen = np.sort(np.argsort(-popularity, kind="stable")[:most_items])
     chosen = chosen[popularity[chosen] > 0]
     regularization = EASE_REGULARIZATION if model.regularization is None else model.regularization
     ridge = regularization * float(np.mean(popularity[chosen])) + 1

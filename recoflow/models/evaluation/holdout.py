@@ -54,15 +54,15 @@ def sample(hold: HoldOut, users: int, seed: int) -> HoldOut:
     return HoldOut(_rows(hold.data, rows), hold.test[rows], np.flatnonzero(np.isin(rows, hold.judged)))
 
 
-def hold_out(data: UserItems, seed: int, *, is_temporal: bool) -> HoldOut:
+def hold_out(data: UserItems, seed: int, *, is_temporal: bool, max_users: int = MAX_USERS) -> HoldOut:
     """Hold out the latest fifth of the entries, or, where times do not tell users apart, a fifth of each user's.
 
     Where people come once and leave, hardly anyone stands on both sides of a time point, and a choice among models by
     some twenty users would be a draw of lots: with fewer than 100, the latest fifth of each user is held out instead.
     """
     rng = np.random.default_rng(seed)
-    if data.shape[0] > MAX_USERS:
-        data = _rows(data, np.sort(rng.choice(data.shape[0], MAX_USERS, replace=False)))
+    if data.shape[0] > max_users:
+        data = _rows(data, np.sort(rng.choice(data.shape[0], max_users, replace=False)))
     found = _parted(
         data, _latest(data) if is_temporal else np.zeros(data.matrix.nnz, np.bool_), is_temporal=is_temporal
     )

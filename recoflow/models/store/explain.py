@@ -65,12 +65,22 @@ class Explainer:
         scorer: a model of which `can_explain` is true.
         weights: CSR [users × items] as in INTERACTIONS, with rows for the scorer's users, column indices sorted. Models
             that keep the history themselves do without.
+        piece: items of one list that are explained at once.
+        block_cells: numbers of each kind that a thread holds, about.
 
     Raises:
         ValueError: the weights are missing.
     """
 
-    def __init__(self, scorer: Scorer, weights: sparse.csr_matrix | None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        weights: sparse.csr_matrix | None,
+        *,
+        piece: int = PIECE,
+        block_cells: int = BLOCK_CELLS,
+    ) -> None:
+        self._piece, self._block_cells = piece, block_cells
         if scorer.history is not None:
             self._histories = _sorted(scorer.history)
         elif weights is not None:
@@ -106,7 +116,7 @@ class Explainer:
             int64, aligned with `items`.
         """
         found, wanted = np.full(len(items), -1, np.int64), items.astype(np.int64)
-        pieces = _pieces(self._entries(users), lengths)
+        pieces = _pieces(self._entries(users), lengths, self._piece)
 
         def explain(some: Longs) -> None:
             lists, begins, counts = pieces[some].T
@@ -164,13 +174,13 @@ class Explainer:
         return _Block(history, values, lengths, asked.astype(np.int64))
 
     def _blocks(self, entries: Longs, counts: Longs) -> Iterator[Longs]:
-        """Stretches of pieces, in the order of their entries, that hold about BLOCK_CELLS numbers of a kind."""
+        """Stretches of pieces, in the order of their entries, that hold about `block_cells` numbers of a kind."""
         begin = 0
         while begin < len(entries):
             stretch = slice(begin, begin + BLOCK_LISTS)
             asked = np.maximum.accumulate(counts[stretch])
             cells = np.maximum(entries[stretch] + asked, self._width) * np.maximum(entries[stretch], self._width)
-            fitting = np.arange(1, len(cells) + 1) * cells <= BLOCK_CELLS
+            fitting = np.arange(1, len(cells) + 1) * cells <= self._block_cells
             end = begin + max(1, int(np.count_nonzero(fitting)))
             yield np.arange(begin, end)
             begin = end
@@ -245,12 +255,12 @@ def _add_to_diagonals(matrices: Matrix, values: Matrix) -> None:
     matrices[:, places, places] += values
 
 
-def _pieces(entries: Longs, lengths: Longs) -> Longs:
-    """Stretches of at most PIECE items of lists with entries: (list, first item, items), the longest histories last."""
+def _pieces(entries: Longs, lengths: Longs, size: int) -> Longs:
+    """Stretches of up to `size` items of lists with entries: (list, first item, items), the longest histories last."""
     begins = np.cumsum(lengths) - lengths
-    pieces = -(-np.where(entries > 0, lengths, 0) // PIECE)
+    pieces = -(-np.where(entries > 0, lengths, 0) // size)
     lists = np.repeat(np.arange(len(lengths)), pieces)
-    skipped = PIECE * (np.arange(len(lists)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
-    counts = np.minimum(lengths[lists] - skipped, PIECE)
+    skipped = size * (np.arange(len(lists)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    counts = np.minimum(lengths[lists] - skipped, size)
     found = np.stack([lists, begins[lists] + skipped, counts], axis=1)
     return found[np.lexsort((counts, entries[lists]))]

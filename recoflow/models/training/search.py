@@ -114,6 +114,7 @@ def search_settings(
     *,
     trials: int | None = None,
     seconds: float | None = None,
+    smallest: int = SMALLEST,
     on_trial: Callable[[float], None] = lambda _best: None,
 ) -> Result:
     """Search settings for one model until the budget is spent or Ctrl-C comes; what was found is kept in both cases.
@@ -129,6 +130,7 @@ def search_settings(
         journal: a file that keeps every trial.
         trials: how many at most.
         seconds: for how long at most; the trial at the end of it is finished.
+        smallest: users that a trial is at least judged on.
         on_trial: told the best NDCG after each trial.
 
     Raises:
@@ -141,7 +143,7 @@ def search_settings(
     before = {each.name: scorer.parameters[each.name] for each in SPACES[model.algorithm]}
     ndcg_before = hold.ndcg(scorer) if scorer.is_finite() else -1.0
     ranges = [_widened(_capped(each, hold), before[each.name]) for each in SPACES[model.algorithm]]
-    rungs = _rungs(hold, seed)
+    rungs = _rungs(hold, seed, smallest)
 
     def objective(trial: optuna.Trial) -> float:
         import optuna  # noqa: PLC0415 - an extra, and heavy
@@ -170,10 +172,10 @@ def search_settings(
     return Result(name, before, after, ndcg_before, ndcg_after, finished, given_up, is_interrupted)
 
 
-def _rungs(hold: HoldOut, seed: int) -> list[HoldOut]:
+def _rungs(hold: HoldOut, seed: int, smallest: int) -> list[HoldOut]:
     """The hold-out with ever more users, all of them last."""
     users = hold.data.shape[0]
-    sizes = [size for size in (users // KEEP**2, users // KEEP) if size >= SMALLEST]
+    sizes = [size for size in (users // KEEP**2, users // KEEP) if size >= smallest]
     return [*(holdout.sample(hold, size, seed) for size in sizes), hold]
 
 

@@ -32,7 +32,7 @@ from recoflow.errors import StorageError
 from recoflow.storage import atomic_files
 from recoflow.storage.lake import damage, table_format
 from recoflow.storage.lake.snapshot import Snapshot
-from recoflow.storage.lake.staging import StagedFile, Staging, StagingTarget
+from recoflow.storage.lake.staging import FILE_ROWS, StagedFile, Staging, StagingTarget
 
 TABLES: Final = table_format.TABLES
 ATTEMPTS: Final = 200
@@ -159,8 +159,8 @@ class Lake:
             self.discard(staging.abandon(), None)
             raise
 
-    def staging(self, table: str) -> Staging:
-        """The same for rows that come one frame after the other."""
+    def staging(self, table: str, *, file_rows: int = FILE_ROWS) -> Staging:
+        """The same for rows that come one frame after the other, in files of about `file_rows` rows."""
         folder = self._uri(table)
         return Staging(
             StagingTarget(
@@ -169,7 +169,8 @@ class Lake:
                 create=functools.partial(self._create, table),
                 sync=functools.partial(self._sync, table),
                 explained=functools.partial(self._explained, table),
-            )
+            ),
+            file_rows=file_rows,
         )
 
     def discard(self, staged: Sequence[StagedFile], snapshot: Snapshot | None) -> None:

@@ -46,13 +46,14 @@ class StagingTarget:
 
 
 class Staging:
-    """Rows of one table that come one frame after the other, in files of about `FILE_ROWS` rows.
+    """Rows of one table that come one frame after the other, in files of about `file_rows` rows.
 
     Rows are written when they are added, so that no more of them are in memory. A file that is full goes to the disk on
     a thread of its own while the next one is written: the disk takes as long for it as ingest does for two batches.
     """
 
-    def __init__(self, place: StagingTarget) -> None:
+    def __init__(self, place: StagingTarget, *, file_rows: int = FILE_ROWS) -> None:
+        self._file_rows = file_rows
         self._begun: list[str] = []
         self._ended: list[Future[StagedFile]] = []
         self._ends = ThreadPoolExecutor(1, thread_name_prefix="sync")
@@ -79,7 +80,7 @@ class Staging:
                 self._begun.append(f"part-{uuid.uuid4()}.parquet")
                 self._open = _OpenFile(self._place, self._begun[-1])
             self._open.write(rows)
-        if self._open.rows >= FILE_ROWS:
+        if self._open.rows >= self._file_rows:
             self._end()
 
     def close(self) -> list[StagedFile]:

@@ -83,10 +83,13 @@ def test_the_audience_is_that_of_the_definition(
             expected += [(*min(fits), subject)] if fits else []
     expected.sort(key=lambda each: (each[0], each[2]))
     pairs = pl.DataFrame(sorted(taken), schema={"subject": pl.String, "item_id": pl.String}, orient="row")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "SCORES", block)
-        found = select.choose_audience(wanted, size, bundle, pairs)
-    assert chosen(found) == [(subject[2:], item, -score) for score, item, subject in expected[:size]]
+    whole = select.choose_audience(wanted, size, bundle, pairs)
+    assert chosen(whole) == [(subject[2:], item, -score) for score, item, subject in expected[:size]]
+    marks = [[(subject, item) in taken for item in items] for subject in bundle.subjects.tolist()]
+    choice = select.Choice(bundle, sparse.csc_matrix(np.array(marks)), [select.USER], scores_at_once=block)
+    in_blocks = choice.best(wanted, size)
+    assert in_blocks["subject"].to_list() == [f"u:{user}" for user in whole["user_id"]]
+    assert in_blocks.select("rank", "item_id", "score").equals(whole.select("rank", "item_id", "score"))
 
 
 def test_the_command_leaves_out_whoever_consumed_it_since_and_writes_a_file(tmp_path: Path, newsroom: Bundle) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recoflow import schema
-from recoflow.campaigns.lists import build_lists, rank_blocks
+from recoflow.campaigns.lists import build_lists
+from recoflow.campaigns.lists.rank_blocks import BlockLimits
 from recoflow.campaigns.staging import staged
 from recoflow.errors import CampaignError, ModelError
 from recoflow.models.algorithms.scorer import Scorer
@@ -200,9 +201,8 @@ def test_factors_that_are_not_finite_are_not_answered_with(reply, newsroom):
         reply(rows("sport,,Top,3,home"), dataclasses.replace(newsroom, item_factors=broken))
 
 
-def test_what_an_earlier_attempt_staged_is_replaced(make, reply, newsroom, monkeypatch):
-    monkeypatch.setattr(build_lists, "BLOCK_LISTS", 1)
-    reply(rows("sport,,Top,3,home", "politics,,Top,3,home"), newsroom)
+def test_what_an_earlier_attempt_staged_is_replaced(make, reply, newsroom):
+    reply(rows("sport,,Top,3,home", "politics,,Top,3,home"), newsroom, limits=BlockLimits(lists=1))
     result = reply(rows("stranger,,Top,3,home"), newsroom)
     assert make.recommendations(result)["user_id"].unique().to_list() == ["stranger"]
     assert staged.load_staged(result.folder, staged.StagedLists) == result
@@ -333,21 +333,21 @@ def expected_lists(bundle, asked, now):
         yield [items[number]["item_id"] for number in chosen], is_fallback
 
 
+block_limits = st.sampled_from([BlockLimits(1, mask_bytes=1), BlockLimits(3, mask_bytes=1), BlockLimits(1000)])
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), asked=lists_asked, limits=st.sampled_from([(1, 1), (3, 1), (1000, 1 << 20)]))
-def test_random_campaigns_are_what_the_definition_gives_list_by_list(given_world, monkeypatch, seed, asked, limits):
+@given(seed=st.integers(0, 10_000), asked=lists_asked, limits=block_limits)
+def test_random_campaigns_are_what_the_definition_gives_list_by_list(given_world, seed, asked, limits):
     make, reply, worlds = given_world
-    monkeypatch.setattr(build_lists, "BLOCK_LISTS", limits[0])
-    monkeypatch.setattr(rank_blocks, "MASK_BYTES", limits[1])
     bundle = worlds(seed)
     lines = [
         f"{user},{device},L{n},{size},home,{tag},{configuration}"
         for n, (user, device, size, tag, configuration) in enumerate(asked)
     ]
 
-    result = reply(
-        rows(*lines, variables=",tag,configuration_id"), bundle, configurations=CONFIGURATIONS, information_fields=[]
-    )
+    request = rows(*lines, variables=",tag,configuration_id")
+    result = reply(request, bundle, configurations=CONFIGURATIONS, information_fields=[], limits=limits)
 
     expected = list(expected_lists(bundle, asked, make.now))
     found = make.recommendations(result)
@@ -362,12 +362,11 @@ def test_random_campaigns_are_what_the_definition_gives_list_by_list(given_world
     assert result.counts.items == found.height
 
 
-def test_the_same_request_gives_the_same_bytes_however_it_is_cut_into_blocks(make, reply, worlds, monkeypatch):
+def test_the_same_request_gives_the_same_bytes_however_it_is_cut_into_blocks(make, reply, worlds):
     lines = [f"u{number % 3},,L{number},2,home" for number in range(9)]
     first = reply(rows(*lines), worlds(3), folder="first")
     again = reply(rows(*lines), worlds(3), folder="again")
     assert first.files == again.files
-    monkeypatch.setattr(build_lists, "BLOCK_LISTS", 2)
-    cut = reply(rows(*lines), worlds(3), folder="cut")
+    cut = reply(rows(*lines), worlds(3), folder="cut", limits=BlockLimits(lists=2))
     assert len(cut.parts) > 1
     assert make.recommendations(cut).equals(make.recommendations(first))

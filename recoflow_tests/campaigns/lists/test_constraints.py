@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoflow.campaigns.lists import build_lists, constraints, rank_blocks
+from recoflow.campaigns.lists import constraints
+from recoflow.campaigns.lists.rank_blocks import BlockLimits
 from recoflow.campaigns.publishing import list_gate
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
@@ -162,7 +163,7 @@ lists_asked = st.lists(
 
 
 @pytest.fixture
-def given_world(make, reply, monkeypatch):
+def given_world(make, reply):
     def make_bundle(seed):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(1, 20))
@@ -188,7 +189,7 @@ def given_world(make, reply, monkeypatch):
             trending=rng.integers(0, 3, count),
         )
 
-    return make, reply, make_bundle, monkeypatch
+    return make, reply, make_bundle
 
 
 def spoken(value):
@@ -330,19 +331,19 @@ def expected_lists(bundle, asked, settings_by_id, now):
     seed=st.integers(0, 10_000),
     asked=lists_asked,
     chosen=st.tuples(configurations, configurations),
-    cut=st.sampled_from([(1, 1), (3, 1), (1000, 1 << 20)]),
+    limits=st.sampled_from([BlockLimits(1, mask_bytes=1), BlockLimits(3, mask_bytes=1), BlockLimits(1000)]),
 )
-def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, chosen, cut):
-    make, reply, make_bundle, monkeypatch = given_world
-    monkeypatch.setattr(build_lists, "BLOCK_LISTS", cut[0])
-    monkeypatch.setattr(rank_blocks, "MASK_BYTES", cut[1])
+def test_random_lists_are_what_the_definition_gives(given_world, seed, asked, chosen, limits):
+    make, reply, make_bundle = given_world
     bundle = make_bundle(seed)
     settings_by_id = {str(number): each for number, each in enumerate(chosen)}
     lines = [f"{user},,L{n},{size},home,{tags},{name}" for n, (user, size, tags, name) in enumerate(asked)]
 
     request = rows(*lines, variables=",tags,configuration_id")
-    result = reply(request, bundle, configurations=settings_by_id, information_fields=[])
-    again = reply(request, bundle, configurations=settings_by_id, information_fields=[], folder="again")
+    result, again = (
+        reply(request, bundle, configurations=settings_by_id, information_fields=[], folder=folder, limits=limits)
+        for folder in ("staging", "again")
+    )
 
     assert result.counts.failed == 0
     assert result.files == again.files

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recoflow.campaigns.lists.rank_blocks import BlockLimits
 from recoflow.campaigns.publishing import list_gate
 from recoflow.errors import AuditError
 from recoflow.storage import atomic_files
@@ -19,9 +20,8 @@ lorem,,kiosk,Top,2,home
 
 
 @pytest.fixture
-def result(reply, newsroom, monkeypatch):
-    monkeypatch.setattr("recoflow.campaigns.lists.build_lists.BLOCK_LISTS", 3)
-    return reply(REQUEST, newsroom)
+def result(reply, newsroom):
+    return reply(REQUEST, newsroom, limits=BlockLimits(lists=3))
 
 
 def forged(result, *changes, file=0):

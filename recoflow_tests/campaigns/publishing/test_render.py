@@ -8,6 +8,7 @@ import json
 import polars as pl
 import pytest
 
+from recoflow.campaigns.lists.rank_blocks import BlockLimits
 from recoflow.campaigns.publishing import render
 
 REQUEST = """environment,user_id,device_id,list_name,list_size,page_type
@@ -50,10 +51,9 @@ def test_a_compressed_request_gets_a_compressed_response_of_the_same_content(rep
     assert packed[0].path.read_bytes()[4:8] == b"\0\0\0\0"  # no time
 
 
-def test_every_part_is_rendered_in_order(reply, newsroom, monkeypatch, tmp_path, result):
+def test_every_part_is_rendered_in_order(reply, newsroom, tmp_path, result):
     whole = render.write_response(result, tmp_path / "whole")
-    monkeypatch.setattr("recoflow.campaigns.lists.build_lists.BLOCK_LISTS", 1)
-    parts = reply(REQUEST, newsroom, folder="parts")
+    parts = reply(REQUEST, newsroom, folder="parts", limits=BlockLimits(lists=1))
     assert len(parts.parts) == 2
     cut = render.write_response(parts, tmp_path / "cut")
     assert (cut.sha256, cut.rows) == (whole.sha256, 3)

@@ -27,19 +27,21 @@ def test_the_first_row_of_each_person_is_found() -> None:
 
 @pytest.mark.fault("M11")
 def test_people_with_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = columnwise._hashes  # the seed of a collision is not known, so one is made
+    hashes = columnwise.row_hashes  # the seed of a collision is not known, so one is made
 
     def colliding(rows: pl.DataFrame, columns: tuple[str, ...], seed: int) -> pl.Series:
         found = hashes(rows, columns, seed)
         return found if seed else found % 2
 
-    monkeypatch.setattr(columnwise, "_hashes", colliding)
+    monkeypatch.setattr(columnwise, "row_hashes", colliding)
     assert columnwise.first_alike(ROWS, PERSON).tolist() == [0, 1, 2, 3, 1, 0, 6]
 
 
-def test_all_parts_of_a_column_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columnwise, "PART", 2)
-    test_people_with_equal_hashes_are_told_apart(monkeypatch)
+def test_a_long_column_is_compared_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes, count = columnwise.row_hashes, columnwise.PART + 10
+    monkeypatch.setattr(columnwise, "row_hashes", lambda rows, columns, seed: hashes(rows, columns, seed) * seed)
+    rows = pl.DataFrame({"user_id": ["ann"] * count + ["bob"]})
+    assert columnwise.first_alike(rows, ["user_id"]).tolist() == [0] * count + [count]
 
 
 def test_rows_are_kept_column_by_column() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recoflow.campaigns.publishing import plausibility
-from recoflow.campaigns.requests import csv_framing, identifiers, row_rules
+from recoflow.campaigns.requests import identifiers
 from recoflow.settings.sections import Quality
 
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
@@ -132,12 +132,12 @@ def test_what_the_messages_of_a_request_propose_is_accepted(ask):
     assert codes(ask(rows(ROW.replace("5", most)))) == []
 
 
-def test_so_many_errors_are_listed_as_can_be_read_and_the_others_are_counted(ask, monkeypatch):
-    monkeypatch.setattr(row_rules, "LISTED", 2)
-    request = ask(rows(*[f"lorem,u{number},,Top,0,mail" for number in range(5)]))
-    assert codes(request) == [(2, "bad_list_size"), (3, "bad_list_size"), (None, "more_errors")]
-    assert request.errors["message"][2].startswith("3 more")
-    assert request.counts.failed == 5
+def test_so_many_errors_are_listed_as_can_be_read_and_the_others_are_counted(ask):
+    request = ask(rows(*[f"lorem,u{number},,Top,0,mail" for number in range(100_003)]))
+    assert codes(request)[:2] == [(2, "bad_list_size"), (3, "bad_list_size")]
+    assert codes(request)[99_999:] == [(100_001, "bad_list_size"), (None, "more_errors")]
+    assert request.errors["message"][100_000].startswith("3 more")
+    assert request.counts.failed == 100_003
 
 
 def test_a_file_with_more_columns_than_a_campaign_can_mean_is_refused_by_name(ask):
@@ -231,13 +231,12 @@ def test_whatever_is_uploaded_for_a_while_is_read_or_refused(ask):
         ",,,",
     ],
 )
-def test_a_file_is_understood_alike_however_many_blocks_it_is_read_in(ask, monkeypatch, end, last):
+def test_a_file_is_understood_alike_however_many_blocks_it_is_read_in(ask, end, last):
     lines = ["\ufeff", HEADER, "", f"{ROW}er", ",,", HEADER, 'lorem,"a\nb",,"To""p",0,weekly_mail', ",,,,,", " ", ROW]
     content = (end.join([lines[0] + lines[1], *lines[2:], *(f"lorem,u{n},,Top,5,m" for n in range(9)), last])).encode()
     whole = ask(content)
     for chunk in (len(HEADER) + 5, 71, 97, 150, len(content) - 1):
-        monkeypatch.setattr(csv_framing, "CHUNK", chunk)
-        parts = ask(content)
+        parts = ask(content, chunk_bytes=chunk)
         assert (parts.rejection, parts.counts) == (whole.rejection, whole.counts)
         assert parts.rows.equals(whole.rows)
         assert parts.errors.equals(whole.errors)

@@ -65,8 +65,7 @@ def test_als_sweeps_lower_the_loss_that_is_documented() -> None:
 
 
 def test_als_is_the_same_to_the_byte_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = random_matrix(6, users=300)
-    monkeypatch.setattr(als, "BLOCK", 64)
+    data = random_matrix(6, users=2 * least_squares.BLOCK + 100)
     model = Model(algorithm="als", factors=8, iterations=3)
     many = als.fit_als(data, model, 3)
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})
@@ -174,9 +173,8 @@ def test_an_item_that_nobody_has_met_does_not_stand_before_all_others(algorithm:
     assert better.mean() > 0.3
 
 
-def test_ease_says_how_many_items_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "EASE_ITEMS", 12)
-    data = random_matrix(2)
-    scorer = train.train(data, Model(algorithm="ease"), 3)
+def test_ease_says_how_many_items_it_knows() -> None:
+    scorer = linear.ease(random_matrix(2), Model(algorithm="ease"), 3, most_items=12)
+    assert scorer.similarity is not None
     assert scorer.parameters["items"] == 12
     assert np.count_nonzero(np.diff(scorer.similarity.indptr)) == 12

@@ -103,7 +103,7 @@ def test_the_reason_is_the_item_that_adds_most_but_never_the_item_itself(name, t
     assert (reasons >= 0).mean() > 0.2
 
 
-def test_lists_of_any_length_in_any_order_get_the_reasons_that_they_would_get_alone(trained, data, monkeypatch):
+def test_lists_of_any_length_in_any_order_get_the_reasons_that_they_would_get_alone(trained, data):
     explainer = Explainer(trained["blend"], data.matrix)
     rng = np.random.default_rng(1)
     users, lengths = rng.integers(0, 60, 200), rng.integers(0, 30, 200)
@@ -114,9 +114,8 @@ def test_lists_of_any_length_in_any_order_get_the_reasons_that_they_would_get_al
         for row, some in enumerate(np.split(items, np.cumsum(lengths)[:-1]))
     ]
     np.testing.assert_array_equal(whole, np.concatenate(alone))
-    monkeypatch.setattr(explain, "PIECE", 3)
-    monkeypatch.setattr(explain, "BLOCK_CELLS", 500)
-    np.testing.assert_array_equal(explainer.reasons(users, lengths, items), whole)
+    in_parts = Explainer(trained["blend"], data.matrix, piece=3, block_cells=500)
+    np.testing.assert_array_equal(in_parts.reasons(users, lengths, items), whole)
 
 
 def test_of_items_that_add_the_same_the_first_is_named_and_none_that_takes_away():

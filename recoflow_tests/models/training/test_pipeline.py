@@ -10,9 +10,6 @@ from scipy import sparse
 
 from recoflow import schema
 from recoflow.errors import ModelError
-from recoflow.models.algorithms import train
-from recoflow.models.algorithms.matrix import UserItems
-from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import tables
 from recoflow.models.store import bundle, bundle_store
 from recoflow.models.training import pipeline
@@ -139,14 +136,9 @@ def test_models_that_configurations_name_are_trained_beside_the_champion(world: 
         assert scorer.shape == (len(result.bundle.subjects), result.bundle.items.height)
 
 
-def test_a_named_model_that_tells_nothing_apart_is_left_out_and_said(
-    world: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def flat(data: UserItems, _model: object, _seed: int) -> Scorer:
-        return Scorer(np.ones((data.shape[0], 1), np.float32), np.ones((data.shape[1], 1), np.float32))
-
-    monkeypatch.setattr(train, "ALGORITHMS", {**train.ALGORITHMS, "lmf": flat})
-    settings = environment(models={"als": {"algorithm": "als"}, "weak": {"algorithm": "lmf"}}).model_copy(
+def test_a_named_model_that_tells_nothing_apart_is_left_out_and_said(world: pl.DataFrame) -> None:
+    weak = {"algorithm": "als", "factors": 8, "regularization": 1e30}
+    settings = environment(models={"als": {"algorithm": "als"}, "weak": weak}).model_copy(
         update={"campaigns": Campaigns.model_validate({"configurations": {"c": {"algorithm": "weak"}}})}
     )
     result = pipeline.train_environment(world, NOTHING, NOBODY, settings, None, NOW, {})

@@ -60,7 +60,6 @@ def test_settings_that_nothing_beats_stay(hold: HoldOut, tmp_path: Path) -> None
 
 
 def test_bad_trials_are_given_up_on_few_users(hold: HoldOut, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "SMALLEST", 20)
     judged: list[int] = []
     honest = tune.ndcg
 
@@ -69,7 +68,7 @@ def test_bad_trials_are_given_up_on_few_users(hold: HoldOut, journal: Path, monk
         return honest(model, rung, seed)
 
     monkeypatch.setattr(tune, "ndcg", counted)
-    result = found(hold, journal, trials=12)
+    result = found(hold, journal, trials=12, smallest=20)
     users = hold.data.shape[0]
     assert result.given_up > 0
     assert result.given_up + result.trials == 12

@@ -37,10 +37,9 @@ def test_a_hold_out_parts_the_entries_and_judges_users_of_both_sides(is_temporal
         assert len(rows) == len(data.last_at)
 
 
-def test_a_large_matrix_is_thinned_to_whole_rows_with_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holdout, "MAX_USERS", 50)
+def test_a_large_matrix_is_thinned_to_whole_rows_with_their_times() -> None:
     data = matrix.from_interactions(tasteful(3))
-    hold = holdout.hold_out(data, 5, is_temporal=False)
+    hold = holdout.hold_out(data, 5, is_temporal=False, max_users=50)
     assert hold.data.shape == (50, data.shape[1])
     places = np.searchsorted(data.subjects, hold.data.subjects)
     whole = data.matrix[places]

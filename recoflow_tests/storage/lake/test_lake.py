@@ -11,7 +11,6 @@ import pytest
 from recoflow import schema
 from recoflow.errors import StorageError
 from recoflow.storage import sql
-from recoflow.storage.lake import staging
 from recoflow.storage.lake.lake import TABLES, CommitConflictError, Lake
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -131,12 +130,10 @@ def test_staged_rows_are_not_seen_before_their_commit(lake):
     assert _stored(lake) == ["a"]
 
 
-def test_what_a_broken_off_staging_began_is_told_and_removed(lake, monkeypatch):
-    monkeypatch.setattr(staging, "FILE_ROWS", 1)
-    begun = lake.staging("identity")
+def test_what_a_broken_off_staging_began_is_told_and_removed(lake):
+    begun = lake.staging("identity", file_rows=2)
     begun.add(begun.prepared(_devices("a", "b")))
-    monkeypatch.setattr(staging, "FILE_ROWS", 10)
-    begun.add(begun.prepared(_devices("a", "b")))
+    begun.add(begun.prepared(_devices("c")))
     folder = Path(lake.root) / "identity"
     assert len(list(folder.glob("part-*"))) == 2
     lake.discard(begun.abandon(), None)
@@ -149,9 +146,8 @@ def test_a_frame_that_cannot_be_written_leaves_no_file(lake):
     assert list(Path(lake.root).rglob("part-*")) == []
 
 
-def test_rows_that_are_staged_bit_by_bit_keep_their_order_over_several_files(lake, monkeypatch):
-    monkeypatch.setattr(staging, "FILE_ROWS", 2)
-    writing = lake.staging("identity")
+def test_rows_that_are_staged_bit_by_bit_keep_their_order_over_several_files(lake):
+    writing = lake.staging("identity", file_rows=2)
     for name in "abcde":
         writing.add(writing.prepared(_devices(name)))
     files = writing.close()

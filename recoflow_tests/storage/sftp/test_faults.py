@@ -68,6 +68,12 @@ class Wire:
         except OSError:
             return
 
+    def cut(self) -> None:
+        """End all connections; new ones can be made."""
+        for opened in self.sockets:
+            with suppress(OSError):  # the other end of the pair may have followed already
+                opened.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.flows.set()
         for opened in (self.listening, *self.sockets):
@@ -98,9 +104,7 @@ def test_a_server_that_falls_silent_costs_the_time_limit_and_nothing_else(drop, 
 def test_a_connection_that_was_cut_between_polls_is_opened_again_unnoticed(drop, mailbox_of):
     with wired(drop, mailbox_of) as (wire, mailbox):
         assert mailbox.poll() == []
-        for opened in wire.sockets:
-            with suppress(OSError):  # the other end of the pair may have followed already
-                opened.shutdown(socket.SHUT_RDWR)
+        wire.cut()
         drop.send("a.csv", REQUEST)
         assert one(mailbox).name == "a.csv"
 
@@ -146,33 +150,33 @@ def test_a_port_that_never_greets_costs_the_time_limit(drop, mailbox_of):
 
 
 @pytest.fixture
-def lost_renames(monkeypatch):
-    """The next rename is done, and the connection cut before its answer; gives the list of what was lost."""
-    real = sftp_protocol.Subsystem._process
+def lossy(drop, mailbox_of, monkeypatch):
+    """A mailbox whose first rename is done, and the connection cut before its answer; and the list of such renames."""
+    real = namespace.View.rename
     lost = []
+    with wired(drop, mailbox_of) as (wire, mailbox):
 
-    def rename_and_cut(protocol, kind, number, message):
-        if kind != sftp.CMD_EXTENDED or lost:
-            real(protocol, kind, number, message)
-            return
-        lost.append(kind)
-        protocol._send_status = lambda *_: None
-        real(protocol, kind, number, message)
-        protocol.sock.close()
+        def rename_and_cut(view, old, new, *, overwrite):
+            real(view, old, new, overwrite=overwrite)
+            if overwrite and not lost:
+                lost.append(new)
+                wire.cut()
 
-    monkeypatch.setattr(sftp_protocol.Subsystem, "_process", rename_and_cut)
-    return lost
+        monkeypatch.setattr(namespace.View, "rename", rename_and_cut)
+        yield mailbox, lost
 
 
 @pytest.mark.fault("F17")
-def test_a_lost_answer_to_the_claim_loses_no_file(drop, mailbox, lost_renames):
+def test_a_lost_answer_to_the_claim_loses_no_file(drop, lossy):
+    mailbox, lost_renames = lossy
     drop.send("a.csv", REQUEST)
     assert one(mailbox).name == "a.csv"
     assert len(lost_renames) == 1
 
 
 @pytest.mark.fault("F17")
-def test_a_lost_answer_to_the_publication_publishes_once(drop, mailbox, lost_renames, answer):
+def test_a_lost_answer_to_the_publication_publishes_once(drop, lossy, answer):
+    mailbox, lost_renames = lossy
     lost_renames.append("the claim is answered")
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
@@ -189,13 +193,13 @@ def test_a_refused_write_in_the_middle_publishes_nothing_until_it_is_repaired(
 ):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
-    real = sftp_protocol._Handle.write
+    real = sftp_protocol.FileHandle.write
 
     def refuse_middle(handle, offset, data):
         return sftp.SFTP_FAILURE if offset == 131_072 else real(handle, offset, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sftp_protocol._Handle, "write", refuse_middle)
+        patch.setattr(sftp_protocol.FileHandle, "write", refuse_middle)
         with pytest.raises(MailboxError, match="refused"):
             mailbox.publish(intake.claim_id, [(answer, "a.csv")])
         assert drop.names("responses") == []
@@ -228,12 +232,12 @@ def test_a_close_that_fails_is_an_upload_that_failed(drop, mailbox, monkeypatch,
 def test_bytes_that_the_server_loses_are_found_by_reading_back(drop, mailbox, monkeypatch, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
-    real = sftp_protocol._Handle.write
+    real = sftp_protocol.FileHandle.write
 
     def lose(handle, offset, data):
         return real(handle, offset, bytes(len(data)) if offset == 131_072 else data)
 
-    monkeypatch.setattr(sftp_protocol._Handle, "write", lose)
+    monkeypatch.setattr(sftp_protocol.FileHandle, "write", lose)
     with pytest.raises(MailboxError, match="other bytes"):
         mailbox.publish(intake.claim_id, [(answer, "a.csv")])
     assert drop.names("responses") == []
@@ -241,9 +245,9 @@ def test_bytes_that_the_server_loses_are_found_by_reading_back(drop, mailbox, mo
 
 @pytest.mark.fault("F40")
 def test_short_reads_are_asked_for_again(drop, mailbox, monkeypatch, answer):
-    real = sftp_protocol._Handle.read
+    real = sftp_protocol.FileHandle.read
     monkeypatch.setattr(
-        sftp_protocol._Handle, "read", lambda handle, offset, length: real(handle, offset, min(length, 7001))
+        sftp_protocol.FileHandle, "read", lambda handle, offset, length: real(handle, offset, min(length, 7001))
     )
     drop.send("a.bin", answer.read_bytes())
     assert one(mailbox).path.read_bytes() == answer.read_bytes()
@@ -251,11 +255,11 @@ def test_short_reads_are_asked_for_again(drop, mailbox, monkeypatch, answer):
 
 @pytest.mark.fault("F40")
 def test_a_file_that_ends_early_is_not_taken(drop, mailbox, monkeypatch, answer, clock):
-    real = sftp_protocol._Handle.read
+    real = sftp_protocol.FileHandle.read
     drop.send("a.bin", answer.read_bytes())
     with monkeypatch.context() as patch:
         patch.setattr(
-            sftp_protocol._Handle,
+            sftp_protocol.FileHandle,
             "read",
             lambda handle, offset, length: real(handle, offset, length if offset < 100_000 else 0),
         )
@@ -266,21 +270,18 @@ def test_a_file_that_ends_early_is_not_taken(drop, mailbox, monkeypatch, answer,
 
 
 @pytest.mark.fault("F32")
-def test_responses_that_cannot_be_written_hold_the_answer_until_they_can(drop, mailbox, monkeypatch, answer):
+def test_responses_that_cannot_be_written_hold_the_answer_until_they_can(drop, mailbox, read_only, answer):
     drop.send("a.csv", REQUEST)
     intake = one(mailbox)
-    with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "responses", namespace.FolderRight.READ)
-        with pytest.raises(MailboxError):
-            mailbox.publish(intake.claim_id, [(answer, "a.csv")])
+    with read_only("responses"), pytest.raises(MailboxError):
+        mailbox.publish(intake.claim_id, [(answer, "a.csv")])
     mailbox.resume()
     assert drop.names("responses") == ["a.csv"]
 
 
-def test_a_claim_that_is_denied_is_tried_again_later(drop, mailbox, monkeypatch, clock):
+def test_a_claim_that_is_denied_is_tried_again_later(drop, mailbox, read_only, clock):
     drop.send("a.csv", REQUEST)
-    with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "requests", namespace.FolderRight.READ)
+    with read_only("requests"):
         assert mailbox.poll() == []
         assert mailbox.held()[0][0] == "a.csv"
     assert mailbox.poll() == []  # not due yet

@@ -68,13 +68,11 @@ def test_an_answer_with_a_reference_is_told_from_its_publication_on_until_it_is_
     assert mailbox.delivered() == []
 
 
-def test_an_answer_that_goes_out_for_a_twin_keeps_its_reference(drop, mailbox, answer, monkeypatch):
+def test_an_answer_that_goes_out_for_a_twin_keeps_its_reference(drop, mailbox, answer, read_only):
     drop.send("a.csv", REQUEST)
     first = one(mailbox)
-    with monkeypatch.context() as patch:
-        patch.setitem(namespace.SERVICE, "responses", namespace.FolderRight.READ)
-        with pytest.raises(MailboxError):
-            mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
+    with read_only("responses"), pytest.raises(MailboxError):
+        mailbox.publish(first.claim_id, [(answer, "a.csv")], reference="the mail")
     assert mailbox.delivered() == []
     drop.send("a.csv", REQUEST)
     mailbox.poll()
