@@ -124,7 +124,7 @@ class Up:
         return int((self.data / "sftp/port").read_text())
 
     def ask(self, query: str, variables: dict[str, Any] | None = None) -> Any:
-        return DagsterUi(self.url("Dagster UI"))._ask(query, variables)
+        return DagsterUi(self.url("Dagster UI")).ask(query, variables)
 
     def code_is_loaded(self) -> bool:
         asked = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
