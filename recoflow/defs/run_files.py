@@ -42,11 +42,8 @@ def remove_events(instance: dg.DagsterInstance, run_id: str) -> None:
             Path(storage.path_for_shard(run_id) + suffix).unlink(missing_ok=True)
 
 
-class RunStorage(DagsterSqliteStorage):
-    """`storage` in dagster.yaml: Dagster's own storage of runs, events and schedules.
-
-    With `keeps_connections: true` it is that of `run_store`.
-    """
+class SqliteFiles(DagsterSqliteStorage):
+    """Dagster's own storage of runs, events and schedules in a folder."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         Path(base_dir).mkdir(parents=True, exist_ok=True)
@@ -54,21 +51,6 @@ class RunStorage(DagsterSqliteStorage):
         with Path(base_dir, "creation.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             super().__init__(base_dir, inst_data)
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """The `config` in dagster.yaml."""
-        return {"base_dir": dg.StringSource, "keeps_connections": dg.Field(bool, default_value=False)}
-
-    @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "RunStorage":
-        """What Dagster calls with the `config` of dagster.yaml."""
-        base_dir = located(config_value)["base_dir"]
-        if not config_value.get("keeps_connections", False):
-            return cls(base_dir, inst_data)
-        from recoflow.defs.run_store import SqliteStorage
-
-        return SqliteStorage(base_dir, inst_data)
 
 
 class Artifacts(LocalArtifactStorage):

@@ -21,7 +21,7 @@ from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorag
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
 
-from recoflow.defs.run_files import RunStorage
+from recoflow.defs.run_files import SqliteFiles
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -30,7 +30,7 @@ MOST_RUNS: Final = 16  # whose events are kept open: each run has a database of 
 BUSY_SECONDS: Final = 60.0  # that a statement waits for another process's transaction
 
 
-class SqliteStorage(RunStorage):
+class SqliteStorage(SqliteFiles):
     """Dagster's storage of runs, events and schedules under `base_dir`; the files are those of Dagster's own."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:

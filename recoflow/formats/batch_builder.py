@@ -78,7 +78,7 @@ class BatchBuilder:
         self._record = 0
         self._rows = {name: _Rows(table, arrival) for name, table in _TABLES.items()}
         self._ignored: Counter[str] = Counter()
-        self.size = 0  # characters of properties; one ranking has them for each of its items
+        self.size = 0  # characters of properties, which a ranking has for each of its items, and of rejects
         self._read = 0
 
     def read(self, pieces: Iterable[RawRecord], dialect: EventFormat) -> None:
@@ -119,6 +119,7 @@ class BatchBuilder:
         )
 
     def _reject(self, piece: RawRecord, error: EventError) -> None:
+        self.size += len(error.message) + len(piece.raw[:MAX_RAW])
         self._rows["rejects"].add(
             {
                 "file": self._arrival.source,

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -42,6 +42,7 @@ from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
+SHORTEST_OBJECT: Final = 24  # bytes; no event is shorter: {"event":"x","user":"y"}
 WORKERS: Final = min(4, os.cpu_count() or 1)  # more would wait for the one thread that reads and cuts
 BY_COLUMNS: Final = (froomle.parse_froomle, metarank.parse_metarank)
 SUFFIXES: Final = (".csv", ".json", ".jsonl", ".ndjson")
@@ -159,8 +160,9 @@ def _batch(chunk: Chunk, exact: BatchBuilder) -> ParsedBatch:
 
 
 def _has_rows(chunk: Chunk) -> bool:
-    """Whether the lines are long enough for their columns: each cell takes a byte, and columns take memory for each."""
-    return not isinstance(chunk, CsvChunk) or len(chunk.header) * len(chunk.records.begins) <= len(chunk.text)
+    """Whether the records are long enough for their columns, which take memory for each cell, empty ones included."""
+    least = 2 * len(chunk.header) if isinstance(chunk, CsvChunk) else SHORTEST_OBJECT
+    return least * len(chunk.records.begins) <= len(chunk.text)
 
 
 def _exactly(
@@ -232,14 +234,16 @@ def _batches(parsed: Iterator[ParsedBatch], name: str, limits: ReadLimits) -> It
     """
     waiting: list[ParsedBatch] = []
     rows = size = accepted = refused = 0
+    first: dict[str, Any] = {}  # reject
     for batch in parsed:
         waiting.append(batch)
         rows += max(batch.read, batch.events.height)
         size += sum(int(frame.estimated_size()) for frame in (batch.events, batch.updates, batch.rejects))
         refused += batch.rejects.height
         accepted += batch.read - batch.rejects.height
+        first = first or next(batch.rejects.head(1).iter_rows(named=True), {})
         if not accepted and refused >= limits.hopeless_rejects:
-            raise _hopeless(batch, refused, name)
+            raise _hopeless(first, refused, name)
         if rows >= limits.batch_rows or size >= limits.batch_bytes:
             yield batch_builder.merge(waiting)
             waiting, rows, size = [], 0, 0
@@ -247,8 +251,7 @@ def _batches(parsed: Iterator[ParsedBatch], name: str, limits: ReadLimits) -> It
         yield batch_builder.merge(waiting)
 
 
-def _hopeless(batch: ParsedBatch, refused: int, name: str) -> SourceError:
-    reason = batch.rejects.row(0, named=True)
+def _hopeless(reason: Mapping[str, Any], refused: int, name: str) -> SourceError:
     problem = f"none of its first {refused:,} events can be accepted, line {reason['line']} because: "
     return SourceError(name, problem + reason["message"], "Mend what makes the file, and send it again")
 

@@ -34,6 +34,7 @@ class Sftp(Section):
     private_key: Path  # path, relative to the data folder unless absolute; never the key itself
     known_hosts: Path
     # True where the server offers a claims/ folder out of the client's reach; false: files are claimed in place.
+    # False as well where two installations share the account: each leaves the claims of the other alone.
     owns_server: bool = True
     quiet_seconds: float = Field(60, ge=0)
     max_bytes: int = Field(2 * 1024**3, ge=1)

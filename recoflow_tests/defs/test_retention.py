@@ -14,7 +14,7 @@ from recoflow.settings.environment import Environment
 from recoflow.settings.sections import Sftp
 
 LOREM = Environment(name="lorem", sftp=Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts")))
-STORAGE = {"custom": {"module": "recoflow.defs.run_files", "class": "RunStorage"}}
+STORAGE = {"custom": {"module": "recoflow.defs.run_storage", "class": "RunStorage"}}
 
 
 @dg.asset

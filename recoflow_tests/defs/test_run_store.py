@@ -13,13 +13,13 @@ import dagster as dg
 import pytest
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
-from recoflow.defs import run_store
+from recoflow.defs import run_storage, run_store
 from recoflow.errors import ConfigurationError
 from recoflow.operations import runs
 from recoflow.storage.paths import DATA_VARIABLE, Paths
 from recoflow_tests.scenario import REPOSITORY
 
-MODULE = {"module": "recoflow.defs.run_store", "class": "SqliteStorage"}
+MODULE = {"module": "recoflow.defs.run_storage", "class": "RunStorage"}
 QUIET = {
     "telemetry": {"enabled": False},
     "compute_logs": {
@@ -47,7 +47,11 @@ def opened(tmp_path: Path) -> Opened:
 
     def instance(kind: str) -> dg.DagsterInstance:
         folder = {"base_dir": str(tmp_path / "storage")}
-        storage = {"custom": MODULE | {"config": folder}} if kind == "kept" else {"sqlite": folder}
+        storage = (
+            {"custom": MODULE | {"config": folder | {"keeps_connections": True}}}
+            if kind == "kept"
+            else {"sqlite": folder}
+        )
         return dg.DagsterInstance.local_temp(str(tmp_path), overrides={"storage": storage} | QUIET)
 
     return instance
@@ -163,4 +167,4 @@ def test_all_that_dagster_writes_lies_under_the_data_folder_wherever_that_is(
 
 def test_a_folder_that_is_relative_to_the_working_directory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="Write dagster/storage: it is relative to the data folder"):
-        run_store.SqliteStorage.from_config_value(None, {"base_dir": "data/dagster/storage"})
+        run_storage.RunStorage.from_config_value(None, {"base_dir": "data/dagster/storage"})

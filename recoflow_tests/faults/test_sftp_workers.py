@@ -86,7 +86,7 @@ def test_workers_and_sessions_that_are_killed_at_random_lose_nothing(tmp_path, s
                     for victim in random.sample(victims, min(1, len(victims))):
                         sftp_lab.kill(victim)
                         kills += 1
-                assert worker.poll() is None
+                assert worker.poll() is None, worker.communicate()[1]
             finally:
                 sender.is_over.set()
                 thread.join(60)

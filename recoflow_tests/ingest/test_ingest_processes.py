@@ -18,7 +18,8 @@ CHILD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from recoflow.settings.environment import Environment, Sftp
+from recoflow.settings.environment import Environment
+from recoflow.settings.sections import Sftp
 from recoflow.ingest.run import ingest_file
 from recoflow.storage.lake.lake import Lake
 

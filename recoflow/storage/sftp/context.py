@@ -111,7 +111,8 @@ class SftpContext:
         """The error for a ledger that was removed or replaced."""
         cure = (
             f"Put it back, or run `recoflow sftp rebuild {self.account.environment}`, which reads claims/ again and "
-            "answers each with the same bytes as before; nothing is deleted by that"
+            "answers each with the same bytes as before; nothing is deleted by that. If another installation uses this "
+            "account, set sftp.owns_server to false for both"
         )
         return StorageError(str(self.ledger.path), f"{problem}: it was removed or replaced", cure)
 

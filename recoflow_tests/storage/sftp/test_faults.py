@@ -314,13 +314,15 @@ def test_a_full_disk_here_holds_the_file_and_lets_it_in_later(drop, mailbox, mon
 
 @pytest.mark.fault("F21")
 def test_two_installations_on_one_drop_share_the_files_without_a_double(drop, tmp_path, clock):
+    """They claim in place: with an empty ledger, claims in claims/ would look like those of a ledger that was lost."""
+    shared = replace(drop.account, owns_server=False)
     for number in range(30):
         drop.send(f"{number:02}.csv", REQUEST)
 
     def take(name):
         with (
             Ledger(tmp_path / name / "ledger.sqlite") as ledger,
-            Mailbox(drop.account, ledger, tmp_path / name / "inbox", clock) as mailbox,
+            Mailbox(shared, ledger, tmp_path / name / "inbox", clock) as mailbox,
         ):
             return [intake.name for _ in range(4) for intake in mailbox.poll(limit=8)]
 
