@@ -240,7 +240,7 @@ def test_a_large_file_does_not_hold_up_small_ones(
     with trained.definitions.resources["installation"].mailbox(trained.environment("lorem")) as mailbox:
         while len(mailbox.pending("requests")) < 3:
             mailbox.poll("requests")
-    first, second = sorted(trained.run_requests("lorem_requests"), key=lambda each: each.job_name)
+    second, first = sorted(trained.run_requests("lorem_requests"), key=lambda each: each.job_name)
     assert (first.job_name, second.job_name) == ("lorem_campaign_batch", "lorem_campaign")
     assert second.tags["recoflow/size"] == "large"
     assert trained.campaign(first).success

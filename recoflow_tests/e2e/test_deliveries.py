@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 import yaml
 
-from recoflow.defs import clock, delivery_log, sensors
+from recoflow.defs import clock, sensors
 from recoflow.errors import MailboxError
 from recoflow.sandbox import world
+from recoflow.storage.lake.lake import Lake
 from recoflow.storage.sftp import transfer
 from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow_tests.scenario import Scenario
@@ -49,27 +50,28 @@ def fail_at(owner: object, step: str, trained: Scenario, asked: dg.RunRequest, m
         assert not trained.campaign(asked).success
 
 
-def test_rows_are_of_the_time_when_the_answer_lay_in_responses(
+def test_rows_are_of_a_time_that_is_fixed_before_the_upload(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest: Callable[..., None] = transfer.upload
     uploaded: list[datetime] = []
 
-    def upload(*rest: object) -> None:
-        honest(*rest)
+    def upload(*rest: object, **more: object) -> None:
         uploaded.append(datetime.now(UTC))
+        honest(*rest, **more)
 
     monkeypatch.setattr(transfer, "upload", upload)
+    begin = datetime.now(UTC)
     assert trained.campaign(asked).success
     (at,) = noted(trained)["published_at"].unique()
-    assert uploaded[-1] <= at <= datetime.now(UTC)
+    assert begin <= at <= uploaded[0]
     assert set(noted(trained).select(GIVEN).rows()) == sent(trained)
 
 
 def test_attempts_that_send_nothing_leave_no_rows_and_the_one_that_does_leaves_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(Mailbox, "publish", trained, asked, monkeypatch)
+    fail_at(Mailbox, "ready", trained, asked, monkeypatch)
     assert noted(trained).is_empty()
 
     settings = yaml.safe_load((trained.layout.environments / "lorem.yaml").read_text())
@@ -97,8 +99,8 @@ def test_an_answer_that_a_newer_file_supersedes_leaves_no_rows(
 def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(transfer, "upload", trained, asked, monkeypatch)
     before = datetime.now(UTC)
+    fail_at(transfer, "upload", trained, asked, monkeypatch)
     (noting,) = trained.run_requests("lorem_requests")  # it publishes what was held back
     assert NAME in trained.responses()
     assert noted(trained).is_empty()
@@ -114,7 +116,7 @@ def test_what_is_published_without_a_run_is_noted_by_one_of_its_own(
 def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(delivery_log, "note", trained, asked, monkeypatch)
+    fail_at(Lake, "commit_once", trained, asked, monkeypatch)
     assert NAME in trained.responses()
     for _ in range(2):
         assert trained.run("lorem_delivery_log").success
@@ -126,7 +128,7 @@ def test_a_run_that_dies_behind_its_publication_is_made_up_for_once(
 def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after_15_seconds(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(delivery_log, "note", trained, asked, monkeypatch)
+    fail_at(Lake, "commit_once", trained, asked, monkeypatch)
     (noting,) = trained.run_requests("lorem_requests")
     assert noting.job_name == "lorem_delivery_log"
     killed = trained.instance.add_run(dg.DagsterRun(job_name="lorem_delivery_log", status=dg.DagsterRunStatus.STARTED))
@@ -141,7 +143,7 @@ def test_a_run_that_notes_is_alone_and_follows_one_whose_worker_was_killed_after
 def test_what_a_run_is_going_to_note_itself_gets_no_other_run(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(delivery_log, "note", trained, asked, monkeypatch)
+    fail_at(Lake, "commit_once", trained, asked, monkeypatch)
     at_work = dg.DagsterRun(
         job_name="__ASSET_JOB",
         status=dg.DagsterRunStatus.STARTED,
