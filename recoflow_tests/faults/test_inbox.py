@@ -215,15 +215,21 @@ def test_a_link_that_takes_the_place_of_a_file_behind_the_look_is_not_told_about
     odd.write_text(line("honest"))
     rested(odd)
 
+    swap = threading.RLock()  # the file is read by one thread and hashed by another
+
     def swapping(opens: Callable[..., object]) -> Callable[..., object]:
         def opened(path: str | Path, *given: object, **named: object) -> object:
-            if Path(path) != odd or odd.is_symlink():
+            if Path(path) != odd:
                 return opens(path, *given, **named)
-            odd.replace(inbox / ".aside")
-            odd.symlink_to(secret)
-            found = opens(path, *given, **named)
-            (inbox / ".aside").replace(odd)
-            return found
+            with swap:
+                if odd.is_symlink():  # this thread's own
+                    return opens(path, *given, **named)
+                odd.replace(inbox / ".aside")
+                odd.symlink_to(secret)
+                try:
+                    return opens(path, *given, **named)
+                finally:
+                    (inbox / ".aside").replace(odd)
 
         return opened
 
