@@ -22,7 +22,7 @@ from recoflow.sources.rejects import EventError, shortened
 
 MAX_RAW: Final = 1_000_000  # characters of a reject's raw text that are kept
 MAX_IGNORED: Final = 1000  # ignored keys that a report names
-FULL: Final = 16 * 1024**2  # characters of properties that are gathered at once
+FULL: Final = 16 * 1024**2  # characters of properties and rejects that are gathered at once
 AT_ONCE: Final = 10_000  # rows that wait as dictionaries, which take ten times the memory of columns
 
 Value = str | int | float | None
@@ -119,7 +119,8 @@ class Collector:
         )
 
     def _reject(self, piece: Piece, error: EventError) -> None:
-        self.size += len(error.message) + len(piece.raw[:MAX_RAW])
+        raw = piece.raw[:MAX_RAW]
+        self.size += len(error.message) + len(raw)
         self._rows["rejects"].add(
             {
                 "file": self._arrival.source,
@@ -127,7 +128,7 @@ class Collector:
                 "field": error.field,
                 "code": error.code,
                 "message": error.message,
-                "raw": piece.raw[:MAX_RAW],
+                "raw": raw,
             }
         )
 

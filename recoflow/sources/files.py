@@ -125,7 +125,7 @@ def _parsed(chunks: Iterator[Chunk], dialect: Dialect, arrival: Arrival) -> Iter
 def _parse_chunk(chunk: Chunk, dialect: Dialect, arrival: Arrival) -> Iterable[ParsedBatch]:
     """The rows of a chunk in the file's order. Of what gives many, more are parsed as they are asked for."""
     most = dialect.most if isinstance(dialect, Mixed) else dialect
-    if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_rows(chunk):
+    if most in BY_COLUMNS and len(chunk.text) > EXACT_BYTES and _has_long_records(chunk):
         easy = _easy(chunk, most, arrival)
         odd, *more = islice(_exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival), 2)
         if not more:
@@ -142,7 +142,7 @@ def _batch(chunk: Chunk, exact: Collector) -> ParsedBatch:
     )
 
 
-def _has_rows(chunk: Chunk) -> bool:
+def _has_long_records(chunk: Chunk) -> bool:
     """Whether the records are long enough for their columns, which take memory for each cell, empty ones included."""
     least = 2 * len(chunk.header) if isinstance(chunk, CsvChunk) else SHORTEST_OBJECT
     return least * len(chunk.records.begins) <= len(chunk.text)
@@ -214,16 +214,17 @@ def _batches(parsed: Iterator[ParsedBatch], name: str) -> Iterator[ParsedBatch]:
     """
     waiting: list[ParsedBatch] = []
     rows = size = accepted = refused = 0
-    first: dict[str, Any] = {}  # reject
+    first_reject: dict[str, Any] = {}
     for batch in parsed:
         waiting.append(batch)
         rows += max(batch.read, batch.events.height)
         size += sum(int(frame.estimated_size()) for frame in (batch.events, batch.updates, batch.rejects))
         refused += batch.rejects.height
         accepted += batch.read - batch.rejects.height
-        first = first or next(batch.rejects.head(1).iter_rows(named=True), {})
-        if not accepted and refused >= HOPELESS:
-            raise _hopeless(first, refused, name)
+        if refused and not accepted:
+            first_reject = first_reject or batch.rejects.row(0, named=True)
+            if refused >= HOPELESS:
+                raise _hopeless(first_reject, refused, name)
         if rows >= BATCH_ROWS or size >= BATCH_BYTES:
             yield collect.merge(waiting)
             waiting, rows, size = [], 0, 0
@@ -231,9 +232,9 @@ def _batches(parsed: Iterator[ParsedBatch], name: str) -> Iterator[ParsedBatch]:
         yield collect.merge(waiting)
 
 
-def _hopeless(reason: Mapping[str, Any], refused: int, name: str) -> SourceError:
-    problem = f"none of its first {refused:,} events can be accepted, line {reason['line']} because: "
-    return SourceError(name, problem + reason["message"], "Mend what makes the file, and send it again")
+def _hopeless(first_reject: Mapping[str, Any], refused: int, name: str) -> SourceError:
+    problem = f"none of its first {refused:,} events can be accepted, line {first_reject['line']} because: "
+    return SourceError(name, problem + first_reject["message"], "Mend what makes the file, and send it again")
 
 
 def _is_csv(name: str, head: bytes) -> bool:
