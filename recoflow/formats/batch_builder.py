@@ -119,7 +119,8 @@ class BatchBuilder:
         )
 
     def _reject(self, piece: RawRecord, error: EventError) -> None:
-        self.size += len(error.message) + len(piece.raw[:MAX_RAW])
+        raw = piece.raw[:MAX_RAW]
+        self.size += len(error.message) + len(raw)
         self._rows["rejects"].add(
             {
                 "file": self._arrival.source,
@@ -127,7 +128,7 @@ class BatchBuilder:
                 "field": error.field,
                 "code": error.code,
                 "message": error.message,
-                "raw": piece.raw[:MAX_RAW],
+                "raw": raw,
             }
         )
 

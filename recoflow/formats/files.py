@@ -142,7 +142,7 @@ def _parse_chunk(
 ) -> Iterable[ParsedBatch]:
     """The rows of a chunk in the file's order. Of what gives many, more are parsed as they are asked for."""
     most = dialect.most if isinstance(dialect, Mixed) else dialect
-    if most in BY_COLUMNS and len(chunk.text) > limits.exact_bytes and _has_rows(chunk):
+    if most in BY_COLUMNS and len(chunk.text) > limits.exact_bytes and _has_long_records(chunk):
         easy = _easy(chunk, most, arrival)
         odd, *more = islice(_exactly(chunk, np.flatnonzero(~easy.is_easy), dialect, arrival, limits), 2)
         if not more:
@@ -159,7 +159,7 @@ def _batch(chunk: Chunk, exact: BatchBuilder) -> ParsedBatch:
     )
 
 
-def _has_rows(chunk: Chunk) -> bool:
+def _has_long_records(chunk: Chunk) -> bool:
     """Whether the records are long enough for their columns, which take memory for each cell, empty ones included."""
     least = 2 * len(chunk.header) if isinstance(chunk, CsvChunk) else SHORTEST_OBJECT
     return least * len(chunk.records.begins) <= len(chunk.text)
@@ -234,16 +234,17 @@ def _batches(parsed: Iterator[ParsedBatch], name: str, limits: ReadLimits) -> It
     """
     waiting: list[ParsedBatch] = []
     rows = size = accepted = refused = 0
-    first: dict[str, Any] = {}  # reject
+    first_reject: dict[str, Any] = {}
     for batch in parsed:
         waiting.append(batch)
         rows += max(batch.read, batch.events.height)
         size += sum(int(frame.estimated_size()) for frame in (batch.events, batch.updates, batch.rejects))
         refused += batch.rejects.height
         accepted += batch.read - batch.rejects.height
-        first = first or next(batch.rejects.head(1).iter_rows(named=True), {})
-        if not accepted and refused >= limits.hopeless_rejects:
-            raise _hopeless(first, refused, name)
+        if refused and not accepted:
+            first_reject = first_reject or batch.rejects.row(0, named=True)
+            if refused >= limits.hopeless_rejects:
+                raise _hopeless(first_reject, refused, name)
         if rows >= limits.batch_rows or size >= limits.batch_bytes:
             yield batch_builder.merge(waiting)
             waiting, rows, size = [], 0, 0
@@ -251,9 +252,9 @@ def _batches(parsed: Iterator[ParsedBatch], name: str, limits: ReadLimits) -> It
         yield batch_builder.merge(waiting)
 
 
-def _hopeless(reason: Mapping[str, Any], refused: int, name: str) -> SourceError:
-    problem = f"none of its first {refused:,} events can be accepted, line {reason['line']} because: "
-    return SourceError(name, problem + reason["message"], "Mend what makes the file, and send it again")
+def _hopeless(first_reject: Mapping[str, Any], refused: int, name: str) -> SourceError:
+    problem = f"none of its first {refused:,} events can be accepted, line {first_reject['line']} because: "
+    return SourceError(name, problem + first_reject["message"], "Mend what makes the file, and send it again")
 
 
 def _is_csv(name: str, head: bytes) -> bool:

@@ -107,12 +107,11 @@ class SftpContext:
         if self.ledger.is_empty() and any(self.inbox.iterdir()):
             raise self.lost_ledger("is empty though files have come in")
 
-    def lost_ledger(self, problem: str) -> StorageError:
-        """The error for a ledger that was removed or replaced."""
+    def lost_ledger(self, problem: str, advice: str = "") -> StorageError:
+        """The error for a ledger that was removed or replaced; `advice` is added to its cure."""
         cure = (
             f"Put it back, or run `recoflow sftp rebuild {self.account.environment}`, which reads claims/ again and "
-            "answers each with the same bytes as before; nothing is deleted by that. If another installation uses this "
-            "account, set sftp.owns_server to false for both"
+            f"answers each with the same bytes as before; nothing is deleted by that{advice}"
         )
         return StorageError(str(self.ledger.path), f"{problem}: it was removed or replaced", cure)
 

@@ -145,7 +145,8 @@ def check_claims(desk: SftpContext) -> None:
         StorageError: the ledger is empty and claims/ is not.
     """
     if desk.account.owns_server and desk.ledger.is_empty() and (found := unknown_claims(desk)):
-        raise desk.lost_ledger(f"is empty though {len(found)} claims lie on the server")
+        advice = ". If another installation uses this account, set sftp.owns_server to false for both"
+        raise desk.lost_ledger(f"is empty though {len(found)} claims lie on the server", advice)
 
 
 def reject(desk: SftpContext, claim: Claim, code: str, message: str) -> None:
