@@ -7,6 +7,7 @@ root, from the folder of the text, and from the packages; a name is looked for i
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import io
 import os
@@ -31,6 +32,7 @@ PATH = re.compile(rf"(?<![\w./~:*{{}}<>$…-])((?:\.{{0,2}}[\w-][\w.-]*/)*[\w-][
 FOLDER = re.compile(r"`((?:recoflow|recoflow_tests|docs|benchmarks|deploy)(?:/[\w-]+)+/?)`")
 LINK = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
 FILES = tuple(f".{ending}" for ending in ("py", "md", "yaml", "csv", "jsonl", "parquet", "lock", "duckdb", "sqlite"))
+RAISES = re.compile(r"^Raises:\n((?: +.*\n?)+)", re.MULTILINE)
 NAME = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)+)`")
 
 
@@ -173,6 +175,19 @@ def is_of_a_module(name: str) -> bool:
     return any(is_attribute(module, rest) for module in modules().get(first, ()))
 
 
+@cache
+def errors() -> frozenset[str]:
+    """Names of the classes of errors: Python's and the package's."""
+    sources = [path.read_text("utf-8") for path in (ROOT / "recoflow").rglob("*.py")]
+    return frozenset(re.findall(r"^ *class (\w+Error)\b", "\n".join(sources), re.MULTILINE)) | {*dir(builtins)}
+
+
+def unknown_errors(text: str) -> Iterator[str]:
+    """Errors that a docstring says are raised, of which there is no class."""
+    for section in RAISES.findall(text):
+        yield from (name for name in re.findall(r"\b[A-Z]\w*Error\b", section) if name not in errors())
+
+
 def test_every_file_that_is_cited_exists() -> None:
     found = [f"{path.relative_to(ROOT)}: {cited}" for path, text in texts().items() for cited in dangling(path, text)]
     assert found == []
@@ -189,6 +204,12 @@ def test_every_dotted_name_is_that_of_a_module_an_attribute_or_a_setting() -> No
     assert found == []
 
 
+def test_every_error_that_a_docstring_says_is_raised_exists() -> None:
+    sources = {path: text for path, text in texts().items() if path.is_relative_to(ROOT / "recoflow")}
+    found = [f"{path.relative_to(ROOT)}: {name}" for path, text in sources.items() for name in unknown_errors(text)]
+    assert found == []
+
+
 @pytest.mark.parametrize(
     ("text", "cited"),
     [
@@ -201,6 +222,10 @@ def test_every_dotted_name_is_that_of_a_module_an_attribute_or_a_setting() -> No
 )
 def test_a_file_that_is_missing_is_found(text: str, cited: list[str]) -> None:
     assert list(dangling(ROOT / "README.md", text)) == cited
+
+
+def test_an_error_that_is_unknown_is_found() -> None:
+    assert list(unknown_errors("Read it.\n\nRaises:\n    OSError, RefusedError: no.")) == ["RefusedError"]
 
 
 def test_a_link_that_is_broken_is_found() -> None:

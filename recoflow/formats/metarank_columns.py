@@ -173,7 +173,7 @@ def _visitor(table: _Table, user: Column) -> Column:
     return user._replace(kinds=np.where(nobody, spans.ABSENT, user.kinds).astype(np.uint8))
 
 
-def _events(table: _Table, records: pl.DataFrame, found: spanlists.Lists, arrival: ParseContext) -> pl.DataFrame:
+def _events(table: _Table, records: pl.DataFrame, found: spanlists.RecordFields, arrival: ParseContext) -> pl.DataFrame:
     rows = found.rows
     is_ranking = pl.col("what") == RANKING
     frame = records[rows.records].with_columns(
@@ -218,7 +218,7 @@ def _event_type(frame: pl.DataFrame, arrival: ParseContext) -> pl.Expr:
 
 
 def _updates(
-    records: pl.DataFrame, found: spanlists.Lists, indices: NDArray[np.int64], arrival: ParseContext
+    records: pl.DataFrame, found: spanlists.RecordFields, indices: NDArray[np.int64], arrival: ParseContext
 ) -> pl.DataFrame:
     fields = spanvalues.strings(found.text, _column(found.field_starts, found.field_lengths))
     given = {

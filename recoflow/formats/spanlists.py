@@ -68,7 +68,7 @@ class Rows(NamedTuple):
     property_lengths: NDArray[np.int32]
 
 
-class Lists(NamedTuple):
+class RecordFields(NamedTuple):
     """What was read: rows in the order of their records, and the fields of each record as spans of `text`."""
 
     rows: Rows
@@ -80,7 +80,7 @@ class Lists(NamedTuple):
 
 def read(
     data: Bytes, what: NDArray[np.int8], moments: Places, starts: Places, lengths: Places, is_odd: NDArray[np.bool_]
-) -> Lists:
+) -> RecordFields:
     """Read the records that are not odd yet and mark those that turn out to be.
 
     Args:
@@ -101,7 +101,7 @@ def read(
     height, size = _read_records(
         data, what, moments, starts, lengths, is_odd, *rows, text, *fields, hashes, MAX_PROPERTIES
     )
-    return Lists(_first(rows, height), text[:size], fields[0], fields[1], hashes)
+    return RecordFields(_first(rows, height), text[:size], fields[0], fields[1], hashes)
 
 
 def _first(rows: Rows, height: int) -> Rows:

@@ -64,7 +64,7 @@ def events(body: bytes, environment: Environment, received_at: datetime) -> Acce
     """Read `{"events": [ {…}, … ]}`, all or nothing.
 
     Raises:
-        NotJsonError, TooManyError, RefusedError
+        NotJsonError, TooManyError, RefusedBodyError
     """
     try:
         decoded = msgspec.json.decode(body)
@@ -86,7 +86,7 @@ def item(body: bytes | None, item_type: str, item_id: str, environment: Environm
     """Read the body of an item's PUT, or of its DELETE when it is None.
 
     Raises:
-        NotJsonError, RefusedError
+        NotJsonError, RefusedBodyError
     """
     row: object = {}
     if body is not None:
@@ -109,7 +109,7 @@ def metarank_events(body: bytes, environment: Environment, received_at: datetime
     """Read one Metarank event, a list of them, or one per line; all or nothing.
 
     Raises:
-        NotJsonError, TooManyError, RefusedError
+        NotJsonError, TooManyError, RefusedBodyError
     """
     try:
         found = _metarank_values(body)

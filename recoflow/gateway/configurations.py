@@ -47,7 +47,7 @@ def get(environment: Environment, lake: Lake, configuration_id: str, version: st
     """One configuration as it stands, or one version of what was put.
 
     Raises:
-        RefusedError, UnknownConfigurationError
+        RefusedBodyError, UnknownConfigurationError
     """
     if version is not None:
         if not (version.isascii() and version.isdecimal() and len(version) < 10):
@@ -68,7 +68,7 @@ def judged(configuration_id: str, body: bytes, environment: Environment, _receiv
     """Read and judge the body of a PUT.
 
     Raises:
-        NotJsonError, TooManyError, RefusedError, FixedConfigurationError
+        NotJsonError, TooManyError, RefusedBodyError, FixedConfigurationError
     """
     if len(body) > MAX_BYTES:
         raise TooManyError(f"{len(body)} bytes are more than a configuration may have, {MAX_BYTES}")

@@ -49,7 +49,7 @@ def asked(body: bytes, environment: Environment, _received_at: datetime) -> Name
     """Read the body of a request. Nothing is guessed, because nothing of it can be undone.
 
     Raises:
-        NotJsonError, RefusedError
+        NotJsonError, RefusedBodyError
     """
     try:
         value = msgspec.json.decode(body)

@@ -34,7 +34,7 @@ def pushed(body: bytes, received_at: datetime) -> Accepted:
     """Read Pub/Sub's push envelope, `{"message": {"data": "<base64>", "publishTime": …}, "subscription": …}`.
 
     Raises:
-        RefusedError: when the body is something else.
+        RefusedBodyError: when the body is something else.
     """
     try:
         message = msgspec.json.decode(body, type=_Envelope).message

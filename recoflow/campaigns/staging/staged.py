@@ -7,7 +7,7 @@ What belongs here: the folder's shape and its manifest. What does not: ranking (
               requests.parquet       REQUESTS: one row per accepted row of the request
               errors.parquet         row_rules.ERRORS
               items.parquet          which items there were, and whether they could be recommended
-              manifest.json          `Staged`, with the sha256 of every other file; written last
+              manifest.json          `StagedFiles`, with the sha256 of every other file; written last
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Session:
         channel: a channel whose `sftp` subsystem was invoked and whose time-out is set.
         host: named in errors.
 
-    Methods raise `LinkLostError` when the connection is gone, `RefusedError` (`MissingError`) for an error status.
+    Methods raise `LinkLostError` when the connection is gone, `SftpStatusError` (`MissingError`) for an error status.
     """
 
     def __init__(self, channel: paramiko.Channel, host: str) -> None:
@@ -123,7 +123,7 @@ class Session:
         """The whole file in blocks, with up to WINDOW reads in flight.
 
         Raises:
-            RefusedError: when the file's size or time changes while it is read, or fewer bytes come than it has.
+            SftpStatusError: when the file's size or time changes while it is read, or fewer bytes come than it has.
         """
         before = self.fstat(handle, path)
         flying: deque[tuple[int, int, int]] = deque()

@@ -35,7 +35,7 @@ def fetch(session: Session, remote: bytes, size: int, local: Path) -> Content:
 
     Raises:
         MailboxError: when the disk has less than twice the file's size free.
-        RefusedError: when the file has another size than `size`, or changes meanwhile.
+        SftpStatusError: when the file has another size than `size`, or changes meanwhile.
     """
     free = shutil.disk_usage(local.parent).free
     if free < 2 * size:
@@ -60,7 +60,7 @@ def small(session: Session, remote: bytes, limit: int) -> bytes:
     """A small remote file's bytes.
 
     Raises:
-        RefusedError: when it is larger than `limit` bytes.
+        SftpStatusError: when it is larger than `limit` bytes.
     """
     if session.lstat(remote).size > limit:
         raise SftpStatusError(escaped(remote), f"is larger than {limit} bytes", "Write only the digest into it")
@@ -81,7 +81,7 @@ def upload(session: Session, local: Path, remote: bytes, content: Content, *, re
         reads_back: verify larger files by their bytes, too.
 
     Raises:
-        RefusedError: when a write, the closing or the comparison failed.
+        SftpStatusError: when a write, the closing or the comparison failed.
         MailboxError: when the local file is not `content` any more.
     """
     digest, sent = hashlib.sha256(), 0
