@@ -2,11 +2,13 @@
 PYTHON ?= python3
 export DAGSTER_HOME := $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Some images set it, and each process would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-short up faults check lint types bench clean
+.PHONY: demo test test-fast test-short up faults check lint types bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -17,6 +19,13 @@ up: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# What needs no server, no lake and no Dagster, in less than a minute.
+test-fast: $(STAMP)
+	$(BIN)/pytest -p no:schemathesis -m 'not slow and not matrix' recoflow_tests/compute recoflow_tests/settings recoflow_tests/quality \
+		recoflow_tests/formats recoflow_tests/interactions recoflow_tests/event_quality recoflow_tests/models \
+		recoflow_tests/ranking recoflow_tests/campaigns recoflow_tests/test_architecture.py recoflow_tests/test_docs.py \
+		recoflow_tests/test_seed_documents.py
 
 # What depends on the version of Python: Dagster's runs and storage, the lake, processes and their start.
 test-short: $(STAMP)

@@ -61,7 +61,8 @@ def part(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imports(tree: ast.Module) -> Iterator[Import]:
+@cache
+def imports(source: str) -> tuple[Import, ...]:
     """Every import of a module; those under `if TYPE_CHECKING` and in functions do not run at import time."""
 
     def walk(node: ast.AST, is_early: bool) -> Iterator[Import]:
@@ -76,7 +77,7 @@ def imports(tree: ast.Module) -> Iterator[Import]:
                 is_for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
                 yield from walk(child, is_early and not is_deferred and not is_for_types)
 
-    return walk(tree, True)
+    return tuple(walk(ast.parse(source), True))
 
 
 def allowed_parts(importer: str) -> set[str]:
@@ -94,7 +95,7 @@ def allowed_parts(importer: str) -> set[str]:
 def offences(path: Path, source: str) -> list[str]:
     """What is wrong with the imports of one module, a line for each."""
     found = []
-    for each in imports(ast.parse(source)):
+    for each in imports(source):
         package, *rest = each.target.split(".")
         place = f"recoflow/{path.relative_to(ROOT).as_posix()}:{each.line}"
         if package == "recoflow" and rest and rest[0] not in allowed_parts(part(path)):
@@ -119,9 +120,7 @@ def graph(is_early: bool = False) -> dict[str, set[str]]:
 
     return {
         name: {
-            resolved(each.target)
-            for each in imports(ast.parse(path.read_text("utf-8")))
-            if each.is_at_import_time or not is_early
+            resolved(each.target) for each in imports(path.read_text("utf-8")) if each.is_at_import_time or not is_early
         }
         for name, path in known.items()
     }

@@ -39,7 +39,7 @@ CHECKS = {  # asset → its checks; those with a ! block what comes after them
     "lorem/interactions": "rows_sound items_known enough_to_learn interactions_fresh",
     "lorem/factors": """
         !factors_finite !scores_not_constant !coverage !lists_are_personal !better_than_random !not_worse_than_champion
-        !split_does_not_leak !final_model_sound cold_items_encoded named_models_sound
+        !split_does_not_leak !final_model_sound !cold_items_encoded !named_models_sound
     """,
     "lorem/champion": "candidate_serves",
     "lorem/campaign_recommendations": """

@@ -27,6 +27,8 @@ from recoflow.storage import sql
 from recoflow.storage.lake.lake import Lake
 from recoflow_tests.campaigns.conftest import NOW
 
+pytestmark = pytest.mark.slow
+
 SFTP = Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts"))
 MODELS = {"als": {"algorithm": "als", "factors": 8, "regularization": 0.01, "alpha": 10}}
 ENVIRONMENT = Environment(name="lorem", sftp=SFTP, training=TrainingSettings.model_validate({"models": MODELS}))

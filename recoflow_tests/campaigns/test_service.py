@@ -160,6 +160,7 @@ def test_a_rejected_request_is_answered_with_its_errors_alone(made: SimpleNamesp
     ]
 
 
+@pytest.mark.slow
 def test_audiences_go_the_same_way(made: SimpleNamespace) -> None:
     served = made.start()
     key = made.drop("lorem,fans,b,2\n", head="environment,audience_name,item_id,audience_size\n")

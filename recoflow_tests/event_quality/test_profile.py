@@ -14,6 +14,8 @@ from recoflow.event_quality.profile import Profile
 from recoflow.settings.environment import Environment
 from recoflow.settings.sections import Sftp
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400
 LOREM = Environment(name="lorem", sftp=Sftp(username="lorem", private_key=Path("key"), known_hosts=Path("hosts")))

@@ -25,6 +25,7 @@ def metarank_click(**fields: object) -> dict[str, object]:
     return event("click_on_recommendation", 20, **RANKING | {"kind": "interaction"} | fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "events", "tables", "wrong"),
     [

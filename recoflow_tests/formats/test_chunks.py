@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from recoflow.formats import chunks
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.lists(st.sampled_from(b"\nab")).map(bytes)
 # The last line end is looked for in stretches of 64 KiB from the end.
 STRETCHES = st.sampled_from([1, 65_535, 65_536, 65_537]).map(lambda length: b"a" * length)

@@ -16,6 +16,8 @@ from recoflow.formats.read_limits import LIMITS, ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
 
+pytestmark = pytest.mark.slow
+
 ReadBytes = Callable[..., ParsedBatch]
 
 VISIT = {"event_type": "page_visit", "user_id": "u1", "page_type": "home", "timestamp": 1777636800}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from recoflow.formats import batch_builder, files, froomle_columns, json_framing
 from recoflow.formats.read_limits import ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
+
+pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
 SFTP = {"username": "lorem", "private_key": "key", "known_hosts": "hosts"}

@@ -12,6 +12,8 @@ import pytest
 from recoflow.errors import SourceError
 from recoflow.schema import ParsedBatch
 
+pytestmark = pytest.mark.slow
+
 ReadBytes = Callable[..., ParsedBatch]
 
 ITEM: dict[str, Any] = {"item_id": "p1"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from recoflow.formats import batch_builder, files, json_framing, metarank, metar
 from recoflow.formats.read_limits import ReadLimits
 from recoflow.schema import ParsedBatch
 from recoflow.settings.environment import Environment
+
+pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
 SFTP = {"username": "lorem", "private_key": "key", "known_hosts": "hosts"}

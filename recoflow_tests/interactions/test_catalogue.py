@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from recoflow import schema
 from recoflow.interactions import catalogue
 
+pytestmark = pytest.mark.slow
+
 
 def _only(connection):
     return catalogue.fold(connection).row(0, named=True)

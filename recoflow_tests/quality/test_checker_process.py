@@ -16,6 +16,8 @@ from recoflow.quality import gx_runner
 from recoflow.quality.checker_process import Checker
 from recoflow.quality.gx_runner import Check, Expectation
 
+pytestmark = pytest.mark.slow
+
 PRESENT = Check("present", "t", "a is there.", (Expectation("ExpectColumnValuesToNotBeNull", {"column": "a"}),))
 SOUND, LACKING = {"t": "SELECT 1 AS a"}, {"t": "SELECT NULL::INT AS a"}
 

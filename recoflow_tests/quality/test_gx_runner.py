@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from recoflow.quality import gx_runner
 from recoflow.quality.gx_runner import Check, Expectation
 from recoflow.storage import sql
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_expectation_that_cannot_be_computed_fails_its_check(tmp_path):

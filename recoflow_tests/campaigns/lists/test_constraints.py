@@ -16,6 +16,8 @@ from recoflow.campaigns.lists import constraints
 from recoflow.campaigns.lists.rank_blocks import BlockLimits
 from recoflow.campaigns.publishing import list_gate
 
+pytestmark = pytest.mark.slow
+
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
 
 

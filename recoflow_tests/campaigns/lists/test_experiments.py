@@ -22,6 +22,8 @@ from recoflow.models.store.bundle import Bundle
 from recoflow.settings.campaign_settings import Experiment
 from recoflow.settings.environment import Campaigns
 
+pytestmark = pytest.mark.slow
+
 MILLION = 1_000_000
 HEAD = "environment,user_id,device_id,list_name,list_size,configuration_id,page_type\n"
 

@@ -20,6 +20,8 @@ from recoflow.quality.gx_runner import run_checks
 from recoflow.settings.sections import Model
 from recoflow.storage.lake.lake import Lake
 
+pytestmark = pytest.mark.slow
+
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type,configuration_id\n"
 CONFIGURATIONS = {
     "near": {"algorithm": "near"},

@@ -7,6 +7,8 @@ from recoflow.campaigns.audiences import build_audiences, select
 from recoflow.campaigns.publishing import checks
 from recoflow.quality.gx_runner import run_checks
 
+pytestmark = pytest.mark.slow
+
 LISTS = "environment,user_id,list_name,list_size,page_type\n"
 
 

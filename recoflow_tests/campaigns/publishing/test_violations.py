@@ -12,6 +12,8 @@ from recoflow.campaigns.publishing import checks, violations
 from recoflow.quality.gx_runner import run_checks
 from recoflow.storage import sql
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = (*schema.RESPONSE_COLUMNS, "url", "rank", "page_type", "row", "score")
 SETTINGS = {"columns": COLUMNS, "provider": "recoflow", "max_fallback_share": 0.5, "validate": run_checks}
 

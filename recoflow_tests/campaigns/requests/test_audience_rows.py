@@ -17,6 +17,8 @@ from recoflow.errors import AuditError
 from recoflow.quality.gx_runner import run_checks
 from recoflow.storage import atomic_files
 
+pytestmark = pytest.mark.slow
+
 HEADER = "environment,item_id,audience_size,audience_name"
 ROWS = (HEADER, "lorem,b,3,Sport", 'lorem,"[""b"",""g""]",2,', "lorem,a,9,Short")
 

@@ -329,6 +329,7 @@ cells = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 ids = cells.filter(lambda text: text.strip(BLANK).lower() not in {"", *NO_IDENTITY})  # those stand for nobody
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     people=st.lists(

@@ -17,6 +17,8 @@ from recoflow.campaigns.publishing import plausibility
 from recoflow.campaigns.requests import identifiers
 from recoflow.settings.sections import Quality
 
+pytestmark = pytest.mark.slow
+
 HEADER = "environment,user_id,device_id,list_name,list_size,page_type"
 ROW = "lorem,ann,,Top,5,weekly_mail"
 SECONDS = int(os.environ.get("RECOFLOW_FUZZ_SECONDS", "30"))

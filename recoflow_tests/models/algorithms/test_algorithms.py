@@ -15,6 +15,8 @@ from recoflow.models.algorithms.encoder import UserEncoder
 from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import matrix_of, random_matrix
 
+pytestmark = pytest.mark.slow
+
 
 def test_als_fold_in_solves_the_normal_equations() -> None:
     data = random_matrix(5)

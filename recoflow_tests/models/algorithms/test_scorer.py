@@ -10,6 +10,8 @@ from recoflow.models.algorithms.scorer import Scorer
 from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import random_matrix
 
+pytestmark = pytest.mark.slow
+
 EVERYONE = np.arange(60)
 PERSONAL = ("als", "bpr", "lmf", "item_neighbours", "ease", "spectral", "blend")
 

@@ -18,6 +18,8 @@ from recoflow.models.training import evaluation_run, pipeline
 from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import NOW, environment, tasteful
 
+pytestmark = pytest.mark.slow
+
 ALS = Model(algorithm="als", factors=16, iterations=9)
 NOBODY, NOTHING = pl.DataFrame(schema=schema.IDENTITY), pl.DataFrame(schema=schema.ITEMS)
 

@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 from recoflow.models.algorithms.scorer import Scorer
 from recoflow.models.evaluation import evaluate, metrics
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_worked_example_of_each_metric() -> None:
     # Ranks 1 and 4 hit, two of three relevant items: DCG = 1/log2 2 + 1/log2 5, IDCG = 1/log2 2 + 1/log2 3 + 1/log2 4.

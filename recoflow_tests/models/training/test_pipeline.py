@@ -17,6 +17,8 @@ from recoflow.models.training.pipeline import TrainingResult
 from recoflow.settings.environment import Campaigns
 from recoflow_tests.models.conftest import NOW, catalogue, environment, tasteful
 
+pytestmark = pytest.mark.slow
+
 NOBODY = pl.DataFrame(schema=schema.IDENTITY)
 NOTHING = pl.DataFrame(schema=schema.ITEMS)
 

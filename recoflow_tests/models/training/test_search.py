@@ -15,6 +15,8 @@ from recoflow.models.training.search import Result
 from recoflow.settings.sections import Model
 from recoflow_tests.models.conftest import catalogue, environment, tasteful
 
+pytestmark = pytest.mark.slow
+
 BAD = Model(algorithm="item_neighbours", neighbours=1)
 
 
