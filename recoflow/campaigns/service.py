@@ -117,11 +117,11 @@ class CampaignService:
             CampaignError: there is no such campaign, or its file is gone.
             ModelError: there is no model.
         """
-        return self._prepare(key, self._choose(key), watch)
+        return self._prepare(key, self._choose(key, watch), watch)
 
     def prepared(self, key: str, watch: StageTimer) -> PreparedCampaign:
         """The campaign as it was prepared; prepared now if it was not, or if other inputs answer it meanwhile."""
-        chosen = self._choose(key)
+        chosen = self._choose(key, watch)
         return self._read(key, chosen) or self._prepare(key, chosen, watch)
 
     def build(self, prepared: PreparedCampaign, watch: StageTimer) -> BuiltCampaign:
@@ -215,8 +215,9 @@ class CampaignService:
         self._bundles = {bundle.version: bundle}
         return inputs.inputs_of_version(bundle.version, self._lake, environment)
 
-    def _choose(self, key: str) -> Inputs:
-        return inputs.choose_inputs(self.folder / key, self._models, self._lake, self._in_service)
+    def _choose(self, key: str, watch: StageTimer) -> Inputs:
+        with watch.stage("choose inputs"):
+            return inputs.choose_inputs(self.folder / key, self._models, self._lake, self._in_service)
 
     def _read(self, key: str, chosen: Inputs) -> PreparedCampaign | None:
         request = load_prepared(self.folder / key / PREPARED, chosen)
@@ -230,6 +231,7 @@ class CampaignService:
             model = self._serving_model(chosen)
         with watch.stage("parse request"):
             request = model.parse(record.request_file(), name=record.name, sha256=record.sha256)
+        with watch.stage("keep request"):
             save_prepared(request, chosen, self.folder / key / PREPARED)
         return PreparedCampaign(record, chosen, chosen.environment(), request)
 

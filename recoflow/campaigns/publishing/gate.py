@@ -86,7 +86,7 @@ class Gate(Generic[Answer]):
                     continue
                 search = self.searches[check]
                 if isinstance(search, str):
-                    yield check, _rows(connection, search, staged)
+                    yield check, rows_found(connection, search, staged)
                 else:
                     yield check, search(connection, staged, bundle)
 
@@ -111,7 +111,8 @@ def _model_problems(staged: StagedFiles, bundle: Bundle) -> list[str]:
     return other + [f"{name} hold NaN or infinity" for name in numbers if not np.isfinite(getattr(bundle, name)).all()]
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, staged: StagedFiles) -> list[str]:
+def rows_found(connection: duckdb.DuckDBPyConnection, query: str, staged: StagedFiles) -> list[str]:
+    """What a query of violations finds, as a problem; `$names` in it are attributes of the staged answer."""
     values = {name: getattr(staged, name) for name in re.findall(r"\$(\w+)", query)}
     counted = f"SELECT count(*), min(found) FROM ({query}) AS wrong(found)"
     ((cases, example),) = connection.execute(counted, values).fetchall()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from recoflow.campaigns.lists import item_filters
 from recoflow.campaigns.publishing import violations
-from recoflow.campaigns.publishing.gate import FILES_AND_MODEL, Gate
+from recoflow.campaigns.publishing.gate import FILES_AND_MODEL, Gate, rows_found
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,30 +87,27 @@ def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
 
 
 def _consumed(_connection: duckdb.DuckDBPyConnection, staged: StagedLists, bundle: Bundle) -> list[str]:
-    """Recommendations that are in the history of their subject, by an event that counts for the list.
-
-    A pair of subject and item is one number, and the histories are such numbers in ascending order.
-    """
+    """Recommendations that are in the history of their subject, by an event that counts for the list."""
     requests = pl.read_parquet(staged.requests, columns=["subject", "consumed_types"])
     subjects, counts = bundle.rows_of(requests["subject"]), requests["consumed_types"].to_numpy()
     places = bundle.items.select("item_id").with_row_index("item")
-    width = bundle.items.height
-    owners = np.repeat(np.arange(len(bundle.subjects), dtype=np.int64), np.diff(bundle.seen_indptr))
-    history = owners * width + bundle.seen_indices
-    cases, first = 0, None
+    shape = len(bundle.subjects), len(places)
+    history = sparse.csr_matrix((bundle.seen_types, bundle.seen_indices, bundle.seen_indptr), shape=shape)
+    cases: list[int] = []
     for part in staged.parts:
-        given = pl.read_parquet(part, columns=["row", "item_id"]).join(
-            places, on="item_id", how="left", maintain_order="left"
-        )
-        rows, items = given["row"].to_numpy(), given["item"].to_numpy().astype(np.int64)
-        pairs = subjects[rows] * width + items
-        found = np.minimum(np.searchsorted(history, pairs), max(len(history) - 1, 0))
-        is_seen = (subjects[rows] >= 0) & (len(history) > 0)
-        is_seen[is_seen] &= history[found[is_seen]] == pairs[is_seen]
-        is_seen[is_seen] &= (bundle.seen_types[found[is_seen]] & counts[rows[is_seen]]) != 0
-        cases += int(is_seen.sum())
-        first = rows[is_seen].min(initial=first if first is not None else len(requests)) if is_seen.any() else first
-    return [f"{cases} cases, e.g. in row {first} of the request"] if cases else []
+        given = pl.read_parquet(part, columns=["row", "item_id"]).join(places, on="item_id", maintain_order="left")
+        rows, items = given["row"].to_numpy(), given["item"].to_numpy()
+        is_known = subjects[rows] >= 0
+        rows, items = rows[is_known], items[is_known]
+        types = np.asarray(history[subjects[rows], items]).ravel()
+        cases += rows[(types & counts[rows]) != 0].tolist()
+    return [f"{len(cases)} cases, e.g. in row {cases[0]} of the request"] if cases else []
+
+
+def _constraints_missed(connection: duckdb.DuckDBPyConnection, staged: StagedLists, _bundle: Bundle) -> list[str]:
+    if not any(staged.constraints):
+        return []
+    return rows_found(connection, _UNCONSTRAINED, staged)
 
 
 def _miscounts(connection: duckdb.DuckDBPyConnection, staged: StagedLists, _bundle: Bundle) -> list[str]:
@@ -128,6 +126,6 @@ _GATE: Final = Gate(
     ordered=("row", "rank", "score"),
     derived={name: query for name, query in violations.DERIVED.items() if name != "groups"},
     searches=violations.VIOLATIONS
-    | {"nothing_consumed": _consumed, "constraints_hold": _UNCONSTRAINED, "counts_add_up": _miscounts},
+    | {"nothing_consumed": _consumed, "constraints_hold": _constraints_missed, "counts_add_up": _miscounts},
     register=_register,
 )
