@@ -29,7 +29,8 @@ from recoflow.storage.sftp.account import Account
 from recoflow_tests.faults import sftp_lab
 
 REPOSITORY = Path(__file__).parents[1]
-QUIET_SECONDS, POLL_SECONDS = 2, 2
+QUIET_SECONDS = 2
+POLL_SECONDS = 5  # Dagster's daemon looks at its sensors no more often
 LONGEST = 900.0
 
 
@@ -71,7 +72,7 @@ def answer(stack: Stack, sftp: paramiko.SFTPClient, request: Path, root: Path) -
     with peak_of_workers(stack) as peak:
         begin = time.perf_counter()
         sftp.posix_rename(hidden, f"requests/{name}")
-        processes.await_true(lambda: name in sftp.listdir("responses"), stack.services, LONGEST, "the response")
+        processes.await_true(lambda: name in sftp.listdir("responses"), stack.services, LONGEST, "the response", pause=1)
         seconds = time.perf_counter() - begin
     response = root / "response"
     sftp.get(f"responses/{name}", str(response))
@@ -88,7 +89,7 @@ def peak_of_workers(stack: Stack) -> Iterator[list[int]]:
     peak, is_over = [0], threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(0.25):
+        while not is_over.wait(2):  # a look at a worker's pages stops its page faults meanwhile
             peak[0] = max(peak[0], sum(map(proportional_bytes, workers(stack))))
 
     watcher = threading.Thread(target=watch)
