@@ -62,7 +62,7 @@ def install(root: Path, folder: Folder, account: Account) -> Paths:
     settings["schedules"] = {"poll_seconds": POLL_SECONDS}
     (paths.environments / f"{campaign_world.NAME}.yaml").write_text(yaml.safe_dump(settings))
     models = paths.models(campaign_world.NAME)
-    shutil.copytree(folder.paths.models(campaign_world.NAME), models, copy_function=os.link)
+    shutil.copytree(folder.paths.models(campaign_world.NAME), models)
     return paths
 
 
@@ -72,7 +72,9 @@ def answer(stack: Stack, sftp: paramiko.SFTPClient, request: Path, root: Path) -
     with peak_of_workers(stack) as peak:
         begin = time.perf_counter()
         sftp.posix_rename(hidden, f"requests/{name}")
-        processes.await_true(lambda: name in sftp.listdir("responses"), stack.services, LONGEST, "the response", pause=1)
+        processes.await_true(
+            lambda: name in sftp.listdir("responses"), stack.services, LONGEST, "the response", pause=1
+        )
         seconds = time.perf_counter() - begin
     response = root / "response"
     sftp.get(f"responses/{name}", str(response))

@@ -64,6 +64,8 @@ def load_prepared(folder: Path, inputs: Inputs) -> Request | None:
         raise _damaged(folder / REST, error) from None
     if rest.pop("inputs", None) != inputs.as_json():
         return None
+    if not (folder / ROWS).exists() or not (folder / ERRORS).exists():  # an erasure was cut off
+        return None
     try:
         return _request(rest, pl.read_parquet(folder / ROWS), pl.read_parquet(folder / ERRORS))
     except (OSError, TypeError, KeyError, pl.exceptions.PolarsError) as error:

@@ -11,7 +11,6 @@ does not belong here: assets and runs (`recoflow.defs`), and when a campaign is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 from recoflow.campaigns import campaign_record, inputs
 from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.prepared import load_prepared, save_prepared
-from recoflow.campaigns.publishing import audience_gate, checks, deliveries, list_gate, response_files
+from recoflow.campaigns.publishing import audience_gate, checks, list_gate, response_files
+from recoflow.campaigns.publishing.deliveries import StagedBeside
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.serving_model import FOLDING_IN, ServingModel
 from recoflow.campaigns.staging import staged
@@ -32,8 +32,6 @@ from recoflow.storage import configuration_store
 from recoflow.storage.configuration_store import ConfigurationStore
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from recoflow.campaigns.campaign_record import CampaignRecord
     from recoflow.campaigns.inputs import Inputs
     from recoflow.campaigns.publishing.response_files import Files
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from recoflow.quality.gx_runner import Validate
     from recoflow.settings.environment import Environment
     from recoflow.storage.lake.lake import Lake
-    from recoflow.storage.lake.staging import StagedFile
     from recoflow.storage.paths import Paths
     from recoflow.storage.sftp.claims import State
     from recoflow.storage.sftp.mailbox import Mailbox
@@ -108,7 +105,7 @@ class CampaignService:
         self._on_fault = on_fault
         self._bundles: dict[str, Bundle] = {}  # the last one that was loaded, by its version
         self._serving: tuple[Inputs, ServingModel] | None = None  # the last one, of these inputs
-        self._folded: tuple[str, Bundle] | None = None  # the last one, of this campaign
+        self._folded: tuple[str, Inputs, Bundle] | None = None  # the last one, of this campaign and its inputs
 
     def prepare(self, key: str, watch: StageTimer) -> PreparedCampaign:
         """Read a request file with the inputs that the campaign has from now on.
@@ -174,32 +171,18 @@ class CampaignService:
         """
         claim, answer = campaign.record.claim_id, campaign.answer
         assert claim is not None
-        reference = campaign.record.key if isinstance(answer, StagedLists) else None
-        with ThreadPoolExecutor(1) as beside:
-            published_at = mailbox.ready(claim, campaign.files, reference=reference)
-            rows = beside.submit(self._stage_rows, answer, published_at, watch)
-            try:
-                with watch.stage("upload"):
-                    state = mailbox.complete(claim)
-            except BaseException:
-                self._lake.discard(rows.result(), None)
-                raise
-        delivery = next((each for each in mailbox.delivered() if each.claim_id == claim), None)
-        if delivery is None:  # noted already, or a newer file of this name owns the response
-            self._lake.discard(rows.result(), None)
-            return state
-        with watch.stage("commit to the lake"):
-            self._lake.commit_once(deliveries.TABLE, rows.result(), transaction=delivery.reference)
-            mailbox.acknowledge(delivery)
-        return state
-
-    def _stage_rows(
-        self, answer: StagedLists | StagedAudiences | Request, published_at: datetime, watch: StageTimer
-    ) -> list[StagedFile]:
         if not isinstance(answer, StagedLists):
-            return []
-        with watch.stage("stage rows of the lake"):
-            return deliveries.stage_rows(answer, published_at, self._lake)
+            with watch.stage("upload"):
+                return mailbox.publish(claim, campaign.files)
+        with StagedBeside(answer, self._lake, watch) as rows:
+            with watch.stage("upload"):
+                state = mailbox.publish(claim, campaign.files, reference=campaign.record.key, on_ready=rows.begin)
+            delivery = next((each for each in mailbox.delivered() if each.claim_id == claim), None)
+            if delivery is not None:  # else it is noted already, or a newer file of this name owns the response
+                with watch.stage("commit to the lake"):
+                    rows.commit(delivery)
+                    mailbox.acknowledge(delivery)
+        return state
 
     @cached_property
     def _in_service(self) -> Inputs:
@@ -246,11 +229,11 @@ class CampaignService:
 
     def _fold_in(self, prepared: PreparedCampaign, watch: StageTimer) -> Bundle:
         key = prepared.record.key
-        if self._folded is None or self._folded[0] != key:
+        if self._folded is None or self._folded[:2] != (key, prepared.inputs):
             model = self._serving_model(prepared.inputs)
             with watch.stage(FOLDING_IN):
-                self._folded = key, model.fold_in(prepared.request)
-        return self._folded[1]
+                self._folded = key, prepared.inputs, model.fold_in(prepared.request)
+        return self._folded[2]
 
 
 def check_campaigns(built: Mapping[str, BuiltCampaign], validate: Validate) -> dict[str, list[Finding]]:

@@ -15,6 +15,7 @@ from logging import Logger
 from typing import Final
 
 import dagster as dg
+import duckdb
 
 from recoflow.campaigns import campaign_record
 from recoflow.defs.clock import now
@@ -40,6 +41,7 @@ OF_INSTALLATION: Final = (
     ModelError,
     OSError,
     StorageError,
+    duckdb.Error,
     sqlite3.Error,
 )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -17,6 +17,7 @@ from recoflow.campaigns.publishing.response_files import Files
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.staging import staged
 from recoflow.sandbox import world
+from recoflow.storage.sftp.claims import State
 from recoflow.storage.sftp.mailbox import Mailbox
 from recoflow.storage.sftp.server_replies import LinkLostError
 from recoflow_tests.e2e.test_refusals import repeat_an_item
@@ -171,20 +172,20 @@ def test_what_is_wrong_with_some_is_their_own_failure_and_they_alone_are_tried_a
 def test_a_burst_that_dies_while_it_publishes_is_finished_and_every_campaign_answered_once(
     trained: Scenario, sample: world.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = Mailbox.ready
+    honest = Mailbox.publish
     published = []
 
-    def cut_off(self: Mailbox, claim_id: str, files: Files, **more: str | None) -> datetime:
+    def cut_off(self: Mailbox, claim_id: str, files: Files, **more: Any) -> State:
         if len(published) == 2:
             raise LinkLostError("the server", "is away", "Try later")
         published.append(files[-1][1])
         return honest(self, claim_id, files, **more)
 
     drop(trained, sample, range(5))
-    monkeypatch.setattr(Mailbox, "ready", cut_off)
+    monkeypatch.setattr(Mailbox, "publish", cut_off)
     assert not trained.campaign(trained.asked(5)).success
     assert pending(trained) == sorted({name(number) for number in range(5)} - set(published))
-    monkeypatch.setattr(Mailbox, "ready", honest)
+    monkeypatch.setattr(Mailbox, "publish", honest)
     trained.rest()
     assert trained.campaign(trained.asked(3)).success
     assert pending(trained) == []

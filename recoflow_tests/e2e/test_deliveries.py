@@ -71,7 +71,7 @@ def test_rows_are_of_a_time_that_is_fixed_before_the_upload(
 def test_attempts_that_send_nothing_leave_no_rows_and_the_one_that_does_leaves_its_own(
     trained: Scenario, asked: dg.RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at(Mailbox, "ready", trained, asked, monkeypatch)
+    fail_at(Mailbox, "publish", trained, asked, monkeypatch)
     assert noted(trained).is_empty()
 
     settings = yaml.safe_load((trained.layout.environments / "lorem.yaml").read_text())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 
@@ -13,6 +14,7 @@ from recoflow import schema
 from recoflow.campaigns.requests import csv_reader
 from recoflow.campaigns.staging import staged
 from recoflow.campaigns.staging.staged import STAGING, StagedLists
+from recoflow.compute.stage_timer import StageTimer
 from recoflow.formats.fields import BLANK
 from recoflow.storage.lake.lake import Lake
 from recoflow.storage.lake.staging import StagedFile
@@ -34,6 +36,51 @@ def note_delivery(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
     """
     answer = staged.load_staged(campaigns / delivery.reference / STAGING, StagedLists)
     lake.commit_once(TABLE, stage_rows(answer, delivery.at, lake), transaction=delivery.reference)
+
+
+class StagedBeside:
+    """Rows of an answer that are written beside its upload, and committed after it.
+
+    Rows that were not committed at the end of the context are removed.
+
+    Args:
+        answer: what is published.
+        lake: of the environment.
+        watch: counts the stage.
+    """
+
+    def __init__(self, answer: StagedLists, lake: Lake, watch: StageTimer) -> None:
+        self._answer = answer
+        self._lake = lake
+        self._watch = watch
+        self._thread = ThreadPoolExecutor(1)
+        self._published_at: datetime | None = None
+        self._files: Future[list[StagedFile]] | None = None
+
+    def begin(self, published_at: datetime) -> None:
+        """Begin to write the rows."""
+        self._published_at = published_at
+        self._files = self._thread.submit(self._write, published_at)
+
+    def commit(self, delivery: Delivery) -> None:
+        """Add the rows to the table, with the time that the ledger has by now."""
+        if self._files is not None and delivery.at == self._published_at:
+            files, self._files = self._files.result(), None
+        else:  # another run of the campaign published it
+            files = stage_rows(self._answer, delivery.at, self._lake)
+        self._lake.commit_once(TABLE, files, transaction=delivery.reference)
+
+    def _write(self, published_at: datetime) -> list[StagedFile]:
+        with self._watch.stage("stage rows of the lake"):
+            return stage_rows(self._answer, published_at, self._lake)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        if self._files is not None and self._files.exception() is None:
+            self._lake.discard(self._files.result(), None)
 
 
 def stage_rows(answer: StagedLists, published_at: datetime, lake: Lake) -> list[StagedFile]:

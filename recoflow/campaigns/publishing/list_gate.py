@@ -88,7 +88,7 @@ def _meeting(items: pl.DataFrame, query: Mapping[str, Any]) -> pl.Series:
 
 def _consumed(_connection: duckdb.DuckDBPyConnection, staged: StagedLists, bundle: Bundle) -> list[str]:
     """Recommendations that are in the history of their subject, by an event that counts for the list."""
-    requests = pl.read_parquet(staged.requests, columns=["subject", "consumed_types"])
+    requests = pl.read_parquet(staged.requests, columns=["row", "subject", "consumed_types"]).sort("row")
     subjects, counts = bundle.rows_of(requests["subject"]), requests["consumed_types"].to_numpy()
     places = bundle.items.select("item_id").with_row_index("item")
     shape = len(bundle.subjects), len(places)

@@ -85,8 +85,8 @@ DERIVED: Final = {
             FROM requests JOIN answers USING (_campaign, row) LEFT JOIN several USING (_campaign, subject)
             WHERE person IS NOT NULL OR NOT is_varied
         )
-        SELECT _campaign, person, row, item_id, may_repeat
-        FROM recommendations JOIN suspected USING (_campaign, row)
+        SELECT _campaign, suspected.person, row, given.item_id, suspected.may_repeat
+        FROM recommendations AS given JOIN suspected USING (_campaign, row)
     """,
 }
 
@@ -107,8 +107,11 @@ def common_violations(counted: str, size: str, item: str, texts: Iterable[str]) 
             FROM (SELECT _campaign, row, sum(given) AS given, min(first_texts) AS first_texts,
                     max(last_texts) AS last_texts FROM answers GROUP BY _campaign, row) AS found
                 FULL JOIN requests AS asked USING (_campaign, row) JOIN campaigns USING (_campaign)
-            WHERE asked.line IS NULL OR coalesce(found.given, 0) <> asked.{counted} OR asked.{counted} > asked.{size}
-                OR found.first_texts <> {asked} OR found.last_texts <> {asked}
+            WHERE asked.line IS NULL OR coalesce(found.given, 0) IS DISTINCT FROM asked.{counted}
+                OR asked.{counted} > asked.{size} OR found.first_texts <> {asked} OR found.last_texts <> {asked}
+            UNION ALL
+            SELECT min(row) FROM requests GROUP BY _campaign
+            HAVING count(DISTINCT row) <> count(*) OR min(row) <> 0 OR max(row) <> count(*) - 1
         """,
         "request_ids_unique": "SELECT min(row) FROM requests GROUP BY _campaign, request_id HAVING count(*) > 1",
         "items_recommendable": f"""
@@ -141,6 +144,8 @@ VIOLATIONS: Final = common_violations("items", "list_size", "item_id", OF_REQUES
         UNION ALL
         SELECT max(row) FROM suspects GROUP BY _campaign, person, item_id
         HAVING max(row) FILTER (NOT may_repeat) > min(row)
+        UNION ALL
+        SELECT row FROM requests WHERE subject IS NULL
     """,
 }
 
@@ -182,7 +187,7 @@ def tables(staged: Sequence[StagedTables], ordered: Iterable[str] = ("row", "ran
         "requests": _together((f"{number} AS _campaign", [each.requests]) for number, each in enumerate(staged)),
         "items": _together((f"{number} AS catalogue", [path]) for number, path in enumerate(catalogues)),
         # File by file, or one core alone would do it; no list is in two files.
-        "neighbours": " UNION ALL ".join(
+        "neighbours": " UNION ALL BY NAME ".join(
             f"SELECT *, {part} AS _part, {before} FROM ({_together([(f'{number} AS _campaign', [path])])})"
             for number, each in enumerate(staged)
             for part, path in enumerate(each.parts)
@@ -192,6 +197,6 @@ def tables(staged: Sequence[StagedTables], ordered: Iterable[str] = ("row", "ran
 
 def _together(files: Iterable[tuple[str, Sequence[Path]]]) -> str:
     """All rows of the files of each group, with the group's own column behind theirs."""
-    return " UNION ALL ".join(
+    return " UNION ALL BY NAME ".join(
         f"SELECT *, {column} FROM {parquet([str(path) for path in paths])}" for column, paths in files
     )

@@ -94,4 +94,4 @@ def count_failure(ledger: Ledger, claim_id: str, problem: str, now: float, *, is
 
 def reset(ledger: Ledger, claim_id: str) -> Claim:
     """Forget how earlier attempts ended: the next one is due now, also for a claim that was given up."""
-    return ledger.update(claim_id, state=State.INGESTED, begun=0, failures=0, rejection=None)
+    return ledger.update(claim_id, state=State.INGESTED, begun=0, failures=0, rejection=None, delivered_at=None)

@@ -320,7 +320,7 @@ class Ledger:
 
     def delivered(self) -> list[Claim]:
         """Claims whose answer was published with a reference that nobody acknowledged yet, the oldest first."""
-        return self._claims("reference IS NOT NULL AND state IN ('published', 'expired')")
+        return self._claims("reference IS NOT NULL AND state IN ('published', 'rejected', 'expired')")
 
     def responses(self) -> list[PublishedName]:
         """Every name in responses/ that is ours, whether or not the consumer has removed it."""

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from recoflow.errors import MailboxError
 from recoflow.storage.sftp import attempts, inbound, names, outbound, retention, transfer, upload_completeness
 from recoflow.storage.sftp.account import Account
-from recoflow.storage.sftp.claims import ANSWERING, ARRIVED, Claim, Delivery, Outgoing, State
+from recoflow.storage.sftp.claims import ARRIVED, Claim, Delivery, Outgoing, State
 from recoflow.storage.sftp.clock import Clock, SystemClock
 from recoflow.storage.sftp.context import SftpContext
 from recoflow.storage.sftp.ledger import Ledger
@@ -203,17 +203,25 @@ class Mailbox:
         """Files that cannot go on for now: escaped remote name and problem."""
         return [(names.escaped(claim.name), claim.problem or "") for claim in self._desk.ledger.held()]
 
-    def publish(self, claim_id: str, files: Sequence[tuple[Path, str]], *, reference: str | None = None) -> State:
-        """`ready`, then `complete`."""
-        self.ready(claim_id, files, reference=reference)
-        return self.complete(claim_id)
+    def publish(
+        self,
+        claim_id: str,
+        files: Sequence[tuple[Path, str]],
+        *,
+        reference: str | None = None,
+        on_ready: Callable[[datetime], object] | None = None,
+    ) -> State:
+        """Publish the answer to a claim.
 
-    def ready(self, claim_id: str, files: Sequence[tuple[Path, str]], *, reference: str | None = None) -> datetime:
-        """Write down which files answer a claim: local paths and their names in responses/, the response itself last.
+        Args:
+            claim_id: of a file that was fetched.
+            files: local paths and their names in responses/, the response itself last.
+            reference: `delivered` reports the answer under it from its publication on, whoever completes it.
+            on_ready: called before the upload with the time that the publication counts from; an answer that was
+                published before keeps its first time.
 
-        With a `reference`, `delivered` reports the answer from its publication on, whoever completes it.
-
-        Returns the time that the publication counts from; an answer that was published before keeps its first time.
+        Returns PUBLISHED (REJECTED for a claim that was rejected), or SUPERSEDED when a newer file of that name has
+        arrived: then nothing was published. After an error the next `resume` goes on where this stopped.
         """
         claim = self._desk.ledger.claim(claim_id)
         if claim.state not in {*ARRIVED, State.SUPERSEDED}:
@@ -227,18 +235,10 @@ class Mailbox:
         with self._publishing():
             claim = self._desk.ledger.ready(claim_id, outgoing, self._desk.clock.wall(), reference)
             self._desk.on_state("ready")
-        assert claim.delivered_at is not None
-        return datetime.fromtimestamp(claim.delivered_at, UTC)
-
-    def complete(self, claim_id: str) -> State:
-        """Publish the answer of a claim that is ready.
-
-        Returns PUBLISHED (REJECTED for a claim that was rejected), or SUPERSEDED when a newer file of that name has
-        arrived: then nothing was published. After an error the next `resume` goes on where this stopped.
-        """
-        with self._publishing():
-            claim = self._desk.ledger.claim(claim_id)
-            return self._advance(claim) if claim.state in ANSWERING else claim.state
+            if on_ready is not None:
+                assert claim.delivered_at is not None
+                on_ready(datetime.fromtimestamp(claim.delivered_at, UTC))
+            return self._advance(claim)
 
     def delivered(self) -> list[Delivery]:
         """Answers that were published with a reference and not acknowledged yet, the oldest first."""

@@ -68,7 +68,7 @@ def small(session: Session, remote: bytes, limit: int) -> bytes:
 
 
 def upload(session: Session, local: Path, remote: bytes, content: Content, *, reads_back: bool = False) -> None:
-    """Copy a local file to `remote`, and verify it: by its size, and by its bytes as far as READ_BACK_BYTES.
+    """Copy a local file to `remote`, and verify it: by its bytes up to READ_BACK_BYTES, a larger one by its size.
 
     Every packet is authenticated and the status of every WRITE is checked, so that reading a large file back costs
     twice the time of writing it and finds only faults of the server's disk.
@@ -98,13 +98,15 @@ def upload(session: Session, local: Path, remote: bytes, content: Content, *, re
     try:
         session.write(handle, blocks(), remote)
         session.sync(handle, remote)
-        size = session.fstat(handle, remote).size
     finally:
         session.close(handle, remote)
     if Content(sent, digest.hexdigest()) != content:
         raise MailboxError(str(local), "changed while it was uploaded", "Render it again; nothing was published")
-    is_read_back = reads_back or content.size <= READ_BACK_BYTES
-    if size != content.size or (is_read_back and remote_content(session, remote) != content):
+    if reads_back or content.size <= READ_BACK_BYTES:
+        is_whole = remote_content(session, remote) == content
+    else:
+        is_whole = session.lstat(remote).size == content.size
+    if not is_whole:
         raise SftpStatusError(escaped(remote), "holds other bytes than were written", "It is tried again")
 
 

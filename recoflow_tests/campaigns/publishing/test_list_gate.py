@@ -119,11 +119,39 @@ def test_a_forged_recommendation_is_refused_by_the_check_that_it_breaks(result, 
 
 @pytest.mark.parametrize(
     ("check", "change"),
-    [("rows_match", {"list_size": 1}), ("rows_match", {"items": 1}), ("counts_add_up", {"list_size": 3})],
+    [
+        ("rows_match", {"list_size": 1}),
+        ("rows_match", {"items": 1}),
+        ("rows_match", {"items": None}),
+        ("rows_match", {"row": 9}),
+        ("no_item_repeated", {"subject": None}),
+        ("counts_add_up", {"list_size": 3}),
+    ],
 )
 def test_a_forged_request_row_is_refused(result, newsroom, check, change):
     with pytest.raises(AuditError, match=f": {check}"):
         list_gate.audit_lists(forged(result, (PLACE == 0, change), file=-1), newsroom)
+
+
+def rewritten(result, change, *, file):
+    """The campaign with one file made anew by `change` and a manifest that fits it."""
+    path = (*result.parts, result.requests)[file]
+    change(pl.read_parquet(path)).write_parquet(path)
+    return dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
+
+
+def test_the_order_of_the_rows_in_the_file_of_requests_does_not_hide_what_was_consumed(result, newsroom):
+    other = rewritten(result, pl.DataFrame.reverse, file=-1)
+    list_gate.audit_lists(other, newsroom)
+    with pytest.raises(AuditError, match=": nothing_consumed"):
+        list_gate.audit_lists(forged(other, (PLACE == 0, {"item_id": "a"})), newsroom)
+
+
+def test_columns_are_taken_by_their_names_in_every_file(result, newsroom):
+    list_gate.audit_lists(rewritten(result, lambda part: part.select(reversed(part.columns)), file=1), newsroom)
+    swapped = {"user_id": "device_id", "device_id": "user_id"}
+    with pytest.raises(AuditError, match=": rows_match"):
+        list_gate.audit_lists(rewritten(result, lambda part: part.rename(swapped), file=1), newsroom)
 
 
 def test_recommendations_that_nobody_asked_for_are_refused(result, newsroom):

@@ -127,6 +127,16 @@ def test_a_file_that_was_given_up_is_taken_again_when_it_is_sent_again(
     assert drop.names("responses") == ["a.csv"]
 
 
+def test_an_answer_to_a_file_that_was_given_up_is_delivered_when_it_is_published(
+    mailbox: Mailbox, claim: str, tmp_path: Path
+) -> None:
+    mailbox.give_up(claim)
+    answer = tmp_path / "answer.csv"
+    answer.write_bytes(b"x\n")
+    assert mailbox.publish(claim, [(answer, "a.csv")], reference="the mail") is State.REJECTED
+    assert [delivery.reference for delivery in mailbox.delivered()] == ["the mail"]
+
+
 def test_a_file_that_was_given_up_is_retried_and_its_answer_replaces_the_errors(
     drop: Drop, mailbox: Mailbox, claim: str, ledger: Ledger, tmp_path: Path
 ) -> None:
