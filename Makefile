@@ -22,8 +22,8 @@ test: $(STAMP)
 
 # What needs no server, no lake and no Dagster, in less than a minute.
 test-fast: $(STAMP)
-	$(BIN)/pytest -p no:schemathesis -m 'not slow and not matrix' recoflow_tests/compute recoflow_tests/settings recoflow_tests/quality \
-		recoflow_tests/formats recoflow_tests/interactions recoflow_tests/event_quality recoflow_tests/models \
+	$(BIN)/pytest -p no:schemathesis -m 'not slow and not matrix' recoflow_tests/compute recoflow_tests/settings \
+		recoflow_tests/quality recoflow_tests/formats recoflow_tests/interactions recoflow_tests/event_quality recoflow_tests/models \
 		recoflow_tests/ranking recoflow_tests/campaigns recoflow_tests/test_architecture.py recoflow_tests/test_docs.py \
 		recoflow_tests/test_seed_documents.py
 

@@ -30,7 +30,7 @@ from recoflow_tests.faults import sftp_lab
 
 REPOSITORY = Path(__file__).parents[1]
 QUIET_SECONDS = 2
-POLL_SECONDS = 5  # Dagster's daemon looks at its sensors no more often
+POLL_SECONDS = 5  # Dagster's daemon evaluates sensors at most this often
 LONGEST = 900.0
 
 
@@ -91,7 +91,7 @@ def peak_of_workers(stack: Stack) -> Iterator[list[int]]:
     peak, is_over = [0], threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(2):  # a look at a worker's pages stops its page faults meanwhile
+        while not is_over.wait(2):  # reading smaps_rollup blocks the worker's page faults
             peak[0] = max(peak[0], sum(map(proportional_bytes, workers(stack))))
 
     watcher = threading.Thread(target=watch)

@@ -183,7 +183,7 @@ def errors() -> frozenset[str]:
 
 
 def unknown_errors(text: str) -> Iterator[str]:
-    """Errors that a docstring says are raised, of which there is no class."""
+    """Names in the `Raises:` sections of a text that no class has."""
     for section in RAISES.findall(text):
         yield from (name for name in re.findall(r"\b[A-Z]\w*Error\b", section) if name not in errors())
 

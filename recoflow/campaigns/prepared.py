@@ -51,7 +51,7 @@ def save_prepared(request: Request, inputs: Inputs, folder: Path) -> None:
 
 
 def load_prepared(folder: Path, inputs: Inputs) -> Request | None:
-    """The request that was prepared with these inputs; None if there is none, or it was read with others.
+    """The request that was prepared with these inputs; None if there is none, or one of its files is missing.
 
     Raises:
         CampaignError: the folder is damaged.
@@ -64,7 +64,7 @@ def load_prepared(folder: Path, inputs: Inputs) -> Request | None:
         raise _damaged(folder / REST, error) from None
     if rest.pop("inputs", None) != inputs.as_json():
         return None
-    if not (folder / ROWS).exists() or not (folder / ERRORS).exists():  # an erasure was cut off
+    if not (folder / ROWS).exists() or not (folder / ERRORS).exists():  # an erasure was interrupted
         return None
     try:
         return _request(rest, pl.read_parquet(folder / ROWS), pl.read_parquet(folder / ERRORS))

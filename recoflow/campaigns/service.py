@@ -19,7 +19,7 @@ from recoflow.campaigns import campaign_record, inputs
 from recoflow.campaigns.audiences.staged_audiences import StagedAudiences
 from recoflow.campaigns.prepared import load_prepared, save_prepared
 from recoflow.campaigns.publishing import audience_gate, checks, list_gate, response_files
-from recoflow.campaigns.publishing.deliveries import StagedBeside
+from recoflow.campaigns.publishing.deliveries import RowsBesideUpload
 from recoflow.campaigns.requests.model import Request
 from recoflow.campaigns.serving_model import FOLDING_IN, ServingModel
 from recoflow.campaigns.staging import staged
@@ -174,7 +174,7 @@ class CampaignService:
         if not isinstance(answer, StagedLists):
             with watch.stage("upload"):
                 return mailbox.publish(claim, campaign.files)
-        with StagedBeside(answer, self._lake, watch) as rows:
+        with RowsBesideUpload(answer, self._lake, watch) as rows:
             with watch.stage("upload"):
                 state = mailbox.publish(claim, campaign.files, reference=campaign.record.key, on_ready=rows.begin)
             delivery = next((each for each in mailbox.delivered() if each.claim_id == claim), None)

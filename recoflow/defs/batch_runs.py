@@ -182,9 +182,9 @@ def _materialized(result: dg.MaterializeResult, campaign: str) -> dg.AssetMateri
 
 
 def _evaluated(recommended: Mapping[str, dg.MaterializeResult]) -> Iterator[dg.AssetCheckEvaluation]:
-    """Of each check one evaluation for all campaigns that passed it, then one for each that did not.
+    """For each check one evaluation for all campaigns that passed it, then one for each campaign that failed it.
 
-    The UI shows the latest result of a check first: let it be one that failed.
+    The UI shows the latest evaluation of a check, so failures come last.
     """
     results: dict[str, dict[str, dg.AssetCheckResult]] = {}
     for key, result in recommended.items():

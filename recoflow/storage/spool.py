@@ -105,7 +105,8 @@ class SpoolWriter:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._file, rest) :]
-        (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._file)  # macOS has the latter only
+        sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+        sync(self._file)
 
     def _abandon(self) -> None:
         """After a failed write nobody knows what the disk has: go back to what was acknowledged, and begin anew."""

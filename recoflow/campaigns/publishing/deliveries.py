@@ -38,10 +38,10 @@ def note_delivery(delivery: Delivery, campaigns: Path, lake: Lake) -> None:
     lake.commit_once(TABLE, stage_rows(answer, delivery.at, lake), transaction=delivery.reference)
 
 
-class StagedBeside:
-    """Rows of an answer that are written beside its upload, and committed after it.
+class RowsBesideUpload:
+    """Rows of the table that a thread writes while their response file is uploaded, committed after the upload.
 
-    Rows that were not committed at the end of the context are removed.
+    The end of the context removes rows that were not committed.
 
     Args:
         answer: what is published.
@@ -58,15 +58,15 @@ class StagedBeside:
         self._files: Future[list[StagedFile]] | None = None
 
     def begin(self, published_at: datetime) -> None:
-        """Begin to write the rows."""
+        """Start the thread; `published_at` is a column of the rows."""
         self._published_at = published_at
         self._files = self._thread.submit(self._write, published_at)
 
     def commit(self, delivery: Delivery) -> None:
-        """Add the rows to the table, with the time that the ledger has by now."""
+        """Add the rows to the table, with the time of the delivery."""
         if self._files is not None and delivery.at == self._published_at:
             files, self._files = self._files.result(), None
-        else:  # another run of the campaign published it
+        else:  # another run of the campaign published it, at another time
             files = stage_rows(self._answer, delivery.at, self._lake)
         self._lake.commit_once(TABLE, files, transaction=delivery.reference)
 

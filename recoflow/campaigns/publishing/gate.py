@@ -112,7 +112,10 @@ def _model_problems(staged: StagedFiles, bundle: Bundle) -> list[str]:
 
 
 def rows_found(connection: duckdb.DuckDBPyConnection, query: str, staged: StagedFiles) -> list[str]:
-    """What a query of violations finds, as a problem; `$names` in it are attributes of the staged answer."""
+    """The number of rows that a query of violations finds, and one of them, as a problem; empty if it finds none.
+
+    `$names` in the query are attributes of the staged answer.
+    """
     values = {name: getattr(staged, name) for name in re.findall(r"\$(\w+)", query)}
     counted = f"SELECT count(*), min(found) FROM ({query}) AS wrong(found)"
     ((cases, example),) = connection.execute(counted, values).fetchall()

@@ -99,12 +99,15 @@ def _consumed(_connection: duckdb.DuckDBPyConnection, staged: StagedLists, bundl
         rows, items = given["row"].to_numpy(), given["item"].to_numpy()
         is_known = subjects[rows] >= 0
         rows, items = rows[is_known], items[is_known]
+        if not len(rows):  # an empty selection of a sparse matrix is not an array of numbers
+            continue
         types = np.asarray(history[subjects[rows], items]).ravel()
         cases += rows[(types & counts[rows]) != 0].tolist()
     return [f"{len(cases)} cases, e.g. in row {cases[0]} of the request"] if cases else []
 
 
-def _constraints_missed(connection: duckdb.DuckDBPyConnection, staged: StagedLists, _bundle: Bundle) -> list[str]:
+def _unmet_constraints(connection: duckdb.DuckDBPyConnection, staged: StagedLists, _bundle: Bundle) -> list[str]:
+    """The query joins all recommendations, so it is skipped where no list has a constraint."""
     if not any(staged.constraints):
         return []
     return rows_found(connection, _UNCONSTRAINED, staged)
@@ -126,6 +129,6 @@ _GATE: Final = Gate(
     ordered=("row", "rank", "score"),
     derived={name: query for name, query in violations.DERIVED.items() if name != "groups"},
     searches=violations.VIOLATIONS
-    | {"nothing_consumed": _consumed, "constraints_hold": _constraints_missed, "counts_add_up": _miscounts},
+    | {"nothing_consumed": _consumed, "constraints_hold": _unmet_constraints, "counts_add_up": _miscounts},
     register=_register,
 )

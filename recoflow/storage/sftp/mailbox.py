@@ -216,9 +216,9 @@ class Mailbox:
         Args:
             claim_id: of a file that was fetched.
             files: local paths and their names in responses/, the response itself last.
-            reference: `delivered` reports the answer under it from its publication on, whoever completes it.
-            on_ready: called before the upload with the time that the publication counts from; an answer that was
-                published before keeps its first time.
+            reference: the name under which `delivered` reports the answer once it is published.
+            on_ready: called before the upload with the time of publication; an answer that was published before keeps
+                its first time.
 
         Returns PUBLISHED (REJECTED for a claim that was rejected), or SUPERSEDED when a newer file of that name has
         arrived: then nothing was published. After an error the next `resume` goes on where this stopped.

@@ -24,21 +24,30 @@ def result(reply, newsroom):
     return reply(REQUEST, newsroom, limits=BlockLimits(lists=3))
 
 
-def forged(result, *changes, file=0):
-    """The campaign with one file changed and a manifest that fits it."""
+def rewritten(result, change, *, file):
+    """The campaign with one file replaced by `change` of it, and a matching manifest."""
     path = (*result.parts, result.requests)[file]
-    frame = pl.read_parquet(path).with_row_index("place")
-    for condition, change in changes:
-        frame = frame.with_columns(
-            pl.when(condition)
-            .then(value if isinstance(value, pl.Expr) else pl.lit(value))
-            .otherwise(column)
-            .alias(column)
-            .cast(frame.schema[column])
-            for column, value in change.items()
-        )
-    frame.drop("place").write_parquet(path)
+    change(pl.read_parquet(path)).write_parquet(path)
     return dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
+
+
+def forged(result, *changes, file=0):
+    """The campaign with some values of one file changed, and a matching manifest."""
+
+    def forge(original):
+        frame = original.with_row_index("place")
+        for condition, change in changes:
+            frame = frame.with_columns(
+                pl.when(condition)
+                .then(value if isinstance(value, pl.Expr) else pl.lit(value))
+                .otherwise(column)
+                .alias(column)
+                .cast(frame.schema[column])
+                for column, value in change.items()
+            )
+        return frame.drop("place")
+
+    return rewritten(result, forge, file=file)
 
 
 def test_a_sound_campaign_passes_every_check(result, newsroom):
@@ -131,13 +140,6 @@ def test_a_forged_recommendation_is_refused_by_the_check_that_it_breaks(result, 
 def test_a_forged_request_row_is_refused(result, newsroom, check, change):
     with pytest.raises(AuditError, match=f": {check}"):
         list_gate.audit_lists(forged(result, (PLACE == 0, change), file=-1), newsroom)
-
-
-def rewritten(result, change, *, file):
-    """The campaign with one file made anew by `change` and a manifest that fits it."""
-    path = (*result.parts, result.requests)[file]
-    change(pl.read_parquet(path)).write_parquet(path)
-    return dataclasses.replace(result, files=result.files | {path.name: atomic_files.sha256(path)})
 
 
 def test_the_order_of_the_rows_in_the_file_of_requests_does_not_hide_what_was_consumed(result, newsroom):
